@@ -1,0 +1,1 @@
+"""Which evaluations of a run are computed: schedules, policies, and how they are learned. Knows no ComfyUI."""

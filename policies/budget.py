@@ -1,0 +1,46 @@
+"""From a budget to k, the number of computed evaluations, and to the speed-up that it plans."""
+
+from __future__ import annotations
+
+import math
+
+from .schedule import ScheduleError
+
+_TOLERANCE = 1e-9  # relative: 0.14 * 50 is 7.000000000000001 or 6.99..., and both mean 7
+
+
+def computed_for_budget(budget: float, n: int, cached_cost: float = 0.0) -> int:
+    """The largest k with k + (n - k) c <= budget n; at least 1, because evaluation 0 is always computed.
+
+    Args:
+        budget: the share of the full compute that the run may spend, 0 < budget <= 1.
+        n: evaluations of the run, at least 1.
+        cached_cost: c, what a cached evaluation costs in computed ones, 0 <= c < 1.
+
+    Raises:
+        ScheduleError: a budget, n or cached cost outside its range.
+    """
+    if not 0.0 < budget <= 1.0:
+        raise ScheduleError(f"The budget is {budget:g}; set it above 0 and at most 1 (the share of the full compute).")
+    _check(n, cached_cost)
+    paid = (budget - cached_cost) * n / (1.0 - cached_cost)
+    return min(n, max(1, math.floor(paid + _TOLERANCE * n)))
+
+
+def planned_speedup(k: int, n: int, cached_cost: float = 0.0) -> float:
+    """n / (k + (n - k) c): how many times faster k of n evaluations are, when a cached one costs c of a computed one.
+
+    Raises:
+        ScheduleError: k outside 1..n, or n or the cached cost outside its range.
+    """
+    _check(n, cached_cost)
+    if not 1 <= k <= n:
+        raise ScheduleError(f"A run of {n} evaluations can compute 1 to {n} of them, not {k}.")
+    return n / (k + (n - k) * cached_cost)
+
+
+def _check(n: int, cached_cost: float) -> None:
+    if n < 1:
+        raise ScheduleError(f"A run needs at least one evaluation, not {n}.")
+    if not 0.0 <= cached_cost < 1.0:
+        raise ScheduleError(f"A cached evaluation costs 0 to below 1 of a computed one, not {cached_cost:g}.")

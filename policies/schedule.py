@@ -1,0 +1,160 @@
+"""The schedule: which evaluations of a run are computed. The one value that all policies produce."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_MAX_EVALUATIONS = 100_000
+_ITEM = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
+_POSITION_WEIGHT = 1e-6
+
+
+class ScheduleError(ValueError):
+    """A schedule that can't be; the message is one sentence for the artist."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which evaluations of one sampling run are computed; the others are forecast.
+
+    Attributes:
+        computed: one bool per evaluation, in the order in which the sampler makes them. The first is always True,
+            because nothing is cached before it.
+        times: the evaluation times (sigmas), one finite float per evaluation, or None where they are not known.
+
+    Raises:
+        ScheduleError: no evaluations, evaluation 0 not computed, or times that do not fit `computed`.
+    """
+
+    computed: tuple[bool, ...]
+    times: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "computed", tuple(bool(c) for c in self.computed))
+        if not self.computed:
+            raise ScheduleError("A schedule needs at least one evaluation; give the sampler at least one step.")
+        if not self.computed[0]:
+            raise ScheduleError(
+                "Evaluation 0 must be computed, because nothing is cached before it; add 0 to the list."
+            )
+        if self.times is not None:
+            object.__setattr__(self, "times", _checked_times(self.times))
+            if len(self.times) != self.n:
+                raise ScheduleError(f"A schedule of {self.n} evaluations needs {self.n} times, not {len(self.times)}.")
+
+    @property
+    def n(self) -> int:
+        """Evaluations in the run."""
+        return len(self.computed)
+
+    @property
+    def k(self) -> int:
+        """Computed evaluations, 1 <= k <= n."""
+        return sum(self.computed)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The computed evaluations, ascending, 0-based."""
+        return tuple(i for i, c in enumerate(self.computed) if c)
+
+    def __str__(self) -> str:
+        """The list an artist would type: `explicit(str(s), s.n)` gives `s` without its times."""
+        return ", ".join(map(str, self.indices))
+
+
+def from_indices(indices: Iterable[int], n: int, times: Sequence[float] | None = None) -> Schedule:
+    """The schedule of `n` evaluations that computes `indices` (0-based, any order; 0 must be among them).
+
+    Raises:
+        ScheduleError: an index outside 0..n-1, or evaluation 0 missing.
+    """
+    chosen = {int(i) for i in indices}
+    outside = [i for i in sorted(chosen) if not 0 <= i < n]
+    if outside:
+        raise ScheduleError(f"Evaluation {outside[0]} does not exist in a run of {n}; use numbers from 0 to {n - 1}.")
+    return Schedule(tuple(i in chosen for i in range(n)), None if times is None else tuple(times))
+
+
+def explicit(text: str, n: int) -> Schedule:
+    """An artist's own list, such as "0, 1, 2, 5-8, 11": 0-based evaluations and inclusive ranges, any order.
+
+    Raises:
+        ScheduleError: an empty list, something that is not a number or range, a range that runs backwards, an
+            evaluation that a run of `n` does not have, or evaluation 0 missing.
+    """
+    items = [item for item in re.split(r"[\s,;]+", re.sub(r"\s*-\s*", "-", text.strip())) if item]
+    if not items:
+        raise ScheduleError("The list of evaluations is empty; write some, for example 0, 1, 2, 5-8, 11.")
+    indices: set[int] = set()
+    for item in items:
+        match = _ITEM.fullmatch(item)
+        if not match:
+            shown = item if len(item) <= 20 else item[:20] + "..."
+            raise ScheduleError(f"'{shown}' is not an evaluation; write whole numbers and ranges such as 0, 1, 2, 5-8.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ScheduleError(f"The range {first}-{last} runs backwards; write {last}-{first}.")
+        if last >= n:
+            outside = max(first, n)
+            raise ScheduleError(f"Evaluation {outside} does not exist in a run of {n}; use numbers from 0 to {n - 1}.")
+        indices.update(range(first, last + 1))
+    return from_indices(indices, n)
+
+
+def carry(schedule: Schedule, times: Sequence[float]) -> Schedule:
+    """The schedule for other evaluation times: other steps, scheduler, shift or denoise.
+
+    The k computed evaluations go, in order, to the k evaluations whose times match theirs best: the assignment
+    i_1 = 0 < i_2 < ... < i_k that minimises the sum of squared distances, found exactly. Distances are measured in
+    ranks among the new times, so they mean the same for sigmas up to 1 and up to 80. A schedule without times is
+    carried by position.
+
+    Args:
+        times: the new run's evaluation times, one finite float per evaluation; they may repeat or go back up.
+
+    Raises:
+        ScheduleError: fewer new evaluations than computed ones, or times that are not finite numbers.
+    """
+    times = _checked_times(times)
+    n, k = len(times), schedule.k
+    if k > n:
+        raise ScheduleError(f"A schedule with {k} computed evaluations does not fit a run of {n}; lower the budget.")
+    wanted_position = np.array(schedule.indices) * (n / schedule.n)
+    distance = (wanted_position[:, None] - np.arange(n)) ** 2
+    if schedule.times is not None:
+        grid = np.unique(times)  # ascending: rank 0 is the end of denoising
+        rank = np.interp(np.array(schedule.times)[list(schedule.indices)], grid, np.arange(len(grid)))
+        by_time = (rank[:, None] - np.searchsorted(grid, times)) ** 2
+        distance = by_time + _POSITION_WEIGHT * distance  # position settles ties between equal times
+    return from_indices(_ordered_assignment(distance), n, times)
+
+
+def _ordered_assignment(distance: np.ndarray) -> list[int]:
+    """Columns c_0 = 0 < c_1 < ... < c_{k-1} of `distance` [k, n] with the least sum of distance[r, c_r]."""
+    k, n = distance.shape
+    best = np.full(n, np.inf)
+    best[0] = distance[0, 0]
+    before = np.zeros((k, n), dtype=int)
+    for row in range(1, k):
+        running = np.minimum.accumulate(best)
+        argument = np.maximum.accumulate(np.where(best == running, np.arange(n), 0))
+        before[row, 1:] = argument[:-1]
+        best = distance[row] + np.concatenate(([np.inf], running[:-1]))
+    columns = [int(np.argmin(best))]
+    for row in range(k - 1, 0, -1):
+        columns.append(int(before[row, columns[-1]]))
+    return columns[::-1]
+
+
+def _checked_times(times: Sequence[float]) -> tuple[float, ...]:
+    checked = tuple(float(t) for t in times)
+    if not 0 < len(checked) <= _MAX_EVALUATIONS:
+        raise ScheduleError(f"A run has 1 to {_MAX_EVALUATIONS} evaluations, not {len(checked)}.")
+    if not all(math.isfinite(t) for t in checked):
+        raise ScheduleError("Evaluation times must be finite numbers; check the scheduler's sigmas.")
+    return checked

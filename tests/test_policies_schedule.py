@@ -1,0 +1,167 @@
+"""Schedules: validation, an artist's list, carrying to other times; uniform; k from a budget."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from recache.policies.budget import computed_for_budget, planned_speedup
+from recache.policies.schedule import Schedule, ScheduleError, carry, explicit, from_indices
+from recache.policies.uniform import uniform
+
+
+def flow_sigmas(n, shift=3.0):
+    t = np.linspace(1.0, 0.0, n + 1)[:-1]
+    return tuple(shift * t / (1 + (shift - 1) * t))
+
+
+def test_schedule_holds_what_it_was_given():
+    schedule = from_indices([5, 0, 2], 8, times=np.linspace(1, 0.1, 8))
+    assert (schedule.k, schedule.n, schedule.indices) == (3, 8, (0, 2, 5))
+    assert str(schedule) == "0, 2, 5"
+    assert hash(schedule) == hash(from_indices([0, 2, 5], 8, times=np.linspace(1, 0.1, 8)))
+    assert explicit(str(schedule), 8).computed == schedule.computed
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Schedule(()), "at least one evaluation"),
+        (lambda: Schedule((False, True)), "Evaluation 0 must be computed"),
+        (lambda: Schedule((True, False), (1.0,)), "needs 2 times, not 1"),
+        (lambda: Schedule((True,), (float("nan"),)), "finite"),
+        (lambda: from_indices([0, 20], 20), "Evaluation 20 does not exist in a run of 20"),
+        (lambda: from_indices([0, -1], 20), "Evaluation -1 does not exist"),
+        (lambda: uniform(20, 0), "not 0"),
+        (lambda: uniform(20, 21), "not 21"),
+    ],
+)
+def test_impossible_schedules_are_refused_in_one_sentence(make, says):
+    with pytest.raises(ScheduleError, match=says) as error:
+        make()
+    assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("0", (0,)),
+        ("0, 1, 2, 5, 11", (0, 1, 2, 5, 11)),
+        ("0-3", (0, 1, 2, 3)),
+        (" 11,5 ; 0 - 2\n19 ", (0, 1, 2, 5, 11, 19)),
+        ("0,0,1,0-1", (0, 1)),
+    ],
+)
+def test_explicit_lists(text, indices):
+    assert explicit(text, 20).indices == indices
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        (" , ;", "empty"),
+        ("0, 99", "Evaluation 99 does not exist in a run of 20"),
+        ("0-1000000", "Evaluation 20 does not exist"),
+        ("0, five", "'five' is not an evaluation"),
+        ("0, 1.5", "'1.5' is not an evaluation"),
+        ("0, -3", "is not an evaluation|runs backwards"),
+        ("0, 7-3", "runs backwards; write 3-7"),
+        ("1, 2", "Evaluation 0 must be computed"),
+        ("0, " + "9" * 5000, "is not an evaluation"),
+        ("0, ٣", "is not an evaluation"),
+    ],
+)
+def test_explicit_lists_that_can_not_be(text, says):
+    with pytest.raises(ScheduleError, match=says) as error:
+        explicit(text, 20)
+    assert len(str(error.value)) < 160
+
+
+def test_uniform_is_even_and_exact_for_every_k():
+    assert uniform(50, 5).indices == (0, 10, 20, 30, 40)
+    assert uniform(50, 50).k == 50
+    for n in (1, 7, 50):
+        for k in range(1, n + 1):
+            schedule = uniform(n, k)
+            gaps = np.diff([*schedule.indices, n])
+            assert schedule.k == k and schedule.n == n and schedule.computed[0]
+            assert gaps.max() - gaps.min() <= 1
+
+
+def test_carry_to_the_same_times_changes_nothing():
+    repeated = (1.0, 0.8, 0.8, 0.5, 0.5, 0.2, 0.2)  # heun: predictor and corrector share a time
+    for times in (flow_sigmas(12), repeated, (14.6, 3.0, 0.5, 3.0, 0.5, 0.1)):
+        for k in range(1, len(times) + 1):
+            for others in itertools.combinations(range(1, len(times)), k - 1):
+                schedule = from_indices((0, *others), len(times), times)
+                assert carry(schedule, times) == schedule
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+def test_carry_keeps_k_order_and_the_first_evaluation(with_times):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        n, m = rng.integers(1, 60, 2)
+        k = rng.integers(1, min(n, m) + 1)
+        others = rng.choice(np.arange(1, n), k - 1, replace=False) if k > 1 else []
+        schedule = from_indices([0, *others], n, flow_sigmas(n) if with_times else None)
+        times = flow_sigmas(m, shift=rng.uniform(0.5, 8)) if rng.random() < 0.7 else rng.uniform(0, 15, m)
+        carried = carry(schedule, times)
+        assert carried.k == k and carried.n == m and carried.computed[0] and carried.times == tuple(times)
+
+
+def test_carry_follows_the_times_to_half_and_double_the_steps():
+    schedule = from_indices([0, 2, 10, 22, 34], 50, flow_sigmas(50))
+    assert carry(schedule, flow_sigmas(25)).indices == (0, 1, 5, 11, 17)
+    assert carry(schedule, flow_sigmas(100)).indices == (0, 4, 20, 44, 68)
+
+
+def test_carry_is_the_best_assignment_of_all():
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        n, m = 9, 7
+        k = int(rng.integers(1, m + 1))
+        source = tuple(np.sort(rng.uniform(0, 1, n))[::-1])
+        times = tuple(np.sort(rng.uniform(0, 1, m))[::-1])
+        schedule = from_indices([0, *rng.choice(np.arange(1, n), k - 1, replace=False)], n, source)
+        rank = np.interp([source[i] for i in schedule.indices], times[::-1], np.arange(m))
+        loss = {
+            c: sum((r - (m - 1 - i)) ** 2 for r, i in zip(rank, c, strict=True))
+            for c in itertools.combinations(range(m), k)
+            if c[0] == 0
+        }
+        assert loss[carry(schedule, times).indices] == pytest.approx(min(loss.values()), abs=1e-3)
+
+
+def test_carry_refuses_what_can_not_fit():
+    with pytest.raises(ScheduleError, match="9 computed evaluations does not fit a run of 8"):
+        carry(uniform(50, 9), flow_sigmas(8))
+    with pytest.raises(ScheduleError, match="finite"):
+        carry(uniform(50, 9), [float("inf")] * 20)
+    with pytest.raises(ScheduleError):
+        carry(uniform(50, 1), [])
+
+
+def test_budget_buys_what_exact_arithmetic_says():
+    for n in (1, 4, 20, 25, 50, 99, 1000):
+        for percent in range(1, 101):
+            for cost in (0, 2, 5, 12):
+                paid = (Fraction(percent, 100) - Fraction(cost, 100)) * n / (1 - Fraction(cost, 100))
+                k = computed_for_budget(percent / 100, n, cost / 100)
+                assert k == min(n, max(1, paid.numerator // paid.denominator)), (n, percent, cost)
+    assert [computed_for_budget(b, 50) for b in (0.14, 0.18, 0.26, 1.0)] == [7, 9, 13, 50]
+
+
+@pytest.mark.parametrize("budget", [0.0, -0.5, 1.0001, float("nan"), float("inf")])
+def test_budgets_outside_the_slider_are_refused(budget):
+    with pytest.raises(ScheduleError, match="budget"):
+        computed_for_budget(budget, 50)
+
+
+def test_planned_speedup():
+    assert planned_speedup(10, 50) == 5.0
+    assert planned_speedup(10, 50, 0.1) == pytest.approx(50 / 14)
+    for bad in ((0, 50, 0.0), (51, 50, 0.0), (1, 50, 1.0), (1, 50, -0.1), (1, 0, 0.0)):
+        with pytest.raises(ScheduleError):
+            planned_speedup(*bad)
