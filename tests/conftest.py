@@ -1,0 +1,51 @@
+"""Fixtures of the whole suite. Tests that name ``host`` run in a real ComfyUI; the others need none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+
+import pytest
+
+
+# The checkout is not on sys.path, where its nodes/ would hide ComfyUI's nodes.py; ComfyUI has a package
+# "tests" of its own.
+_tests = ModuleSpec("tests", None, is_package=True)
+_tests.submodule_search_locations.append(str(Path(__file__).parent))
+sys.modules["tests"] = module_from_spec(_tests)
+
+from tests.hosting import session  # noqa: E402
+
+session.alias_pack()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--host-path",
+        default=os.environ.get("COMFYUI_PATH"),
+        help="the ComfyUI folder that the tests run in (default: $COMFYUI_PATH)",
+    )
+
+
+@pytest.fixture(scope="session")
+def host_path(request: pytest.FixtureRequest) -> Path:
+    """The folder of ComfyUI's main.py."""
+    path = request.config.getoption("--host-path")
+    if not path:
+        pytest.fail("No ComfyUI: run `nox -s test`, or give --host-path FOLDER.", pytrace=False)
+    return Path(path).resolve()
+
+
+@pytest.fixture(scope="session")
+def host(host_path: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A real ComfyUI in this process, on the CPU: ``.version``, ``.path``, ``.base``, ``.models``."""
+    return session.start(host_path, tmp_path_factory.mktemp("comfyui"))
+
+
+@pytest.fixture
+def models_dir(host) -> Path:
+    """The host's models folder (``diffusion_models``, ``vae``, ...): what a test writes there, the loaders see."""
+    return host.models

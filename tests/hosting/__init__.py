@@ -1,0 +1,1 @@
+"""Everything the development commands need around a real ComfyUI: environment, host, server, client."""
