@@ -1,0 +1,8 @@
+"""How an evaluation is skipped: runs, cache points and mechanisms. Knows ComfyUI, and no policy."""
+
+from .attach import attach, settings_of
+from .mechanisms import NAMES as MECHANISMS
+from .report import Report, reports_of
+from .run import CACHE_POINTS, Settings
+
+__all__ = ["CACHE_POINTS", "MECHANISMS", "Report", "Settings", "attach", "reports_of", "settings_of"]

@@ -1,0 +1,96 @@
+"""Puts caching on a model through the host's own wrappers, one job each."""
+
+from __future__ import annotations
+
+import comfy.model_patcher
+from comfy.patcher_extension import WrappersMP
+
+from .evaluations import foresee
+from .report import publish
+from .run import Run, Settings, is_compiled
+
+KEY = "recache"
+
+
+def attach(model, settings: Settings):
+    """A clone of `model` (ModelPatcher) that samples under `settings`; an earlier ReCache on it is replaced."""
+    model = model.clone()
+    wrappers = {
+        WrappersMP.OUTER_SAMPLE: outer_sample,
+        WrappersMP.PREDICT_NOISE: predict_noise,
+        WrappersMP.CALC_COND_BATCH: calc_cond_batch,
+        WrappersMP.APPLY_MODEL: apply_model,
+    }
+    for kind, wrapper in wrappers.items():
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
+    model.model_options["transformer_options"][KEY] = settings
+    return model
+
+
+def settings_of(model) -> Settings | None:
+    """The settings that `attach` put on this model, or None."""
+    return model.model_options.get("transformer_options", {}).get(KEY)
+
+
+def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    """Opens a run before sampling and frees everything after it, whatever happens."""
+    guider = executor.class_obj
+    original = guider.model_options
+    run = _open(guider, sampler, sigmas, noise)
+    guider.model_options = comfy.model_patcher.create_model_options_clone(original)
+    guider.model_options["transformer_options"][KEY] = run
+    finished = False
+    try:
+        samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        finished = True
+        return samples
+    finally:
+        guider.model_options = original
+        report = run.close(finished)
+        publish(run.settings.identity, report)
+        run.settings.published(report)
+
+
+def _open(guider, sampler, sigmas, noise) -> Run:
+    patcher = guider.model_patcher
+    device = patcher.load_device
+    settings = guider.model_options["transformer_options"][KEY]
+    evaluations = foresee(sampler, sigmas, patcher.get_model_object("model_sampling"), noise.ndim,
+                          [device.index or 0] if device.type == "cuda" else [])
+    refusal = ""
+    if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
+        refusal = "the model is compiled as a whole"
+    elif evaluations.stochastic and settings.cache_point == "auto":
+        refusal = "this sampler adds noise between evaluations, which features of blocks would carry over"
+    return Run(settings, evaluations, device, noise.ndim, refusal)
+
+
+def _run(options: dict) -> Run | None:
+    run = options.get(KEY)
+    return run if isinstance(run, Run) else None
+
+
+def predict_noise(executor, x, timestep, model_options={}, seed=None):
+    """One evaluation."""
+    run = _run(model_options.get("transformer_options", {}))
+    if run is None:
+        return executor(x, timestep, model_options, seed)
+    with run.evaluation(float(timestep.flatten()[0])):
+        return executor(x, timestep, model_options, seed)
+
+
+def calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
+    """The predictions of an evaluation's conds: where the cache point `output` is."""
+    run = _run(model_options.get("transformer_options", {}))
+    if run is None:
+        return executor(model, conds, x_in, timestep, model_options)
+    return run.calc_cond_batch(executor, model, conds, x_in, timestep, model_options)
+
+
+def apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+    """One call of the network: where the cache point `blocks` is."""
+    run = _run(transformer_options)
+    if run is None:
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+    return run.apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)

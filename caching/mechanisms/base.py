@@ -1,0 +1,64 @@
+"""What every mechanism is, and the divided differences that two of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A cached evaluation as a weighted sum of what the last computed evaluations left.
+
+    Attributes:
+        depth: computed evaluations to remember.
+        of_residual: what is remembered is the feature minus the input of the block stack, and the sum is added to the
+            current input.
+        probes: the first block runs on cached evaluations too, and its residuals are given to `weights`.
+    """
+
+    depth = 1
+    of_residual = False
+    probes = False
+
+    def weights(self, past: Sequence[float], now: float, gamma: float = 1.0) -> list[float]:
+        """Weights of the remembered evaluations, newest first; evaluations left out weigh nothing.
+
+        Args:
+            past: positions of the remembered evaluations, newest first: distinct, and moving away from `now`.
+            now: position of the evaluation to reconstruct.
+            gamma: the ratio that a probing mechanism measured (see `DiCache`).
+        """
+        raise NotImplementedError
+
+
+def divided_differences(past: Sequence[float], order: int) -> list[list[float]]:
+    """Newton's divided differences f[t_0], f[t_0, t_1], ... as weights of the values at t_0, t_1, ...
+
+    Args:
+        past: distinct positions t_0, t_1, ..., newest first.
+        order: the highest difference wanted; fewer are given where `past` is short.
+
+    Returns:
+        Row i holds the i + 1 weights of f[t_0 .. t_i] = sum_j f(t_j) / prod_{l != j} (t_j - t_l).
+    """
+    rows = []
+    for i in range(min(order, len(past) - 1) + 1):
+        row = []
+        for j in range(i + 1):
+            product = 1.0
+            for other in range(i + 1):
+                if other != j:
+                    product *= past[j] - past[other]
+            row.append(1.0 / product)
+        rows.append(row)
+    return rows
+
+
+def combine(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
+    """Weights of sum_i factors[i] * (difference i)."""
+    weights = [0.0] * len(rows[-1])
+    for row, factor in zip(rows, factors):
+        for j, weight in enumerate(row):
+            weights[j] += factor * weight
+    return weights
