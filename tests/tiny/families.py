@@ -19,7 +19,15 @@ from unittest import mock
 import torch
 from safetensors.torch import save_file
 
-from .conditioning import Extras, constant, control_video, first_frame, normal, nothing, pooled
+from .conditioning import (
+    Extras,
+    constant,
+    control_video,
+    first_frame,
+    normal,
+    nothing,
+    pooled,
+)
 from .weights import random_weights
 
 TOKENS = 8  # of every text embedding
@@ -61,7 +69,9 @@ class Family:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes ``folder/NAME.safetensors`` (one file for each expert) unless it is there, and returns the paths."""
-        paths = [Path(folder) / f"{self.name}{expert}.safetensors" for expert in self.experts]
+        paths = [
+            Path(folder) / f"{self.name}{expert}.safetensors" for expert in self.experts
+        ]
         for seed, path in enumerate(paths):
             if not path.exists():
                 save_file(random_weights(self._shapes(), seed), path)
@@ -70,11 +80,15 @@ class Family:
     def load(self, paths: list[Path]) -> list:
         """Loads the files with the host's own ``UNETLoader`` and returns its MODELs, in the same order."""
         import folder_paths
+
         from nodes import UNETLoader
 
         folders, extensions = folder_paths.folder_names_and_paths["diffusion_models"]
         here = {"diffusion_models": ([str(paths[0].parent), *folders], extensions)}
-        with self._narrowed(), mock.patch.dict(folder_paths.folder_names_and_paths, here):
+        with (
+            self._narrowed(),
+            mock.patch.dict(folder_paths.folder_names_and_paths, here),
+        ):
             return [UNETLoader().load_unet(path.name, "default")[0] for path in paths]
 
     def conditioning(self, seed: int = 0, batch: int = 1) -> tuple[list, list]:
@@ -83,20 +97,34 @@ class Family:
 
     def latent(self, batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
         """A LATENT of normal numbers, (batch, *latent_shape)."""
-        return {"samples": normal(torch.Generator().manual_seed(seed), batch, *self.latent_shape)}
+        return {
+            "samples": normal(
+                torch.Generator().manual_seed(seed), batch, *self.latent_shape
+            )
+        }
 
     def _prompt(self, seed: int, batch: int) -> list:
         generator = torch.Generator().manual_seed(seed)
         text = normal(generator, batch, TOKENS, self.text_width)
         # The host's text encoders always set a pooled output, None for those that have none.
-        return [[text, {"pooled_output": None, **self.extras(generator, batch, self.latent_shape)}]]
+        return [
+            [
+                text,
+                {
+                    "pooled_output": None,
+                    **self.extras(generator, batch, self.latent_shape),
+                },
+            ]
+        ]
 
     def _shapes(self) -> dict[str, torch.Tensor]:
         """The state dict of the host's own network of this configuration, on the meta device."""
         import comfy.supported_models
 
         with self._narrowed():
-            config = getattr(comfy.supported_models, self.config)(dict(self.unet_config))
+            config = getattr(comfy.supported_models, self.config)(
+                dict(self.unet_config)
+            )
             config.set_inference_dtype(torch.float32, None)
             return config.get_model({}, device="meta").diffusion_model.state_dict()
 
@@ -106,8 +134,12 @@ class Family:
 
         config = getattr(comfy.supported_models, self.config)
         with (
-            mock.patch.object(config, "unet_extra_config", {**config.unet_extra_config, **self.narrow}),
-            mock.patch.object(config, "unet_config", {**config.unet_config, **self.narrow_match}),
+            mock.patch.object(
+                config, "unet_extra_config", {**config.unet_extra_config, **self.narrow}
+            ),
+            mock.patch.object(
+                config, "unet_config", {**config.unet_config, **self.narrow_match}
+            ),
         ):
             yield
 
@@ -151,7 +183,11 @@ _FLUX2 = {
     "patch_size": 1,
     "vec_in_dim": None,
 }
-_CHROMA = {key: value for key, value in _FLUX.items() if key not in ("guidance_embed", "yak_mlp", "txt_norm")} | {
+_CHROMA = {
+    key: value
+    for key, value in _FLUX.items()
+    if key not in ("guidance_embed", "yak_mlp", "txt_norm")
+} | {
     "image_model": "chroma",
     "in_channels": 64,
     "out_channels": 64,
@@ -206,7 +242,12 @@ _LUMINA2 = {
     "n_layers": 3,
     "qk_norm": True,
 }
-_LUMINA2_HEADS = {"n_heads": 1, "n_kv_heads": 1, "axes_dims": [32, 48, 48], "ffn_dim_multiplier": 1.0}
+_LUMINA2_HEADS = {
+    "n_heads": 1,
+    "n_kv_heads": 1,
+    "axes_dims": [32, 48, 48],
+    "ffn_dim_multiplier": 1.0,
+}
 _SD3 = {  # width = 64 * depth
     "in_channels": 16,
     "patch_size": 2,
@@ -214,14 +255,22 @@ _SD3 = {  # width = 64 * depth
     "depth": 2,
     "input_size": None,
     "adm_in_channels": 32,
-    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128}},
+    "context_embedder_config": {
+        "target": "torch.nn.Linear",
+        "params": {"in_features": 64, "out_features": 128},
+    },
     "num_patches": 64,
     "pos_embed_max_size": 8,
     "qk_norm": "rms",
     "pos_embed_scaling_factor": None,
     "x_block_self_attn_layers": [0],
 }
-_LTXV = {"image_model": "ltxv", "num_layers": 3, "attention_head_dim": 4, "cross_attention_dim": 128}  # 32 heads
+_LTXV = {
+    "image_model": "ltxv",
+    "num_layers": 3,
+    "attention_head_dim": 4,
+    "cross_attention_dim": 128,
+}  # 32 heads
 _UNET = {
     "use_checkpoint": False,
     "image_size": 32,
@@ -231,11 +280,11 @@ _UNET = {
     "in_channels": 4,
     "out_channels": 4,
     "model_channels": 320,
-    "num_res_blocks": [1, 1],
-    "transformer_depth": [1, 0],
-    "transformer_depth_output": [1, 1, 0, 0],
-    "channel_mult": [1, 1],
-    "transformer_depth_middle": 1,
+    "num_res_blocks": [1],
+    "transformer_depth": [1],
+    "transformer_depth_output": [1, 0],
+    "channel_mult": [1],
+    "transformer_depth_middle": -2,  # none
     "use_linear_in_transformer": False,
     "context_dim": 768,
     "use_temporal_resblock": False,
@@ -244,9 +293,26 @@ _UNET = {
 _IMAGE = (16, 8, 12)
 _VIDEO = (16, 3, 4, 6)
 
-_wan = Family("wan21_t2v", "Wan 2.1 text to video", "WAN21_T2V", _WAN, _VIDEO, text_width=4096, blocks=3)
+_wan = Family(
+    "wan21_t2v",
+    "Wan 2.1 text to video",
+    "WAN21_T2V",
+    _WAN,
+    _VIDEO,
+    text_width=4096,
+    blocks=3,
+)
 _families = [
-    Family("flux", "FLUX.1 dev", "Flux", _FLUX, _IMAGE, 64, blocks=4, extras=pooled(32, guidance=3.5)),
+    Family(
+        "flux",
+        "FLUX.1 dev",
+        "Flux",
+        _FLUX,
+        _IMAGE,
+        64,
+        blocks=4,
+        extras=pooled(32, guidance=3.5),
+    ),
     Family(
         "flux_schnell",
         "FLUX.1 schnell",
@@ -257,7 +323,16 @@ _families = [
         blocks=4,
         extras=pooled(32),
     ),
-    Family("flux2", "FLUX.2", "Flux2", _FLUX2, (128, 4, 6), 64, blocks=4, extras=constant(guidance=4.0)),
+    Family(
+        "flux2",
+        "FLUX.2",
+        "Flux2",
+        _FLUX2,
+        (128, 4, 6),
+        64,
+        blocks=4,
+        extras=constant(guidance=4.0),
+    ),
     Family(
         "chroma",
         "Chroma",
@@ -282,11 +357,22 @@ _families = [
         name="wan21_vace",
         title="Wan 2.1 VACE",
         config="WAN21_Vace",
-        unet_config={**_WAN, "model_type": "vace", "num_layers": 4, "vace_layers": 2, "vace_in_dim": 96},
+        unet_config={
+            **_WAN,
+            "model_type": "vace",
+            "num_layers": 4,
+            "vace_layers": 2,
+            "vace_in_dim": 96,
+        },
         blocks=4,
         extras=control_video,
     ),
-    replace(_wan, name="wan22_14b", title="Wan 2.2 14B (two experts)", experts=("_high_noise", "_low_noise")),
+    replace(
+        _wan,
+        name="wan22_14b",
+        title="Wan 2.2 14B (two experts)",
+        experts=("_high_noise", "_low_noise"),
+    ),
     replace(
         _wan,
         name="wan22_5b",
@@ -353,7 +439,9 @@ _families = [
         (128, 3, 4, 6),
         text_width=4096,
         blocks=3,
-        extras=constant(frame_rate=25, attention_mask=torch.ones(1, TOKENS, dtype=torch.long)),
+        extras=constant(
+            frame_rate=25, attention_mask=torch.ones(1, TOKENS, dtype=torch.long)
+        ),
     ),
     Family(
         "sdxl",
@@ -366,8 +454,7 @@ _families = [
             "num_res_blocks": [1, 1, 1],
             "channel_mult": [1, 1, 1],
             "transformer_depth": [0, 2, 5],
-            "transformer_depth_output": [0, 0, 1, 0, 1, 0],
-            "transformer_depth_middle": 0,
+            "transformer_depth_output": [0, 0, 0, 0, 0, 0],
             "use_linear_in_transformer": True,
             "context_dim": 2048,
         },
