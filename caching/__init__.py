@@ -2,7 +2,7 @@
 
 from .attach import attach, settings_of
 from .mechanisms import NAMES as MECHANISMS
-from .report import Report, reports_of
+from .report import Report, report_of, reports_of
 from .run import CACHE_POINTS, Settings
 
-__all__ = ["CACHE_POINTS", "MECHANISMS", "Report", "Settings", "attach", "reports_of", "settings_of"]
+__all__ = ["CACHE_POINTS", "MECHANISMS", "Report", "Settings", "attach", "report_of", "reports_of", "settings_of"]

@@ -40,14 +40,13 @@ def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs
     run = _open(guider, sampler, sigmas, noise)
     guider.model_options = comfy.model_patcher.create_model_options_clone(original)
     guider.model_options["transformer_options"][KEY] = run
-    finished = False
+    samples = None
     try:
         samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        finished = True
         return samples
     finally:
         guider.model_options = original
-        report = run.close(finished)
+        report = run.close(samples)
         publish(run.settings.identity, report)
         run.settings.published(report)
 
@@ -71,7 +70,7 @@ def _run(options: dict) -> Run | None:
     return run if isinstance(run, Run) else None
 
 
-def predict_noise(executor, x, timestep, model_options={}, seed=None):
+def predict_noise(executor, x, timestep, model_options, seed):
     """One evaluation."""
     run = _run(model_options.get("transformer_options", {}))
     if run is None:
@@ -88,7 +87,7 @@ def calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
     return run.calc_cond_batch(executor, model, conds, x_in, timestep, model_options)
 
 
-def apply_model(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+def apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
     """One call of the network: where the cache point `blocks` is."""
     run = _run(transformer_options)
     if run is None:

@@ -9,7 +9,6 @@ import torch
 
 from .flops import FlopMeter
 
-
 PROBE_STRIDE = 8  # the ratio of two means needs no more tokens, and a whole probe would cost a feature of memory
 
 

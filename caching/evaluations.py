@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-import torch
-
 import comfy.samplers
+import torch
 
 # No sampler of the host needs more than three evaluations a step; a run past this is adaptive or looping.
 MAX_EVALUATIONS_PER_STEP = 16
@@ -61,7 +60,7 @@ class _Rehearsal:
         self.sigmas: list[float] = []
         self.inputs: list[torch.Tensor] = []
 
-    def __call__(self, x, sigma, model_options={}, seed=None):
+    def __call__(self, x, sigma, model_options, seed=None):
         if len(self.sigmas) >= self.limit:
             raise _TooMany
         self.sigmas.append(float(sigma.flatten()[0]))
@@ -119,7 +118,7 @@ def foresee(sampler, sigmas: torch.Tensor, model_sampling, dims: int, devices: l
             reseeded = rehearse(lambda x: 0.5 * x, seed=2)
     except _TooMany:
         return Evaluations(refusal="this sampler chooses its evaluations as it goes, so it runs uncached")
-    except Exception as error:  # any sampler of any pack may be here; none may break the artist's run
+    except Exception as error:  # noqa: BLE001  any sampler of any pack may be here; none may break the artist's run
         return Evaluations(refusal=f"this sampler could not be planned ({error}), so it runs uncached")
     if first.sigmas != content.sigmas:
         return Evaluations(refusal="this sampler chooses its evaluations as it goes, so it runs uncached")

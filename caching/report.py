@@ -6,6 +6,8 @@ from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
+import torch
+
 KEPT = 32  # settings whose reports are remembered
 RUNS = 8  # reports remembered of each
 
@@ -24,6 +26,7 @@ class Report:
         cached_cost: what a cached evaluation is charged, as a share of a computed one.
         seconds: of every evaluation.
         finished: False if the run was cancelled or failed.
+        samples: fingerprint of the latent that the run made.
     """
 
     mechanism: str
@@ -40,6 +43,7 @@ class Report:
     seconds: list[float] = field(default_factory=list)
     peak_cache_bytes: int = 0
     finished: bool = False
+    samples: bytes = b""
 
     @property
     def seconds_computed(self) -> float | None:
@@ -83,7 +87,9 @@ class Report:
 
     def as_dict(self) -> dict:
         """Everything, ready for JSON."""
-        return asdict(self) | {
+        values = asdict(self)
+        del values["samples"]
+        return values | {
             "seconds_computed": self.seconds_computed,
             "seconds_cached": self.seconds_cached,
             "planned_speedup": self.planned_speedup,
@@ -108,3 +114,18 @@ def publish(identity: str, report: Report) -> None:
 def reports_of(identity: str) -> list[Report]:
     """The runs with these settings, oldest first."""
     return list(_reports.get(identity, ()))
+
+
+def fingerprint(samples: torch.Tensor) -> bytes:
+    """A few numbers of a latent, enough to tell it from others; of anything else, nothing."""
+    if not torch.is_tensor(samples) or samples.numel() == 0:
+        return b""
+    flat = samples.flatten()
+    return flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32).numpy().tobytes()
+
+
+def report_of(identity: str, samples: torch.Tensor) -> Report | None:
+    """The run with these settings that made `samples`; the last one if that can't be told, None if there is none."""
+    runs = reports_of(identity)
+    made = fingerprint(samples)
+    return next((run for run in reversed(runs) if run.samples == made), runs[-1] if runs else None)

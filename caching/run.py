@@ -18,7 +18,9 @@ from .blocks import Learner, Recorder, Skipper, Stack
 from .evaluations import Evaluations
 from .flops import FlopMeter
 from .history import History
-from .report import Report
+from .report import Report, fingerprint
+
+log = logging.getLogger(__name__)
 
 CACHE_POINTS = ("auto", "blocks", "output")
 
@@ -129,8 +131,10 @@ class Run:
         times = self.evaluations.times
         span = times[0] - times[-1]
         self.position_scale = (len(times) - 1) / span if span else 1.0
-        free = self._scheduled(0.0)
-        if self.given_up:
+        try:
+            free = self.settings.schedule(times, 0.0)
+        except ValueError as error:
+            self.give_up(f"{error} This run was left uncached.")
             return
         if all(free):
             self.report.cache_point_reason = "the budget computes every evaluation"
@@ -145,24 +149,14 @@ class Run:
         """Nothing about the plan is open any more."""
         return self.schedule is not None or bool(self.given_up)
 
-    def _scheduled(self, cached_cost: float) -> tuple[bool, ...]:
-        try:
-            return tuple(self.settings.schedule(self.evaluations.times, cached_cost))
-        except ValueError as error:
-            self.give_up(f"{error} This run was left uncached.")
-            return ()
-
     def settle(self, cached_cost: float) -> None:
         """Fix the schedule, now that the cost of a cached evaluation is known."""
-        schedule = self._scheduled(cached_cost)
-        if self.given_up:
-            return
-        self.schedule = schedule
+        self.schedule = tuple(self.settings.schedule(self.evaluations.times, cached_cost))
         self.report.cached_cost = cached_cost
-        for i, computed in enumerate(schedule):
+        for i, computed in enumerate(self.schedule):
             if not computed:
                 self.last_cached = i
-                self.useful.update([j for j in range(i) if schedule[j]][-self.mechanism.depth:])
+                self.useful.update([j for j in range(i) if self.schedule[j]][-self.mechanism.depth:])
 
     def use_output(self, reason: str) -> None:
         """Make the model's output the cache point."""
@@ -176,16 +170,20 @@ class Run:
 
     def use_blocks(self, stack: Stack) -> None:
         """Make the blocks the cache point."""
+        cost = stack.cached_cost + (stack.probe_cost if self.mechanism.probes else 0.0)
+        try:
+            self.settle(round(cost, 2))  # whole percents, the resolution of the budget
+        except ValueError as error:
+            self.use_output(str(error))
+            return
         self.stack = stack
         self.report.cache_point, self.report.cache_point_reason = "blocks", (
             "chosen on the node" if self.settings.cache_point == "blocks" else "the model and this run allow it")
-        # charged in whole percents, the resolution of the budget
-        self.settle(round(stack.cached_cost + (stack.probe_cost if self.mechanism.probes else 0.0), 2))
 
     def give_up(self, reason: str) -> None:
         """Compute everything from here on, and say why."""
         if not self.given_up:
-            logging.warning("ReCache: %s", reason)
+            log.warning("ReCache: %s", reason)
             self.given_up = reason
             self.report.notes.append(reason)
         self.forget()
@@ -363,7 +361,7 @@ class Run:
         else:
             stack = learner.stack()
             self.use_blocks(stack)
-            if self.keeps:
+            if self.cache_point == "blocks" and self.keeps:
                 image = stack.image_tokens(learner.output, learner.tokens)
                 self._remember_blocks(keys, image, learner.base, learner.probe)
         return out
@@ -395,11 +393,11 @@ class Run:
             history.clear()
         self.histories.clear()
 
-    def close(self, finished: bool) -> Report:
-        """End the run; nothing of it stays alive but the report."""
+    def close(self, samples: torch.Tensor | None) -> Report:
+        """End the run with what it made, or None if it was cut short; nothing of it stays alive but the report."""
         self.forget()
         report = self.report
-        report.finished = finished
+        report.finished, report.samples = samples is not None, fingerprint(samples)
         report.evaluations = self.index + 1
         report.times = self.evaluations.times
         report.seconds = self.clock.seconds()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 
 import torch
 
@@ -28,7 +29,7 @@ class DiCache(Mechanism):
         """The clipped ratio of the first block's movement; tensors of one shape."""
         moved, baseline = (probe - before).abs().mean(), (newest - before).abs().mean()
         ratio = float(moved / baseline)
-        return min(max(ratio, 1.0), self.gamma_max) if ratio == ratio else 1.0
+        return 1.0 if isnan(ratio) else min(max(ratio, 1.0), self.gamma_max)
 
     def weights(self, past, now, gamma=1.0):
         return [1.0] if len(past) < 2 else [gamma, 1.0 - gamma]
