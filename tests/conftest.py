@@ -30,12 +30,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest meets the option before this file defines it, and takes a separate value for a folder of tests.
+    if "--host-path" in config.invocation_params.args:
+        raise pytest.UsageError("Write --host-path=FOLDER, with an equals sign.")
+
+
 @pytest.fixture(scope="session")
 def host_path(request: pytest.FixtureRequest) -> Path:
     """The folder of ComfyUI's main.py."""
     path = request.config.getoption("--host-path")
     if not path:
-        pytest.fail("No ComfyUI: run `nox -s test`, or give --host-path FOLDER.", pytrace=False)
+        pytest.fail("No ComfyUI: run `nox -s test`, or give --host-path=FOLDER.", pytrace=False)
     return Path(path).resolve()
 
 
@@ -49,3 +55,21 @@ def host(host_path: Path, tmp_path_factory: pytest.TempPathFactory):
 def models_dir(host) -> Path:
     """The host's models folder (``diffusion_models``, ``vae``, ...): what a test writes there, the loaders see."""
     return host.models
+
+
+@pytest.fixture(scope="session")
+def server(host_path: Path):
+    """A real ComfyUI server with the pack and the test nodes installed; one for the whole suite."""
+    from tests.hosting.server import serve
+
+    with serve(host_path, test_nodes=True) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    """A client of ``server``."""
+    from tests.hosting.client import Client
+
+    with Client(server.url) as connected:
+        yield connected

@@ -1,0 +1,76 @@
+"""The development commands; ``nox -l`` lists them. Only nox is needed: the rest is made on first use, once per machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "tests" / "hosting"))
+
+import provision  # noqa: E402
+
+nox.options.sessions = ["lint", "test"]
+# All commands share one environment outside the checkout: torch alone takes gigabytes.
+nox.options.default_venv_backend = "none"
+
+
+def take_option(arguments: list[str], name: str) -> str | None:
+    """Takes ``name VALUE`` or ``name=VALUE`` out of the arguments."""
+    for i, argument in enumerate(arguments):
+        if argument.startswith(f"{name}="):
+            del arguments[i]
+            return argument.split("=", 1)[1]
+        if argument == name and i + 1 < len(arguments):
+            del arguments[i]
+            return arguments.pop(i)
+    return None
+
+
+def run(session: nox.Session, *command: str, arguments: list[str]) -> None:
+    """Runs Python in the shared environment, with the chosen ComfyUI in ``COMFYUI_PATH``."""
+    try:
+        host = provision.host(take_option(arguments, "--host"))
+        python = provision.environment()
+    except provision.ProvisionError as error:
+        session.error(str(error))
+    session.run(str(python), *command, *arguments, env={"COMFYUI_PATH": str(host)}, external=True)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the demo: real workflows through a real server, a contact sheet and a table."""
+    run(session, "tests/run.py", "demo", arguments=list(session.posargs))
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Run the tests: [--host VERSION] [pytest arguments]."""
+    arguments = list(session.posargs)
+    named = any(argument.startswith("tests/") for argument in arguments)
+    pytest = ["-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests"]
+    run(session, *pytest, *([] if named else ["tests"]), arguments=arguments)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run one benchmark: NAME [--json FILE] [--host VERSION]."""
+    arguments = list(session.posargs)
+    names = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
+    if not arguments or arguments[0] not in names:
+        session.error(f"Name a benchmark: {', '.join(names) or 'there is none yet'}.")
+    run(session, "tests/run.py", f"bench.{arguments.pop(0)}", arguments=arguments)
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """Start ComfyUI with the pack installed, on this machine only; Ctrl-C stops it: [--host VERSION] [--port N]."""
+    run(session, "tests/run.py", "hosting.server", arguments=list(session.posargs))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and the order of the layers: [ruff arguments, like --fix]."""
+    run(session, "-m", "ruff", "check", ".", arguments=list(session.posargs))
