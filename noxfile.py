@@ -1,4 +1,4 @@
-"""The development commands; ``nox -l`` lists them. Only nox is needed: the rest is made on first use, once per machine."""
+"""The development commands; ``nox -l`` lists them. Only nox is needed: they make the rest on first use."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ def serve(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and the order of the layers: [ruff arguments, like --fix]."""
+    """Check the style: [ruff arguments, like --fix]."""
     run(session, "-m", "ruff", "check", ".", arguments=list(session.posargs))

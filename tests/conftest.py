@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 # The checkout is not on sys.path, where its nodes/ would hide ComfyUI's nodes.py; ComfyUI has a package
 # "tests" of its own.
 _tests = ModuleSpec("tests", None, is_package=True)

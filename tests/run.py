@@ -1,7 +1,7 @@
-"""Runs a module of ``tests`` as a program, in the development environment: ``python tests/run.py bench.quality --json F``.
+"""Runs a module of ``tests`` as a program: ``python tests/run.py bench.quality --json FILE``.
 
-It stands where ``python -m tests.bench.quality`` would: ComfyUI has a package ``tests`` and a module ``nodes`` of its own,
-so the checkout must not be on ``sys.path``. The pack is importable as ``recache``.
+It stands where ``python -m tests.bench.quality`` would: ComfyUI has a package ``tests`` and a module ``nodes`` of its
+own, so the checkout must not be on ``sys.path``. The pack is importable as ``recache``.
 """
 
 import runpy

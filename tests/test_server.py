@@ -19,7 +19,8 @@ def test_pack_loads_without_a_warning(server):
 
 
 def test_server_offers_the_nodes(client):
-    nodes = {name: info for name, info in client.object_info().items() if info["python_module"] == f"custom_nodes.{PACK}"}
+    module = f"custom_nodes.{PACK}"
+    nodes = {name: info for name, info in client.object_info().items() if info["python_module"] == module}
     assert nodes
     for name, info in nodes.items():
         assert info["description"], f"{name} has no description"
@@ -52,7 +53,8 @@ def test_upload_comes_back(client):
 
 
 def test_bad_workflow_is_rejected_with_the_reason(client):
-    bad = {**PICTURE, "1": {"class_type": "EmptyImage", "inputs": {"width": -5, "height": 16, "batch_size": 1, "color": 0}}}
+    inputs = {"width": -5, "height": 16, "batch_size": 1, "color": 0}
+    bad = {**PICTURE, "1": {"class_type": "EmptyImage", "inputs": inputs}}
     with pytest.raises(PromptRejected, match="width"):
         client.queue(bad)
 

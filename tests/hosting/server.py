@@ -22,7 +22,10 @@ from .session import MODEL_FOLDERS, ROOT
 
 PACK = "recache"
 # What a user gets; tests and tools stay behind.
-SHIPPED = ("__init__.py", "pyproject.toml", "LICENSE", "README.md", "caching", "nodes", "policies", "web", "workflows")
+SHIPPED = (
+    *("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md"),
+    *("caching", "nodes", "policies", "web", "workflows"),
+)
 TEST_NODES = ROOT / "tests" / "host_nodes"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
