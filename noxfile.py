@@ -35,7 +35,7 @@ def run(session: nox.Session, *command: str, arguments: list[str]) -> None:
         host = provision.host(take_option(arguments, "--host"))
         python = provision.environment()
     except provision.ProvisionError as error:
-        session.error(str(error))
+        session.error(str(error).rstrip("."))
     session.run(str(python), *command, *arguments, env={"COMFYUI_PATH": str(host)}, external=True)
 
 
@@ -58,9 +58,10 @@ def test(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Run one benchmark: NAME [--json FILE] [--host VERSION]."""
     arguments = list(session.posargs)
-    names = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
+    modules = (ROOT / "tests" / "bench").glob("[a-z]*.py")
+    names = sorted(path.stem for path in modules if "__main__" in path.read_text(encoding="utf-8"))
     if not arguments or arguments[0] not in names:
-        session.error(f"Name a benchmark: {', '.join(names) or 'there is none yet'}.")
+        session.error(f"Name a benchmark: {', '.join(names) or 'there is none yet'}")
     run(session, "tests/run.py", f"bench.{arguments.pop(0)}", arguments=arguments)
 
 
