@@ -7,6 +7,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,6 +22,9 @@ from tests.hosting import session  # noqa: E402
 session.alias_pack()
 
 
+HOST = pytest.StashKey[session.Host]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--host-path",
@@ -33,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # pytest meets the option before this file defines it, and takes a separate value for a folder of tests.
     if "--host-path" in config.invocation_params.args:
         raise pytest.UsageError("Write --host-path=FOLDER, with an equals sign.")
+    # Started before collection, so that tests can import the engine, and with it the host, at their top.
+    path = config.getoption("--host-path")
+    if path:
+        base = TemporaryDirectory(prefix="comfyui-")
+        config.add_cleanup(base.cleanup)
+        config.stash[HOST] = session.start(path, base.name)
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +55,9 @@ def host_path(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def host(host_path: Path, tmp_path_factory: pytest.TempPathFactory):
+def host(host_path: Path, request: pytest.FixtureRequest) -> session.Host:
     """A real ComfyUI in this process, on the CPU: ``.version``, ``.path``, ``.base``, ``.models``."""
-    return session.start(host_path, tmp_path_factory.mktemp("comfyui"))
+    return request.config.stash[HOST]
 
 
 @pytest.fixture

@@ -1,0 +1,170 @@
+"""The mechanisms against hand-computed cases with irregular gaps, and polynomials that they must reproduce."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recache.caching import mechanisms
+from recache.caching.history import History, receding
+from recache.caching.mechanisms.base import divided_differences
+from recache.caching.mechanisms.hermite import hermite_polynomial
+
+
+def recorded(mechanism, points, base=None):
+    """A history that saw `points` [(position, value)], oldest first."""
+    history = History(mechanism)
+    for position, value in points:
+        history.record(position, torch.full((1, 2, 3), float(value)), base)
+    return history
+
+
+def forecast(mechanism, points, position):
+    return float(recorded(mechanism, points).forecast(position, torch.device("cpu"))[0, 0, 0])
+
+
+def test_divided_differences_by_hand():
+    # f(0) = 1, f(1) = 3, f(4) = 2, newest first: f[4] = 2, f[4,1] = (2-3)/(4-1), f[1,0] = 2,
+    # f[4,1,0] = (-1/3 - 2)/(4-0) = -7/12
+    values = [2.0, 3.0, 1.0]
+    rows = divided_differences([4.0, 1.0, 0.0], 2)
+    found = [sum(w * v for w, v in zip(row, values)) for row in rows]
+    assert found == pytest.approx([2.0, -1.0 / 3.0, -7.0 / 12.0])
+
+
+def test_divided_differences_stop_where_the_history_does():
+    assert len(divided_differences([3.0, 1.0], 3)) == 2
+
+
+def test_reuse_repeats_the_last():
+    assert forecast(mechanisms.make("reuse"), [(0, 1), (1, 3), (4, 2)], 6) == 2.0
+
+
+def test_taylor_1_by_hand():
+    # slope over the last gap (1 -> 4): -1/3; from 4 to 6: 2 - 2/3
+    assert forecast(mechanisms.make("taylor", 1), [(0, 1), (1, 3), (4, 2)], 6) == pytest.approx(4.0 / 3.0)
+
+
+def test_taylor_2_by_hand():
+    # 2 - 1/3 x + D_2 x^2 / 2, D_2 = 2 f[4,1,0] = -7/6, x = 2
+    assert forecast(mechanisms.make("taylor", 2), [(0, 1), (1, 3), (4, 2)], 6) == pytest.approx(2 - 2 / 3 - 7 / 3)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_taylor_reproduces_lines(order):
+    points = [(t, 5.0 - 1.5 * t) for t in (0.0, 0.7, 2.0, 2.2, 5.0)]
+    assert forecast(mechanisms.make("taylor", order), points, 9.0) == pytest.approx(5.0 - 1.5 * 9.0, rel=1e-5)
+
+
+@pytest.mark.parametrize(("i", "x", "value"), [(0, 3.0, 1), (1, 3.0, 6), (2, 3.0, 34), (3, 3.0, 180), (2, 0.0, -2)])
+def test_physicists_hermite_polynomials(i, x, value):
+    assert hermite_polynomial(i, x) == value
+
+
+def test_hermite_1_by_hand():
+    # D_1 = -1/3, sigma H_1(sigma x) = 0.5 * 2 * 0.5 * 2 = 1
+    found = forecast(mechanisms.make("hermite", 1, hermite_sigma=0.5), [(0, 1), (1, 3), (4, 2)], 6)
+    assert found == pytest.approx(2 - 1 / 3)
+
+
+def test_hermite_2_by_hand():
+    # D_2 / 2 = -7/12, sigma^2 H_2(sigma x) = 0.25 * (4 * 1 - 2) = 0.5
+    found = forecast(mechanisms.make("hermite", 2, hermite_sigma=0.5), [(0, 1), (1, 3), (4, 2)], 6)
+    assert found == pytest.approx(2 - 1 / 3 - 7 / 24)
+
+
+def test_first_order_hermite_at_the_root_of_a_half_is_taylor():
+    points = [(0, 1), (1, 3), (4, 2)]
+    hermite = mechanisms.make("hermite", 1, hermite_sigma=0.5**0.5)
+    assert forecast(hermite, points, 6) == pytest.approx(forecast(mechanisms.make("taylor", 1), points, 6))
+
+
+def test_residual_adds_the_last_change():
+    history = recorded(mechanisms.make("residual"), [(0, 5.0)], base=torch.full((1, 2, 3), 2.0))
+    found = history.forecast(3, torch.device("cpu"), torch.full((1, 2, 3), 10.0))
+    assert torch.equal(found, torch.full((1, 2, 3), 13.0))
+
+
+def dicache_forecast(gamma_max, probe_now):
+    history = History(mechanisms.make("dicache", gamma_max=gamma_max))
+    zero = torch.zeros(1, 2, 3)
+    history.record(0, torch.full((1, 2, 3), 4.0), zero, probe=torch.full((1, 1, 3), 1.0))
+    history.record(3, torch.full((1, 2, 3), 6.0), zero, probe=torch.full((1, 1, 3), 2.0))
+    out = history.forecast(5, torch.device("cpu"), torch.full((1, 2, 3), 10.0), torch.full((1, 1, 3), probe_now))
+    return float(out[0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("gamma_max", "probe", "gamma"), [(1.5, 2.25, 1.25), (1.5, 9.0, 1.5), (2.0, 9.0, 2.0), (1.5, 1.1, 1.0)])
+def test_dicache_by_hand(gamma_max, probe, gamma):
+    # gamma = |p - 1| / |2 - 1| clipped to [1, gamma_max]; forecast 10 + 4 + gamma (6 - 4)
+    assert dicache_forecast(gamma_max, probe) == pytest.approx(14 + 2 * gamma)
+
+
+def test_dicache_with_one_computed_evaluation_is_residual():
+    history = History(mechanisms.make("dicache"))
+    history.record(0, torch.full((1, 2, 3), 4.0), torch.zeros(1, 2, 3), probe=torch.ones(1, 1, 3))
+    out = history.forecast(1, torch.device("cpu"), torch.ones(1, 2, 3), torch.ones(1, 1, 3))
+    assert torch.equal(out, torch.full((1, 2, 3), 5.0))
+
+
+@pytest.mark.parametrize("name", ["taylor", "hermite", "reuse"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_constants_stay_with_any_gaps(name, order):
+    points = [(t, 7.0) for t in (0.0, 0.1, 3.0, 3.5)]
+    assert forecast(mechanisms.make(name, order), points, 8.0) == pytest.approx(7.0, rel=1e-5)
+
+
+def test_the_history_is_as_deep_as_the_mechanism_and_no_deeper():
+    for name, order, depth in (("reuse", 1, 1), ("residual", 1, 1), ("taylor", 1, 2), ("taylor", 3, 4), ("dicache", 1, 2)):
+        mechanism = mechanisms.make(name, order)
+        history = recorded(mechanism, [(t, t) for t in range(6)], torch.zeros(1, 2, 3))
+        assert len(history) == mechanism.depth == depth
+
+
+def test_recording_copies_and_forecasting_returns_a_new_tensor():
+    history = History(mechanisms.make("reuse"))
+    feature = torch.ones(1, 2, 3)
+    history.record(0, feature)
+    feature += 1
+    out = history.forecast(1, torch.device("cpu"))
+    out += 1
+    assert torch.equal(history.forecast(1, torch.device("cpu")), torch.ones(1, 2, 3))
+
+
+def test_a_full_history_uses_its_memory_again():
+    history = recorded(mechanisms.make("taylor", 1), [(0, 0), (1, 1)])
+    before = {feature.data_ptr() for feature in history.features}
+    history.record(2, torch.full((1, 2, 3), 2.0))
+    assert {feature.data_ptr() for feature in history.features} == before
+    assert history.positions == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("past", "now", "kept"),
+    [
+        ([4, 1, 0], 6, [0, 1, 2]),
+        ([4, 4, 1], 6, [0, 2]),  # Heun: two evaluations at one time
+        ([4, 1, 0], 4, [0]),  # at the time of the last: repeat it
+        ([4, 1, 0], 2, [0]),  # back to more noise: nothing lies further on the same side
+        ([2, 4, 1, 0], 3, [0, 2, 3]),  # restart: 4 lies on the other side
+    ])
+def test_only_receding_evaluations_are_used(past, now, kept):
+    assert receding(past, now) == kept
+
+
+def test_no_division_by_zero_and_no_backward_extrapolation():
+    taylor = mechanisms.make("taylor", 2)
+    assert forecast(taylor, [(0, 1), (1, 3), (1, 5)], 1) == 5.0
+    assert forecast(taylor, [(0, 1), (3, 4), (1, 8)], 2) == pytest.approx(15.0)  # through (0, 1) and (1, 8)
+
+
+def test_the_middle_one_of_two_at_one_time_is_dropped():
+    assert forecast(mechanisms.make("taylor", 1), [(0, 0), (2, 9), (2, 4)], 3) == pytest.approx(4.0)
+
+
+def test_unknown_mechanisms_and_orders_are_refused():
+    with pytest.raises(ValueError, match="no mechanism 'warp'"):
+        mechanisms.make("warp")
+    with pytest.raises(ValueError, match="order of taylor is 4"):
+        mechanisms.make("taylor", 4)
