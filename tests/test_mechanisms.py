@@ -116,7 +116,8 @@ def test_constants_stay_with_any_gaps(name, order):
 
 
 def test_the_history_is_as_deep_as_the_mechanism_and_no_deeper():
-    for name, order, depth in (("reuse", 1, 1), ("residual", 1, 1), ("taylor", 1, 2), ("taylor", 3, 4), ("dicache", 1, 2)):
+    cases = (("reuse", 1, 1), ("residual", 1, 1), ("taylor", 1, 2), ("taylor", 3, 4), ("dicache", 1, 2))
+    for name, order, depth in cases:
         mechanism = mechanisms.make(name, order)
         history = recorded(mechanism, [(t, t) for t in range(6)], torch.zeros(1, 2, 3))
         assert len(history) == mechanism.depth == depth

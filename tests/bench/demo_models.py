@@ -1,0 +1,110 @@
+"""The two trained models under the real host: prompts that training never saw, sampling with a noise for each, pictures.
+
+Call ``load`` only in a process where the host was started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tests.trained import data, text, train
+
+WEIGHTS = Path(train.__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt and the seed of its noise."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass
+class DemoModel:
+    """A trained model and the settings that it is measured at.
+
+    Attributes:
+        name: "flux" or "wan", also the stem of the weights.
+        latent: shape of a latent without the batch.
+        dims: width of the text tokens and of the pooled vector (0: none).
+        cfg: classifier-free guidance.
+        batch: samples in one run.
+    """
+
+    name: str
+    latent: tuple[int, ...]
+    dims: tuple[int, int]
+    cfg: float
+    batch: int
+    sampler: str = "euler"
+    scheduler: str = "simple"
+    model: object = field(default=None, repr=False)
+    vae: object = field(default=None, repr=False)
+
+    def samples(self, count: int, first: int = 0) -> list[Sample]:
+        """`count` different prompt-seed pairs; the prompts are pairings that training left out."""
+        _, names, video_count = data.read_names()
+        colours = list(data.COLOURS)
+        held_out = [
+            (p, c) for c in range(len(colours)) for p in range(video_count if self.name == "wan" else len(names))
+            if data.is_held_out(p, c)]
+        found = []
+        for i in range(first, first + count):
+            picture, colour = held_out[(i * 37) % len(held_out)]
+            prompt = (data.video_caption(names[picture], data.MOTIONS[i % len(data.MOTIONS)], colours[colour])
+                      if self.name == "wan" else data.image_caption(names[picture], colours[colour]))
+            found.append(Sample(prompt, 1000 + i))
+        return found
+
+    def _conditioning(self, prompts: Sequence[str]) -> list:
+        encoded = [text.encode(prompt, *self.dims) for prompt in prompts]
+        tokens, pooled = (torch.stack(part) for part in zip(*encoded))
+        return [[tokens, {"pooled_output": pooled} if self.dims[1] else {}]]
+
+    def sample(self, model, samples: Sequence[Sample], steps: int) -> torch.Tensor:
+        """Latents [len(samples), ...] of the host's own sampling, `self.batch` at a time."""
+        import comfy.sample
+
+        latents = []
+        for start in range(0, len(samples), self.batch):
+            part = samples[start:start + self.batch]
+            noise = torch.stack([
+                torch.randn(self.latent, generator=torch.Generator().manual_seed(s.seed)) for s in part])
+            latents.append(comfy.sample.sample(
+                model, noise, steps, self.cfg, self.sampler, self.scheduler,
+                self._conditioning([s.prompt for s in part]), self._conditioning([""] * len(part)),
+                torch.zeros_like(noise), disable_pbar=True, seed=0))
+        return torch.cat(latents)
+
+    def pictures(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decoded by the stock VAE: [B, frames, 3, height, width] in [0, 1]; one frame for images."""
+        from tests.host_nodes.frames import frames_to_batch
+
+        frames = self.latent[1] if len(self.latent) == 4 else 1
+        flat = latents if frames == 1 else frames_to_batch(latents)
+        images = torch.cat([self.vae.decode(part) for part in flat.split(64)])
+        return images.movedim(-1, 1).unflatten(0, (-1, frames)).clamp(0, 1)
+
+
+def load(name: str, models_dir: Path) -> DemoModel:
+    """"flux" or "wan", through the stock UNETLoader and VAELoader; `models_dir` is the host's models folder."""
+    import shutil
+
+    from nodes import UNETLoader, VAELoader
+
+    for stem, folder in ((name, "diffusion_models"), ("autoencoder", "vae")):
+        target = models_dir / folder / f"{stem}.safetensors"
+        if not target.exists():
+            shutil.copy(WEIGHTS / f"{stem}.safetensors", target)
+    demo = {
+        "flux": DemoModel("flux", (16, 16, 16), (train.FLUX_CONTEXT, train.FLUX_POOLED), cfg=3.0, batch=16),
+        "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), (train.WAN_CONTEXT, 0), cfg=3.0, batch=4),
+    }[name]
+    demo.model = UNETLoader().load_unet(f"{name}.safetensors", "default")[0]
+    demo.vae = VAELoader().load_vae("autoencoder.safetensors")[0]
+    return demo

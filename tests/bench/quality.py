@@ -1,0 +1,100 @@
+"""Quality at equal computed evaluations: mechanisms and cache points under a schedule, against fewer steps.
+
+The reference of every sample is the uncached run of the same model, prompt and noise; prompts and seeds were never
+trained on. Figures: ``st_lpips`` (lower is better, mean over samples and frames), ``psnr`` in dB, ``latent_mse``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from os import environ
+from pathlib import Path
+
+import torch
+
+from tests.bench.figures import Figure, publish
+from tests.bench.st_lpips import st_lpips
+from tests.hosting import session
+
+STEPS = 50
+COUNTS = (7, 9, 13)
+MECHANISMS = (
+    ("reuse", 1), ("residual", 1), ("taylor", 1), ("taylor", 2), ("taylor", 3), ("hermite", 1), ("hermite", 2),
+    ("hermite", 3), ("dicache", 1))
+
+
+def compare(demo, latents: torch.Tensor, reference: torch.Tensor, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The figures of each sample, [B] each, against reference latents and their pictures [B, frames, 3, h, w]."""
+    found = demo.pictures(latents)
+    mse = (found - pictures).square().mean((1, 2, 3, 4)).clamp_min(1e-12)
+    frames = pictures.shape[1]
+    return {
+        "st_lpips": st_lpips(found.flatten(0, 1), pictures.flatten(0, 1)).unflatten(0, (-1, frames)).mean(1),
+        "psnr": -10 * mse.log10(),
+        "latent_mse": (latents - reference).square().flatten(1).mean(1),
+    }
+
+
+def figures_of(scores: dict[str, torch.Tensor], cell: dict) -> Iterator[Figure]:
+    """Means over samples and, for ``st_lpips``, half of its 95% interval."""
+    units = {"st_lpips": "1", "psnr": "dB", "latent_mse": "1"}
+    for name, values in scores.items():
+        yield Figure(name, float(values.mean()), units[name], cell)
+    spread = scores["st_lpips"]
+    yield Figure("st_lpips_ci95", float(1.96 * spread.std() / len(spread) ** 0.5), "1", cell)
+
+
+def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, models_dir: Path) -> Iterator[Figure]:
+    from recache import caching
+    from recache.policies.uniform import uniform
+
+    from tests.bench import demo_models
+
+    for name in models:
+        demo = demo_models.load(name, models_dir)
+        samples = demo.samples(count)
+        reference = demo.sample(demo.model, samples, STEPS)
+        pictures = demo.pictures(reference)
+        for k in counts:
+            latents = demo.sample(demo.model, samples, k)
+            cell = {"model": name, "mechanism": "none", "order": "-", "cache_point": "-", "schedule": "fewer steps",
+                    "k": k, "n": STEPS}
+            yield from figures_of(compare(demo, latents, reference, pictures), cell)
+            for (mechanism, order), point in ((m, p) for m in mechanisms for p in ("output", "blocks")):
+                if mechanism == "dicache" and point == "output":
+                    continue
+                started = time.monotonic()
+                settings = caching.Settings(
+                    lambda times, cost, k=k: uniform(len(times), k).computed, mechanism=mechanism, order=order,
+                    cache_point=point)
+                latents = demo.sample(caching.attach(demo.model, settings), samples, STEPS)
+                report = caching.reports_of(settings.identity)[-1]
+                if len(report.computed) != k or report.cache_point != point:
+                    raise RuntimeError(f"{len(report.computed)} of {k} computed at {report.cache_point}: {report.notes}")
+                cell = {"model": name, "mechanism": mechanism, "order": order, "cache_point": point,
+                        "schedule": "uniform", "k": k, "n": STEPS}
+                yield from figures_of(compare(demo, latents, reference, pictures), cell)
+                print(f"{name} {mechanism} {order} {point} k={k}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--models", nargs="+", default=["flux", "wan"])
+    parser.add_argument("--samples", type=int, default=64, help="prompt-seed pairs")
+    parser.add_argument("--k", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--mechanism", nargs="+", help="only these")
+    arguments = parser.parse_args()
+    mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
+    with tempfile.TemporaryDirectory() as base:
+        host = session.start(environ["COMFYUI_PATH"], base)
+        publish(list(measure(arguments.models, arguments.samples, tuple(arguments.k), mechanisms, host.models)),
+                arguments.json)
+
+
+if __name__ == "__main__":
+    main()
