@@ -24,17 +24,13 @@ def models(family, tmp_path_factory):
     return family.load(family.write(tmp_path_factory.mktemp("diffusion_models")))
 
 
-def sample(
-    model, family, *, cfg: float = 1.0, batch: int = 1, steps: int = 2
-) -> torch.Tensor:
+def sample(model, family, *, cfg: float = 1.0, batch: int = 1, steps: int = 2) -> torch.Tensor:
     """What the stock KSampler makes with Euler."""
     from nodes import common_ksampler
 
     positive, negative = family.conditioning()
     latent = family.latent(batch)
-    return common_ksampler(
-        model, 0, steps, cfg, "euler", "simple", positive, negative, latent
-    )[0]["samples"]
+    return common_ksampler(model, 0, steps, cfg, "euler", "simple", positive, negative, latent)[0]["samples"]
 
 
 def test_the_host_claims_it(family, models):
@@ -53,9 +49,7 @@ def test_it_samples(family, models, cfg):
 
 
 def test_guidance_has_an_effect(family, models):
-    assert not torch.allclose(
-        sample(models[0], family, cfg=1.0), sample(models[0], family, cfg=4.0)
-    )
+    assert not torch.allclose(sample(models[0], family, cfg=1.0), sample(models[0], family, cfg=4.0))
 
 
 def test_its_blocks_are_what_the_table_says(family, models):
@@ -70,9 +64,7 @@ def test_files_are_the_same_every_time_and_made_once(host, tmp_path):
     (tmp_path / "again").mkdir()
     first, again = family.write(tmp_path), family.write(tmp_path / "again")
     high, low = map(load_file, first)
-    assert all(
-        torch.equal(high[name], value) for name, value in load_file(again[0]).items()
-    )
+    assert all(torch.equal(high[name], value) for name, value in load_file(again[0]).items())
     assert not any(torch.equal(high[name], low[name]) for name in high)
     made = first[0].stat().st_mtime_ns
     assert family.write(tmp_path) == first

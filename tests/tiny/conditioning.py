@@ -16,9 +16,7 @@ def normal(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def nothing(
-    generator: torch.Generator, batch: int, latent: tuple[int, ...]
-) -> dict[str, Any]:
+def nothing(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
     """Only the text embedding: Chroma, Wan text to video, Qwen-Image, Lumina 2, SD1.5."""
     return {}
 
@@ -26,9 +24,7 @@ def nothing(
 def pooled(channels: int, **values: Any) -> Extras:
     """A pooled text embedding (batch, channels), and constants such as ``guidance=3.5``."""
 
-    def extras(
-        generator: torch.Generator, batch: int, latent: tuple[int, ...]
-    ) -> dict[str, Any]:
+    def extras(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
         return {"pooled_output": normal(generator, batch, channels), **values}
 
     return extras
@@ -39,9 +35,7 @@ def constant(**values: Any) -> Extras:
     return lambda generator, batch, latent: dict(values)
 
 
-def first_frame(
-    generator: torch.Generator, batch: int, latent: tuple[int, ...]
-) -> dict[str, Any]:
+def first_frame(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
     """Wan image to video: a latent video whose first frame is given, its mask (1: to make), CLIP-vision features."""
     from comfy.clip_vision import Output
 
@@ -57,9 +51,7 @@ def first_frame(
     }
 
 
-def control_video(
-    generator: torch.Generator, batch: int, latent: tuple[int, ...]
-) -> dict[str, Any]:
+def control_video(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
     """Wan VACE: one control video as kept and changed parts (32 channels), its mask by 8x8 pixels (64 channels)."""
     channels, frames, height, width = latent
     return {

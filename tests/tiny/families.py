@@ -19,15 +19,7 @@ from unittest import mock
 import torch
 from safetensors.torch import save_file
 
-from .conditioning import (
-    Extras,
-    constant,
-    control_video,
-    first_frame,
-    normal,
-    nothing,
-    pooled,
-)
+from .conditioning import Extras, constant, control_video, first_frame, normal, nothing, pooled
 from .weights import random_weights
 
 TOKENS = 8  # of every text embedding
@@ -69,9 +61,7 @@ class Family:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes ``folder/NAME.safetensors`` (one file for each expert) unless it is there, and returns the paths."""
-        paths = [
-            Path(folder) / f"{self.name}{expert}.safetensors" for expert in self.experts
-        ]
+        paths = [Path(folder) / f"{self.name}{expert}.safetensors" for expert in self.experts]
         for seed, path in enumerate(paths):
             if not path.exists():
                 save_file(random_weights(self._shapes(), seed), path)
@@ -80,15 +70,11 @@ class Family:
     def load(self, paths: list[Path]) -> list:
         """Loads the files with the host's own ``UNETLoader`` and returns its MODELs, in the same order."""
         import folder_paths
-
         from nodes import UNETLoader
 
         folders, extensions = folder_paths.folder_names_and_paths["diffusion_models"]
         here = {"diffusion_models": ([str(paths[0].parent), *folders], extensions)}
-        with (
-            self._narrowed(),
-            mock.patch.dict(folder_paths.folder_names_and_paths, here),
-        ):
+        with self._narrowed(), mock.patch.dict(folder_paths.folder_names_and_paths, here):
             return [UNETLoader().load_unet(path.name, "default")[0] for path in paths]
 
     def conditioning(self, seed: int = 0, batch: int = 1) -> tuple[list, list]:
@@ -97,34 +83,20 @@ class Family:
 
     def latent(self, batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
         """A LATENT of normal numbers, (batch, *latent_shape)."""
-        return {
-            "samples": normal(
-                torch.Generator().manual_seed(seed), batch, *self.latent_shape
-            )
-        }
+        return {"samples": normal(torch.Generator().manual_seed(seed), batch, *self.latent_shape)}
 
     def _prompt(self, seed: int, batch: int) -> list:
         generator = torch.Generator().manual_seed(seed)
         text = normal(generator, batch, TOKENS, self.text_width)
         # The host's text encoders always set a pooled output, None for those that have none.
-        return [
-            [
-                text,
-                {
-                    "pooled_output": None,
-                    **self.extras(generator, batch, self.latent_shape),
-                },
-            ]
-        ]
+        return [[text, {"pooled_output": None, **self.extras(generator, batch, self.latent_shape)}]]
 
     def _shapes(self) -> dict[str, torch.Tensor]:
         """The state dict of the host's own network of this configuration, on the meta device."""
         import comfy.supported_models
 
         with self._narrowed():
-            config = getattr(comfy.supported_models, self.config)(
-                dict(self.unet_config)
-            )
+            config = getattr(comfy.supported_models, self.config)(dict(self.unet_config))
             config.set_inference_dtype(torch.float32, None)
             return config.get_model({}, device="meta").diffusion_model.state_dict()
 
@@ -134,12 +106,8 @@ class Family:
 
         config = getattr(comfy.supported_models, self.config)
         with (
-            mock.patch.object(
-                config, "unet_extra_config", {**config.unet_extra_config, **self.narrow}
-            ),
-            mock.patch.object(
-                config, "unet_config", {**config.unet_config, **self.narrow_match}
-            ),
+            mock.patch.object(config, "unet_extra_config", {**config.unet_extra_config, **self.narrow}),
+            mock.patch.object(config, "unet_config", {**config.unet_config, **self.narrow_match}),
         ):
             yield
 
@@ -183,11 +151,7 @@ _FLUX2 = {
     "patch_size": 1,
     "vec_in_dim": None,
 }
-_CHROMA = {
-    key: value
-    for key, value in _FLUX.items()
-    if key not in ("guidance_embed", "yak_mlp", "txt_norm")
-} | {
+_CHROMA = {key: value for key, value in _FLUX.items() if key not in ("guidance_embed", "yak_mlp", "txt_norm")} | {
     "image_model": "chroma",
     "in_channels": 64,
     "out_channels": 64,
@@ -265,12 +229,7 @@ _SD3 = {  # width = 64 * depth
     "pos_embed_scaling_factor": None,
     "x_block_self_attn_layers": [0],
 }
-_LTXV = {
-    "image_model": "ltxv",
-    "num_layers": 3,
-    "attention_head_dim": 4,
-    "cross_attention_dim": 128,
-}  # 32 heads
+_LTXV = {"image_model": "ltxv", "num_layers": 3, "attention_head_dim": 4, "cross_attention_dim": 128}  # 32 heads
 _UNET = {
     "use_checkpoint": False,
     "image_size": 32,
@@ -293,15 +252,7 @@ _UNET = {
 _IMAGE = (16, 8, 12)
 _VIDEO = (16, 3, 4, 6)
 
-_wan = Family(
-    "wan21_t2v",
-    "Wan 2.1 text to video",
-    "WAN21_T2V",
-    _WAN,
-    _VIDEO,
-    text_width=4096,
-    blocks=3,
-)
+_wan = Family("wan21_t2v", "Wan 2.1 text to video", "WAN21_T2V", _WAN, _VIDEO, text_width=4096, blocks=3)
 _families = [
     Family(
         "flux",
@@ -309,7 +260,7 @@ _families = [
         "Flux",
         _FLUX,
         _IMAGE,
-        64,
+        text_width=64,
         blocks=4,
         extras=pooled(32, guidance=3.5),
     ),
@@ -329,7 +280,7 @@ _families = [
         "Flux2",
         _FLUX2,
         (128, 4, 6),
-        64,
+        text_width=64,
         blocks=4,
         extras=constant(guidance=4.0),
     ),
@@ -430,7 +381,7 @@ _families = [
         blocks=0,
         narrow=_LUMINA2_HEADS,
     ),
-    Family("sd3", "SD3", "SD3", _SD3, _IMAGE, 64, blocks=2, extras=pooled(32)),
+    Family("sd3", "SD3", "SD3", _SD3, _IMAGE, text_width=64, blocks=2, extras=pooled(32)),
     Family(
         "ltxv",
         "LTX-Video",
@@ -439,22 +390,20 @@ _families = [
         (128, 3, 4, 6),
         text_width=4096,
         blocks=3,
-        extras=constant(
-            frame_rate=25, attention_mask=torch.ones(1, TOKENS, dtype=torch.long)
-        ),
+        extras=constant(frame_rate=25, attention_mask=torch.ones(1, TOKENS, dtype=torch.long)),
     ),
     Family(
         "sdxl",
         "SDXL",
-        "KOALA_700M",  # a distilled SDXL: the shallowest that the host takes for one
+        "SDXL",
         {
             **_UNET,
             "num_classes": "sequential",
             "adm_in_channels": 2816,
-            "num_res_blocks": [1, 1, 1],
+            "num_res_blocks": [2, 2, 2],
             "channel_mult": [1, 1, 1],
-            "transformer_depth": [0, 2, 5],
-            "transformer_depth_output": [0, 0, 0, 0, 0, 0],
+            "transformer_depth": [0, 0, 2, 2, 10, 10],  # by which the host knows SDXL; the rest may be small
+            "transformer_depth_output": [0] * 9,
             "use_linear_in_transformer": True,
             "context_dim": 2048,
         },
@@ -463,6 +412,6 @@ _families = [
         blocks=0,
         extras=pooled(1280, width=96, height=64, target_width=96, target_height=64),
     ),
-    Family("sd15", "SD1.5", "SD15", _UNET, (4, 8, 12), 768, blocks=0),
+    Family("sd15", "SD1.5", "SD15", _UNET, (4, 8, 12), text_width=768, blocks=0),
 ]
 FAMILIES: dict[str, Family] = {family.name: family for family in _families}

@@ -53,34 +53,22 @@ class _Recorder(dict):
     def __init__(self, probe: Probe) -> None:
         super().__init__()
         self.probe = probe
-        self.last: dict[
-            str, torch.Tensor
-        ] = {}  # copies of what the last block returned
+        self.last: dict[str, torch.Tensor] = {}  # copies of what the last block returned
         self.returned: list[tuple[Block, torch.Tensor, int]] = []
 
     def __contains__(self, key: object) -> bool:
         return True
 
     def __getitem__(self, key: BlockKey) -> Callable[[dict, dict], dict]:
-        def watch(
-            args: dict[str, Any], extra: dict[str, Any]
-        ) -> dict[str, torch.Tensor]:
-            streams = {
-                name: tuple(args[name].shape)
-                for name in ("img", "txt")
-                if torch.is_tensor(args.get(name))
-            }
+        def watch(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, torch.Tensor]:
+            streams = {name: tuple(args[name].shape) for name in ("img", "txt") if torch.is_tensor(args.get(name))}
             block = Block(key, tuple(args), (), streams)
             self._compare(args["img"])
             out = extra["original_block"](args)
             block.results = tuple(out)
             self.probe.blocks.append(block)
             self.returned.append((block, out["img"], out["img"]._version))
-            self.last = {
-                name: value.clone()
-                for name, value in out.items()
-                if torch.is_tensor(value)
-            }
+            self.last = {name: value.clone() for name, value in out.items() if torch.is_tensor(value)}
             return out
 
         return watch
@@ -119,14 +107,10 @@ def probe(model: Any, run: Callable[[Any], Any]) -> Probe:
     found = Probe()
     done = False
 
-    def apply_model(
-        executor, x, t, c_concat, c_crossattn, control, transformer_options, **conds
-    ):
+    def apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **conds):
         nonlocal done
         if done:
-            return executor(
-                x, t, c_concat, c_crossattn, control, transformer_options, **conds
-            )
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **conds)
         done = True
         recorder = _Recorder(found)
         options = {**transformer_options, "patches_replace": {"dit": recorder}}

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 import torch
 
 
-def random_weights(
-    like: Mapping[str, torch.Tensor], seed: int
-) -> dict[str, torch.Tensor]:
+def random_weights(like: Mapping[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
     """Float32 tensors of the names and shapes in ``like``, the same for the same seed whatever the order.
 
     Matrices and kernels are normal with variance 1/fan-in, so that activations keep their size; norm gains are
