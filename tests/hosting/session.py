@@ -53,13 +53,14 @@ def alias_pack() -> None:
     sys.modules["recache"] = module_from_spec(spec)
 
 
-def start(host_dir: str | Path, base_dir: str | Path, threads: int | None = None) -> Host:
+def start(host_dir: str | Path, base_dir: str | Path, threads: int | None = None, cpu: bool = True) -> Host:
     """Starts the host in this process. A second call returns the first host: its settings are global.
 
     Args:
         host_dir: the folder of ComfyUI's ``main.py``.
         base_dir: an empty folder that takes the place of ComfyUI's models, input, output and user folders.
         threads: torch threads; None keeps torch's own choice (``OMP_NUM_THREADS`` or the cores).
+        cpu: False lets the host choose its device, like a CUDA GPU.
     Raises:
         FileNotFoundError: ``host_dir`` is not a ComfyUI.
         RuntimeError: another host runs in this process, or its modules were imported before this call.
@@ -82,7 +83,7 @@ def start(host_dir: str | Path, base_dir: str | Path, threads: int | None = None
 
     from comfy.cli_args import args
 
-    args.cpu = True
+    args.cpu = cpu
     args.use_pytorch_cross_attention = True  # the CPU default is several times slower
     args.base_directory = str(base_dir)
     args.disable_api_nodes = True
