@@ -40,6 +40,7 @@ def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs
     run = _open(guider, sampler, sigmas, noise)
     guider.model_options = comfy.model_patcher.create_model_options_clone(original)
     guider.model_options["transformer_options"][KEY] = run
+    _watch_network(guider.model_options["transformer_options"]["wrappers"], run)
     samples = None
     try:
         samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
@@ -63,6 +64,21 @@ def _open(guider, sampler, sigmas, noise) -> Run:
     elif evaluations.stochastic and settings.cache_point == "auto":
         refusal = "this sampler adds noise between evaluations, which features of blocks would carry over"
     return Run(settings, evaluations, device, noise.ndim, refusal)
+
+
+def _watch_network(wrappers: dict, run: Run) -> None:
+    """Lets the run see whether another node's wrapper answers in the network's place."""
+    def enter(executor, *args, **kwargs):
+        run.bypassed = True
+        return executor(*args, **kwargs)
+
+    def reach(executor, *args, **kwargs):
+        run.bypassed = False
+        return executor(*args, **kwargs)
+
+    others = wrappers.get(WrappersMP.DIFFUSION_MODEL)
+    if others:  # the first is the outermost
+        wrappers[WrappersMP.DIFFUSION_MODEL] = {f"{KEY}_enter": [enter], **others, f"{KEY}_reach": [reach]}
 
 
 def _run(options: dict) -> Run | None:

@@ -54,6 +54,12 @@ def is_compiled(module) -> bool:
     return isinstance(module, OptimizedModule)
 
 
+def is_active(cond: dict, timestep: torch.Tensor) -> bool:
+    """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
+    return not ("timestep_start" in cond and timestep[0] > cond["timestep_start"]
+                or "timestep_end" in cond and timestep[0] < cond["timestep_end"])
+
+
 class ForecastFailed(Exception):
     """Memory ran out while forecasting; the evaluation is computed instead."""
 
@@ -116,7 +122,10 @@ class Run:
         self.open = False
         self.call: tuple = ()
         self.calls: Counter = Counter()
+        self.seen: Counter = Counter()
+        self.network = None
         self.network_ran = False
+        self.bypassed = False
         self.forced = ""
         self.report = Report(
             settings.mechanism, settings.order if settings.mechanism in ("taylor", "hermite") else None, "none", "")
@@ -129,6 +138,9 @@ class Run:
             self.give_up(self.evaluations.refusal)
             return
         times = self.evaluations.times
+        if not times:
+            self.schedule = ()
+            return
         span = times[0] - times[-1]
         self.position_scale = (len(times) - 1) / span if span else 1.0
         try:
@@ -217,7 +229,8 @@ class Run:
         """One call of the denoiser by the sampler."""
         self.index += 1
         if not (self.given_up or self.evaluations.expects(self.index, sigma)):
-            self.give_up(f"The sampler left its plan at evaluation {self.index}, so the rest was computed.")
+            self.give_up(f"The sampler or another cache node left the plan at evaluation {self.index}, "
+                         "so the rest was computed.")
         self.open, self.network_ran, self.forced = True, False, ""
         self.calls.clear()
         try:
@@ -233,6 +246,14 @@ class Run:
             self._note("Another node skipped evaluations that were to be computed; use one cache node at a time.")
         if self.index >= self.last_cached and self.schedule is not None:
             self.forget()
+        elif self.planned and self.keeps:
+            self._drop_unseen()
+
+    def _drop_unseen(self) -> None:
+        """Forget conds and windows that this computed evaluation did not have: they ended, or windows moved on."""
+        now = self.position()
+        for key in [key for key, history in self.histories.items() if history.positions[0] != now]:
+            del self.histories[key]
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.report.notes:
@@ -260,19 +281,24 @@ class Run:
         window = tuple(getattr(window, "index_list", ()) or ())
         self.call = (self.calls[window], window)
         self.calls[window] += 1
+        self.seen.clear()
         if not self.settled:
             self._look_for_obstacles(conds, model_options)
+        active = [None if cond is None else [c for c in cond if is_active(c, timestep)] for cond in conds]
         keys = [None if cond is None else (self.call, i, tuple(c["uuid"] for c in cond))
-                for i, cond in enumerate(conds)]
+                for i, cond in enumerate(active)]
         if self.cache_point == "output" and not self.to_compute:
             outs = self._forecast_outputs(keys, x_in)
             if outs is not None:
+                for c in (c for cond in active if cond for c in cond if c.get("hooks") is not None):
+                    # schedules of LoRA strength count evaluations
+                    model.current_patcher.prepare_hook_patches_current_keyframe(timestep, c["hooks"], model_options)
                 return outs
         outs = executor(model, conds, x_in, timestep, model_options)
-        if not self.settled:
-            self.use_output(self.block_refusal or "the model offers no blocks to take features from")
         if not self.network_ran:
             return outs
+        if not self.settled:
+            self.use_output(self.block_refusal or "the model offers no blocks to take features from")
         if self.index < self.last_cached and not all(bool(torch.isfinite(out).all()) for out in outs):
             self.give_up(f"The model returned NaN or infinity at evaluation {self.index}, "
                          "so nothing was forecast from there on.")
@@ -312,18 +338,26 @@ class Run:
             if mapping is not None:
                 replace = transformer_options.get("patches_replace", {})
                 options = transformer_options | {"patches_replace": replace | {"dit": mapping}}
-            return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+            self.bypassed = False
+            out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+            self.network_ran |= not (self.bypassed or isinstance(mapping, Skipper))
+            return out
 
         if not self.open or self.cache_point != "blocks":
-            self.network_ran = True
             return call()
         uuids = transformer_options["uuids"]
         others = transformer_options.get("patches_replace", {}).get("dit", {})
-        keys = [(self.call, uuid, tuple(x.shape[1:]), x.shape[0] // len(uuids)) for uuid in uuids]
+        keys = []
+        for uuid in uuids:
+            key = (self.call, uuid, tuple(x.shape[1:]), x.shape[0] // len(uuids))
+            keys.append((*key, self.seen[key]))  # a cond can be there several times, for different areas
+            self.seen[key] += 1
         with_base = self.mechanism.of_residual
 
         if not self.to_compute:
-            if all(len(self.histories.get(key, ())) for key in keys):
+            if executor.class_obj is not self.network:
+                self._force("a second model takes part, which only the cache point output can cache")
+            elif all(len(self.histories.get(key, ())) for key in keys):
                 skipper = Skipper(others, self.stack, self.mechanism.probes,
                                   lambda base, probe: self._forecast_blocks(keys, base, probe))
                 try:
@@ -337,10 +371,9 @@ class Run:
             else:
                 self._force("there was nothing to forecast this cond from")
 
-        self.network_ran = True
         if self.stack is None and not self.block_refusal and not self.settled:
             return self._learn(executor.class_obj, call, transformer_options, others, keys)
-        if self.stack is None or not self.keeps:
+        if executor.class_obj is not self.network or not self.keeps:
             return call()
         recorder = Recorder(others, self.stack, with_base, lambda *feature: self._remember_blocks(keys, *feature))
         return call(recorder)
@@ -360,6 +393,7 @@ class Run:
             self.block_refusal = "another node patches the tokens between its blocks"
         else:
             stack = learner.stack()
+            self.network = model
             self.use_blocks(stack)
             if self.cache_point == "blocks" and self.keeps:
                 image = stack.image_tokens(learner.output, learner.tokens)

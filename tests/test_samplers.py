@@ -1,0 +1,194 @@
+"""Exactness: whatever the sampler, exactly the evaluations of the plan are computed, and no more than are paid for."""
+
+from __future__ import annotations
+
+import comfy_extras.nodes_custom_sampler as custom
+import pytest
+import torch
+from comfy.samplers import SAMPLER_NAMES, calculate_sigmas, ksampler as make_sampler, sampler_object
+from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
+from nodes import KSamplerAdvanced
+from recache import caching
+
+from tests.sampling import advanced, check_plan, ksampler, models, observe, run, settings
+from tests.tiny.families import FAMILIES
+
+pytestmark = pytest.mark.usefixtures("host")
+FAMILY = "sd3"  # the cheapest that has blocks
+ADAPTIVE = "dpm_adaptive"  # the one of the host that chooses its evaluations by what the model answers
+PLANNED = [name for name in SAMPLER_NAMES if name != ADAPTIVE]
+BUDGET = 0.6
+BOTH = pytest.mark.parametrize("cache_point", ["output", "blocks"])
+
+
+def sigmas(steps: int, scheduler: str = "simple") -> torch.Tensor:
+    return calculate_sigmas(models(FAMILY)[0].get_model_object("model_sampling"), scheduler, steps)
+
+
+@pytest.mark.parametrize("steps", [4, 20, 50])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+@BOTH
+@pytest.mark.parametrize("sampler", PLANNED)
+def test_every_sampler_computes_exactly_the_plan(sampler, cache_point, cfg, steps):
+    trace = run(FAMILY, settings(BUDGET, cache_point=cache_point), sampler=sampler, steps=steps, cfg=cfg)
+    check_plan(trace, BUDGET)
+    assert trace.report.cache_point == cache_point
+    assert len(trace.computed) < len(trace.evaluations)
+    assert trace.samples.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [ADAPTIVE, "SamplerDPMAdaptative"])
+@BOTH
+def test_an_adaptive_sampler_runs_uncached_and_says_why(name, cache_point):
+    if name == ADAPTIVE:
+        sampler = sampler_object(ADAPTIVE)
+    else:
+        sampler = custom.SamplerDPMAdaptative.execute(3, 0.05, 0.0078, 0.05, 0.0, 1.0, 0.0, 0.81, 0.0, 1.0).args[0]
+    sample = advanced(FAMILY, sampler, sigmas(4), cfg=4.0)
+    plain = observe(models(FAMILY)[0], None, sample)
+    trace = observe(models(FAMILY)[0], settings(BUDGET, cache_point=cache_point), sample)
+    assert torch.equal(trace.samples, plain.samples)
+    assert trace.with_network == list(range(len(plain.evaluations)))
+    assert trace.report.planned == [] and trace.report.unplanned == []
+    assert any("chooses its evaluations" in note for note in trace.report.notes)
+    assert f"all {len(plain.evaluations)} computed" in trace.report.summary
+
+
+SAMPLER_NODES = {
+    "SamplerLMS": lambda: custom.SamplerLMS.execute(4),
+    "SamplerDPMPP_2M_SDE": lambda: custom.SamplerDPMPP_2M_SDE.execute("heun", 1.0, 1.0, "cpu"),
+    "SamplerDPMPP_3M_SDE": lambda: custom.SamplerDPMPP_3M_SDE.execute(1.0, 1.0, "gpu"),
+    "SamplerDPMPP_SDE": lambda: custom.SamplerDPMPP_SDE.execute(0.5, 1.0, 0.5, "cpu"),
+    "SamplerDPMPP_2S_Ancestral": lambda: custom.SamplerDPMPP_2S_Ancestral.execute(1.0, 1.0),
+    "SamplerEulerAncestral": lambda: custom.SamplerEulerAncestral.execute(0.3, 1.0),
+    "SamplerEulerAncestralCFGPP": lambda: custom.SamplerEulerAncestralCFGPP.execute(1.0, 1.0),
+    "SamplerER_SDE": lambda: custom.SamplerER_SDE.execute("ER-SDE", 3, 1.0, 1.0),
+    "SamplerSASolver": lambda: custom.SamplerSASolver.execute(
+        models(FAMILY)[0], 1.0, 0.2, 0.8, 1.0, 3, 4, True, False),
+    "SamplerSEEDS2": lambda: custom.SamplerSEEDS2.execute("phi_2", 1.0, 1.0, 0.5),
+}
+
+
+@pytest.mark.parametrize("node", SAMPLER_NODES)
+@BOTH
+def test_sampler_nodes_too(node, cache_point):
+    sampler = SAMPLER_NODES[node]().args[0]
+    trace = observe(models(FAMILY)[0], settings(BUDGET, cache_point=cache_point),
+                    advanced(FAMILY, sampler, sigmas(8), cfg=2.0))
+    check_plan(trace, BUDGET)
+    assert len(trace.computed) < len(trace.evaluations)
+
+
+@BOTH
+def test_churn_is_planned(cache_point):
+    sampler = make_sampler("euler", {"s_churn": 2.0})
+    trace = observe(models(FAMILY)[0], settings(BUDGET, cache_point=cache_point), advanced(FAMILY, sampler, sigmas(8)))
+    check_plan(trace, BUDGET)
+
+
+SIGMAS = {
+    "restart": [1.0, 0.8, 0.6, 0.4, 0.8, 0.6, 0.4, 0.2, 0.0],
+    "repeated": [1.0, 0.8, 0.8, 0.8, 0.5, 0.5, 0.2, 0.0],
+    "without_zero": [1.0, 0.8, 0.6, 0.4, 0.3],
+    "upwards": [0.1, 0.3, 0.5, 0.7, 0.9],
+    "constant": [0.5, 0.5, 0.5, 0.5, 0.5],
+}
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "lcm"])
+@pytest.mark.parametrize("levels", SIGMAS)
+@pytest.mark.parametrize("mechanism, order", [("taylor", 3), ("hermite", 2), ("reuse", 1), ("residual", 1)])
+@BOTH
+def test_any_noise_levels(levels, sampler, mechanism, order, cache_point):
+    trace = observe(
+        models(FAMILY)[0], settings(BUDGET, cache_point=cache_point, mechanism=mechanism, order=order),
+        advanced(FAMILY, sampler_object(sampler), torch.tensor(SIGMAS[levels])))
+    check_plan(trace, BUDGET)
+    assert trace.samples.isfinite().all()
+    assert all(0.0 <= time <= 1.0 for time in trace.report.times)
+
+
+@pytest.mark.parametrize("levels", [[1.0], []])
+def test_no_evaluations_at_all(levels):
+    trace = observe(models(FAMILY)[0], None, advanced(FAMILY, sampler_object("euler"), torch.tensor(levels)))
+    assert not trace.evaluations
+    sample = advanced(FAMILY, sampler_object("euler"), torch.tensor(levels))
+    samples = sample(caching.attach(models(FAMILY)[0], settings(BUDGET)))
+    assert torch.equal(samples, trace.samples)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@BOTH
+def test_few_steps(steps, cache_point):
+    check_plan(run(FAMILY, settings(0.34, cache_point=cache_point), steps=steps, cfg=4.0), 0.34)
+
+
+@pytest.mark.parametrize("denoise", [0.8, 0.5, 0.2])
+@BOTH
+def test_part_of_the_noise(denoise, cache_point):
+    latent = FAMILIES[FAMILY].latent()
+    trace = run(FAMILY, settings(BUDGET, cache_point=cache_point), steps=8, denoise=denoise, latent=latent)
+    check_plan(trace, BUDGET)
+    assert len(trace.evaluations) == 8
+    assert trace.report.times[0] < 1.0
+
+
+@pytest.mark.parametrize("start, end", [(0, 6), (6, 12), (3, 1000), (11, 12)])
+@BOTH
+def test_a_window_of_steps(start, end, cache_point):
+    def sample(model):
+        return KSamplerAdvanced().sample(
+            model, "enable", 1, 12, 4.0, "euler", "simple", *FAMILIES[FAMILY].conditioning(),
+            FAMILIES[FAMILY].latent(), start, end, "enable")[0]["samples"]
+
+    trace = observe(models(FAMILY)[0], settings(BUDGET, cache_point=cache_point), sample)
+    check_plan(trace, BUDGET)
+    assert len(trace.evaluations) == min(end, 12) - start
+
+
+@pytest.mark.parametrize("scheduler", ["normal", "karras", "exponential", "sgm_uniform", "ddim_uniform", "beta",
+                                       "linear_quadratic", "kl_optimal"])
+@pytest.mark.parametrize("family", [FAMILY, "wan21_t2v"])
+def test_every_scheduler(scheduler, family):
+    check_plan(run(family, settings(BUDGET, cache_point="output"), scheduler=scheduler, steps=7), BUDGET)
+
+
+@BOTH
+def test_a_sampler_that_changes_the_size_never_forecasts_across_it(cache_point):
+    sampler = SamplerLCMUpscale.execute(2.0, 3, "bislerp").args[0]
+    trace = observe(models("flux")[0], settings(0.3, cache_point=cache_point), advanced("flux", sampler, sigmas(8)))
+    assert trace.samples.shape[-1] > FAMILIES["flux"].latent_shape[-1]
+    assert trace.report.computed == trace.computed
+    assert trace.report.unplanned, "the first evaluation of a new size has nothing to be forecast from"
+    assert {reason for _, reason in trace.report.unplanned} == {"there was nothing to forecast this cond from"}
+
+
+def test_a_sampler_that_drives_the_network_itself_runs_uncached():
+    class Odd:
+        def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
+                   disable_pbar=False):
+            model_wrap.inner_model.diffusion_model  # what no rehearsal can offer
+            return noise
+
+    sample = advanced(FAMILY, Odd(), sigmas(4))
+    trace = observe(models(FAMILY)[0], settings(BUDGET), sample)
+    assert torch.equal(trace.samples, observe(models(FAMILY)[0], None, sample).samples)
+    assert "could not be planned" in trace.report.notes[0]
+
+
+def test_the_sampler_of_a_cached_run_still_gets_what_it_reads():
+    """cfg_pp samplers read the unconditional prediction through a post-CFG callback, on cached evaluations too."""
+    seen = []
+
+    def spy(args):
+        seen.append((args["cond_denoised"].clone(), args["uncond_denoised"].clone()))
+        return args["denoised"]
+
+    def sample(model):
+        model.set_model_sampler_post_cfg_function(spy)
+        return ksampler(FAMILY, sampler="euler_cfg_pp", steps=6, cfg=1.0)(model)
+
+    trace = observe(models(FAMILY)[0], settings(BUDGET, cache_point="output"), sample)
+    check_plan(trace, BUDGET)
+    assert len(seen) == 6
+    assert all(cond.any() and uncond.any() and not torch.equal(cond, uncond) for cond, uncond in seen)
