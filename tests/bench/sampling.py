@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,7 +80,7 @@ def sample(model: Any, family: Family, steps: int, cfg: float = 1.0) -> Timing:
         comfy.sample.sample(
             model, noise, steps, cfg, "euler", "simple", positive, negative, latent,
             callback=lambda *_: stamps.append(time.perf_counter()), disable_pbar=True, seed=0)
-    return Timing(time.perf_counter() - start, [after - before for before, after in zip(stamps, stamps[1:])])
+    return Timing(time.perf_counter() - start, [after - before for before, after in pairwise(stamps)])
 
 
 def report(model: Any) -> Any:
