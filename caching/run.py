@@ -56,8 +56,8 @@ def is_compiled(module) -> bool:
 
 def is_active(cond: dict, timestep: torch.Tensor) -> bool:
     """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
-    return not ("timestep_start" in cond and timestep[0] > cond["timestep_start"]
-                or "timestep_end" in cond and timestep[0] < cond["timestep_end"])
+    return not (("timestep_start" in cond and timestep[0] > cond["timestep_start"])
+                or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))
 
 
 class ForecastFailed(Exception):

@@ -15,10 +15,10 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 from comfy_extras.nodes_custom_sampler import RandomNoise, SamplerCustomAdvanced
 from nodes import common_ksampler
+
 from recache import caching
 from recache.policies.budget import computed_for_budget
 from recache.policies.uniform import uniform
-
 from tests.tiny.families import FAMILIES
 
 UNLISTED = ("input_blocks", "middle_block", "output_blocks")  # UNets keep their blocks under these names

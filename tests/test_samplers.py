@@ -5,11 +5,12 @@ from __future__ import annotations
 import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
-from comfy.samplers import SAMPLER_NAMES, calculate_sigmas, ksampler as make_sampler, sampler_object
+from comfy.samplers import SAMPLER_NAMES, calculate_sigmas, sampler_object
+from comfy.samplers import ksampler as make_sampler
 from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
 from nodes import KSamplerAdvanced
-from recache import caching
 
+from recache import caching
 from tests.sampling import advanced, check_plan, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
 
@@ -167,7 +168,7 @@ def test_a_sampler_that_drives_the_network_itself_runs_uncached():
     class Odd:
         def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
                    disable_pbar=False):
-            model_wrap.inner_model.diffusion_model  # what no rehearsal can offer
+            assert model_wrap.inner_model.diffusion_model is not None  # what no rehearsal can offer
             return noise
 
     sample = advanced(FAMILY, Odd(), sigmas(4))

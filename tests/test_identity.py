@@ -1,0 +1,102 @@
+"""Budget 1.0 is the host as it is, to the bit, and nothing of ReCache stays on a model that it was put on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy.samplers import SAMPLER_NAMES
+
+from recache import caching
+from tests.sampling import ksampler, models, observe, run, settings
+from tests.tiny.families import FAMILIES
+
+pytestmark = pytest.mark.usefixtures("host")
+FAMILY = "sd3"
+
+
+def sampled(name: str, recache, **options) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a run makes, and the state of torch's global generator after it."""
+    torch.manual_seed(5)
+    return run(name, recache, **options).samples, torch.get_rng_state()
+
+
+def assert_same(one, other) -> None:
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1]), "the global random numbers went on differently"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("cache_point", ["auto", "output"])
+def test_a_full_budget_is_identical_for_every_family(name, cache_point):
+    options = {"steps": 3, "cfg": 4.0, "batch": 2 if name != "sdxl" else 1}
+    full = settings(1.0, cache_point=cache_point)
+    assert_same(sampled(name, full, **options), sampled(name, None, **options))
+    assert caching.reports_of(full.identity)[0].computed == [0, 1, 2]
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_a_full_budget_is_identical_for_every_sampler(sampler, cfg):
+    options = {"sampler": sampler, "steps": 4, "cfg": cfg}
+    assert_same(sampled(FAMILY, settings(1.0), **options), sampled(FAMILY, None, **options))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_sde", "ddim", "heunpp2"])
+@pytest.mark.parametrize("cache_point", ["blocks", "output"])
+def test_a_cached_run_leaves_the_random_numbers_alone(sampler, cache_point):
+    """Nothing draws from the global generator but what the sampler itself draws."""
+    options = {"sampler": sampler, "steps": 6}
+    cached = sampled(FAMILY, settings(0.5, cache_point=cache_point), **options)
+    assert torch.equal(cached[1], sampled(FAMILY, None, **options)[1])
+
+
+def state(model) -> tuple:
+    """What ReCache could have left on a MODEL or on the network that its clones share."""
+    options = model.model_options
+    return (
+        repr(options), repr(model.wrappers), repr(model.callbacks), sorted(model.object_patches), sorted(model.patches),
+        [(name, id(module), len(module._forward_hooks), len(module._forward_pre_hooks), sorted(vars(module)))
+         for name, module in model.model.named_modules()],
+        [(name, id(tensor), tensor._version) for name, tensor in model.model.state_dict(keep_vars=True).items()],
+    )
+
+
+@pytest.mark.parametrize("cache_point", ["blocks", "output"])
+@pytest.mark.parametrize("name", ["sd3", "flux", "wan21_t2v", "hunyuan_video", "sd15"])
+def test_a_model_that_had_the_node_is_as_if_it_never_had(name, cache_point):
+    model = models(name)[0]
+    before = run(name, None, cfg=4.0).samples
+    untouched = state(model)
+    cached = run(name, settings(0.4, cache_point=cache_point), cfg=4.0)
+    assert not torch.equal(cached.samples, before)
+    assert state(model) == untouched
+    assert torch.equal(run(name, None, cfg=4.0).samples, before)
+
+
+def test_attaching_changes_the_clone_only():
+    model = models(FAMILY)[0]
+    untouched = state(model)
+    attached = caching.attach(model, settings(0.4))
+    assert state(model) == untouched
+    assert caching.settings_of(model) is None and caching.settings_of(attached) is not None
+
+
+def test_the_kept_model_is_the_same_before_and_after_a_run():
+    """ComfyUI keeps a node's MODEL and uses it in the next run: it must not hold anything of the last."""
+    attached = caching.attach(models(FAMILY)[0], settings(0.4))
+    before = state(attached)
+    first = ksampler(FAMILY)(attached)
+    assert state(attached) == before
+    assert torch.equal(ksampler(FAMILY)(attached), first)
+
+
+def test_the_last_of_two_nodes_counts():
+    first, last = settings(0.5), settings(0.2)
+    model = caching.attach(caching.attach(models(FAMILY)[0], first), last)
+    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL):
+        assert len(model.get_wrappers(kind, "recache")) <= 1
+    samples = ksampler(FAMILY, steps=10)(model)
+    assert not caching.reports_of(first.identity)
+    assert len(caching.reports_of(last.identity)) == 1
+    assert torch.equal(samples, observe(models(FAMILY)[0], settings(0.2), ksampler(FAMILY, steps=10)).samples)
