@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from .local_search import Objective, hill_climb, move
+from .local_search import Move, Objective, hill_climb
 from .schedule import Schedule, from_indices
 
 
@@ -65,9 +65,9 @@ def _propose(schedule: Schedule, keep: int, config: Annealing, rng: random.Rando
     if rng.random() < config.single or min(len(sources), len(targets)) < 2:
         source = rng.choice(sources)
         near = [t for t in targets if abs(t - source) <= config.radius]
-        return move(schedule, source, rng.choice(near if near and rng.random() < config.near else targets))
-    (a, b), (c, d) = rng.sample(sources, 2), rng.sample(targets, 2)
-    return move(move(schedule, a, c), b, d)
+        target = rng.choice(near if near and rng.random() < config.near else targets)
+        return Move(frozenset({source}), frozenset({target})).apply(schedule)
+    return Move(frozenset(rng.sample(sources, 2)), frozenset(rng.sample(targets, 2))).apply(schedule)
 
 
 def _with_prefix(schedule: Schedule, keep: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -17,34 +18,55 @@ class Environment(Protocol):
     samples: int  # training samples, numbered 0..samples-1
 
     def cost(self, schedule: Schedule, sample: int) -> float:
-        """L(schedule) on one sample: finite, lower is better, deterministic (the sample fixes the noise)."""
+        """L(schedule) on one sample: lower is better, deterministic (the sample fixes the noise)."""
         ...
 
 
+WORST = 1e30  # what a cost that is not finite counts as: a run that ends in NaN is a bad schedule, not an error
+
+
 class Memo:
-    """An Environment that asks another one only for what it has not seen, and counts what the answers took.
+    """An Environment that asks another one only for what it has not seen, and counts what the answers take.
 
     Attributes:
-        evaluations: network evaluations spent so far, k for every cost that was really computed.
-        rollouts: costs that were really computed.
+        evaluations: network evaluations so far: k for every cost asked for the first time, also where `known` had it,
+            so that a resumed search counts what it had counted before.
+        rollouts: costs asked for so far, each once.
+
+    Args:
+        known: costs from before, {(computed, sample): cost}. To resume, give what `record` was given and start over:
+            the same search with the same seed asks the same questions.
+        record: called with (computed, sample, cost) for every cost that is computed.
     """
 
-    def __init__(self, environment: Environment):
+    def __init__(
+        self,
+        environment: Environment,
+        known: Mapping[tuple[tuple[bool, ...], int], float] | None = None,
+        record: Callable[[tuple[bool, ...], int, float], None] = lambda computed, sample, cost: None,
+    ):
         self.n = environment.n
         self.samples = environment.samples
         self.evaluations = 0
         self.rollouts = 0
         self._environment = environment
-        self._known: dict[tuple[tuple[bool, ...], int], float] = {}
+        self._known = known or {}
+        self._record = record
+        self._asked: dict[tuple[tuple[bool, ...], int], float] = {}
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """See Environment; free of charge for a schedule and sample asked before."""
         key = (schedule.computed, sample)
-        if key not in self._known:
-            self._known[key] = float(self._environment.cost(schedule, sample))
+        if key not in self._asked:
+            cost = self._known.get(key)
+            if cost is None:
+                cost = float(self._environment.cost(schedule, sample))
+                cost = cost if math.isfinite(cost) else WORST
+                self._record(*key, cost)
+            self._asked[key] = cost
             self.evaluations += schedule.k
             self.rollouts += 1
-        return self._known[key]
+        return self._asked[key]
 
     def mean_cost(self, schedule: Schedule, samples: Iterable[int] | None = None) -> float:
         """Mean over `samples`, all by default."""

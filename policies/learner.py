@@ -1,26 +1,31 @@
 """Learning at an artist's cost: a gradient that ranks all evaluations for all k, joined with a local search.
 
 1. The starts (uniform, the dynamic program's, ...) are tried; per k the best is the first elite.
-2. The policy imitates the elites, then REINFORCE trains it over all k at once.
-3. What it now thinks best is tried for every k, and its logits say which moves the local search tries first.
-4. Finds are carried to the neighbouring k (schedules of neighbouring budgets are nearly nested) and imitated.
-5. On held-out samples the best of learned and starts is kept, per k, and imitated: that is the policy.
+2. The policy imitates the elites, then REINFORCE trains it over all k at once; what it then thinks best is tried.
+3. Local search climbs from every elite, the moves that the policy likes best first. A find is carried to the
+   neighbouring k, because schedules of neighbouring budgets are nearly nested, and the policy imitates the elites.
+4. While evaluations are left, it climbs from kicked elites too.
+5. On held-out samples the best of the learned schedule and the starts is kept, per k, and imitated: the policy.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 
 from .environment import Environment, Memo
 from .imitation import imitate
-from .local_search import move
+from .local_search import Move, shifts, singles
 from .plackett_luce import PlackettLuce
 from .reinforce import Reinforce, train
 from .schedule import Schedule, from_indices
+
+Starts = dict[str, dict[int, Schedule]]
+Progress = Callable[[int, float], None]
+
+_WORST_LOSS = 100.0  # in costs of the first start: a ruined picture is bad enough, and must not drown the others
 
 
 @dataclass(frozen=True)
@@ -28,20 +33,23 @@ class Learner:
     """Hyperparameters, ours, chosen by measurement.
 
     Attributes:
-        reinforce: of the gradient. stay: how sure the policy is of the starts before it (see imitate).
-        evaluations: network evaluations that the search may spend on training samples; reaching them ends it.
-        sweeps: times that the local search goes over all k, at most.
-        radius: how far a move takes a computed evaluation.
-        screen: samples (of all) after which a candidate that is behind is dropped; 1 or more.
+        reinforce: of the gradient.
+        stay: how sure the policy is of the elites while it learns (see imitate).
+        evaluations: network evaluations that may be spent on training samples; the search ends when they are.
+        radius: how far a near move takes a computed evaluation.
+        screen: the share of samples after which a candidate that is behind is dropped, above 0 and at most 1.
+        kicks: climbs from a kicked elite, per k.
+        kick: computed evaluations that a kick moves anywhere.
         seed: of everything random.
     """
 
-    reinforce: Reinforce = field(default_factory=lambda: Reinforce(updates=20))
+    reinforce: Reinforce = field(default_factory=Reinforce)
     stay: float = 0.7
-    evaluations: int = 100_000
-    sweeps: int = 20
+    evaluations: int = 1_000_000
     radius: int = 3
-    screen: int = 2
+    screen: float = 0.5
+    kicks: int = 20
+    kick: int = 3
     seed: int = 0
 
 
@@ -54,72 +62,78 @@ class Learned:
         schedules: {k: the winner on the held-out samples}.
         winners: {k: its name, "learned" or a start's}.
         validation: {k: {name: mean held-out cost}}.
-        evaluations: network evaluations spent on training samples; on held-out ones.
-        curve: (evaluations so far, gain so far) after every improvement; gain is the geometric mean over k of the first
-            start's training cost over the elite's: 1 at the start, higher is better.
+        evaluations: network evaluations spent on training samples; held_out_evaluations: on the others.
+        curve: (evaluations so far, gain so far) after every improvement; gain is the mean over k of the share of the
+            first start's training cost that the elite saves: 0 for nothing, 1 for all of it.
     """
 
     policy: PlackettLuce
     schedules: dict[int, Schedule]
     winners: dict[int, str]
     validation: dict[int, dict[str, float]]
-    evaluations: tuple[int, int]
+    evaluations: int
+    held_out_evaluations: int
     curve: list[tuple[int, float]]
-
-
-class _Spent(Exception):
-    """The evaluations that the search may spend are spent."""
 
 
 def learn(
     environment: Environment,
     held_out: Environment,
-    starts: dict[str, dict[int, Schedule]],
+    starts: Starts,
     config: Learner = Learner(),
-    progress: Callable[[int, float], None] = lambda evaluations, gain: None,
+    progress: Progress = lambda evaluations, gain: None,
 ) -> Learned:
-    """Learn one policy for all k of the starts.
+    """Learn one policy for all k of the starts. The same arguments give the same policy.
 
     Args:
-        environment, held_out: training and held-out samples of the same run. Costs are above 0. Give a Memo to keep
-            what was computed, for instance to resume.
-        starts: {name: {k: schedule}}; the first name has every k, and is the one that gains are measured against.
-        progress: called with the training evaluations so far and the gain so far (see Learned.curve), often; an
-            exception that it raises ends learning and is passed on.
+        environment, held_out: training and held-out samples of the same run. A Memo is used as it is, so that a caller
+            can keep what was computed, to resume.
+        starts: {name: {k: schedule}}. The first name has every k and is what gains are measured against.
+        progress: called with the evaluations and the gain so far (see Learned.curve) before every rollout. What it
+            raises ends learning and is passed on; `Stop` ends only the search, and the best so far is returned.
     """
     search = _Search(environment, starts, config, progress)
     try:
-        search.try_starts(starts)
         search.gradient()
         search.polish()
-    except _Spent:
+    except Stop:
         pass
-    return search.select(held_out, starts)
+    return search.select(held_out)
+
+
+class Stop(Exception):
+    """Raised to end the search with the best so far: when its evaluations are spent, or by `progress`."""
 
 
 class _Search:
-    def __init__(self, environment, starts, config, progress):
+    """The state of one learning, and itself the environment that the gradient and the races see."""
+
+    def __init__(self, environment: Environment, starts: Starts, config: Learner, progress: Progress):
         self.memo = environment if isinstance(environment, Memo) else Memo(environment)
-        self.config = config
-        self.progress = progress
-        self.first = next(iter(starts.values()))
-        self.ks = sorted(self.first)
-        self.elites: dict[int, Schedule] = {}
+        self.samples = self.memo.samples
+        self.starts, self.config, self.progress = starts, config, progress
+        first = next(iter(starts.values()))
+        self.ks = sorted(first)
+        self.scale = {k: abs(self.memo.mean_cost(first[k])) or 1.0 for k in self.ks}
+        self.elites = {
+            k: min((s[k] for s in starts.values() if k in s), key=lambda schedule: self.memo.mean_cost(schedule))
+            for k in self.ks
+        }
+        self.gain = 0.0
         self.curve: list[tuple[int, float]] = []
+        self._note_gain()
         self.generator = torch.Generator().manual_seed(config.seed)
-        times = self.first[self.ks[0]].times
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.policy = PlackettLuce(self.memo.n, times=times)
+            self.policy = PlackettLuce(self.memo.n, times=first[self.ks[0]].times)
 
-    def try_starts(self, starts):
-        self.elites = dict(self.first)
-        self.scale = {k: self.memo.mean_cost(s) for k, s in self.first.items()}
-        for schedules in starts.values():
-            for k, schedule in schedules.items():
-                self.challenge(k, schedule)
+    def cost(self, schedule: Schedule, sample: int) -> float:
+        if self.memo.evaluations >= self.config.evaluations:
+            raise Stop
+        self.progress(self.memo.evaluations, self.gain)
+        return self.memo.cost(schedule, sample)
 
-    def gradient(self):
+    def gradient(self) -> None:
         imitate(self.policy, self.elites, self.config.stay)
         train(
             self.policy,
@@ -127,94 +141,98 @@ class _Search:
             dict.fromkeys(self.ks, 1.0),
             self.config.reinforce,
             self.generator,
-            loss=lambda cost, k: math.log(cost / self.scale[k]),
+            loss=lambda cost, k: min(cost / self.scale[k], _WORST_LOSS),
         )
         for k in self.ks:
             self.challenge(k, self.policy.schedule(k))
-
-    def polish(self):
-        """Sweep over all k with single moves, the ones that the policy likes best first, until nothing improves."""
         imitate(self.policy, self.elites, self.config.stay)
-        stale = set(self.ks)
-        for _ in range(self.config.sweeps):
-            for k in list(self.ks):
-                if k in stale:
-                    stale.discard(k)
-                    if self.climb(k):
-                        stale.update({k}, self.spread(k))
-            if not stale:
-                break
-            imitate(self.policy, self.elites, self.config.stay)
 
-    def climb(self, k: int) -> bool:
-        """One pass over the moves of the elite of k; a better schedule is taken at once."""
-        theta = [math.inf, *self.policy.theta(k).tolist()]
-        improved = False
-        elite = self.elites[k]
-        moves = [
-            (theta[target] - theta[source], source, target)
-            for source in elite.indices[1:]
-            for target in range(max(1, source - self.config.radius), min(elite.n, source + self.config.radius + 1))
-            if not elite.computed[target]
-        ]
-        for _, source, target in sorted(moves, reverse=True):
-            elite = self.elites[k]
-            if elite.computed[source] and not elite.computed[target]:
-                improved |= self.challenge(k, move(elite, source, target))
-        return improved
+    def polish(self) -> None:
+        self.climb_from_elites(self.ks)
+        for _ in range(self.config.kicks):
+            for k in self.ks:
+                before, current = None, self.kicked(k)
+                while current != before:
+                    before, current = current, self.climb(k, current)
+                if self.challenge(k, current):
+                    self.climb_from_elites([k, *self.spread(k)])
 
-    def spread(self, k: int) -> set[int]:
-        """Try the elite of k, one evaluation more or less, as the elite of the next k; the k that improved."""
-        improved = set()
-        elite = self.elites[k]
+    def climb_from_elites(self, ks: Iterable[int]) -> None:
+        """Climb a pass at a time, so that evaluations that run out do so for all k alike, until none improves."""
+        queue = list(ks)
+        while queue:
+            k = queue.pop(0)
+            if self.challenge(k, self.climb(k, self.elites[k])):
+                queue += [other for other in (k, *self.spread(k)) if other not in queue]
+        imitate(self.policy, self.elites, self.config.stay)
+
+    def climb(self, k: int, schedule: Schedule) -> Schedule:
+        """One pass over the near moves, those that the policy likes best first; a better schedule is taken at once."""
+        theta = [0.0, *self.policy.theta(k).tolist()]
+
+        def dislike(move: Move) -> float:
+            return sum(theta[i] for i in move.out) - sum(theta[i] for i in move.into)
+
+        for move in sorted([*singles(schedule, self.config.radius), *shifts(schedule)], key=dislike):
+            if move.fits(schedule) and self.better(move.apply(schedule), schedule):
+                schedule = move.apply(schedule)
+        return schedule
+
+    def spread(self, k: int) -> list[int]:
+        """Try the elite of k, made smaller or larger, for the neighbouring k; those that it improved."""
         place = self.ks.index(k)
-        for other in self.ks[max(0, place - 1) : place] + self.ks[place + 1 : place + 2]:
-            theta = self.policy.theta(other)
-            mask = torch.tensor(elite.computed[1:])
-            order = (theta.detach() + 1e3 * mask).argsort(descending=True, stable=True)[: other - 1]
-            candidate = from_indices((0, *(order + 1).tolist()), elite.n, elite.times)
-            if self.challenge(other, candidate):
-                improved.add(other)
-        return improved
+        others = self.ks[max(0, place - 1) : place] + self.ks[place + 1 : place + 2]
+        return [other for other in others if self.challenge(other, self.resized(self.elites[k], other))]
+
+    def resized(self, schedule: Schedule, k: int) -> Schedule:
+        """The schedule with k computed evaluations: the policy's least liked dropped, or its favourites added."""
+        mine = torch.tensor(schedule.computed[1:])
+        theta = self.policy.theta(k).detach()
+        order = (theta + mine * (theta.max() - theta.min() + 1.0)).argsort(descending=True, stable=True)
+        return from_indices((0, *(order[: k - 1] + 1).tolist()), schedule.n, schedule.times)
+
+    def kicked(self, k: int) -> Schedule:
+        """The elite of k with a few computed evaluations moved anywhere."""
+        elite = self.elites[k]
+        free = [i for i in range(1, elite.n) if not elite.computed[i]]
+        count = min(self.config.kick, k - 1, len(free))
+        out = torch.randperm(k - 1, generator=self.generator)[:count].tolist()
+        into = torch.randperm(len(free), generator=self.generator)[:count].tolist()
+        return Move(frozenset(elite.indices[1 + i] for i in out), frozenset(free[i] for i in into)).apply(elite)
+
+    def better(self, candidate: Schedule, than: Schedule) -> bool:
+        """Race two schedules over the samples, the hardest first; a candidate behind after the screening is dropped."""
+        if candidate.computed == than.computed:
+            return False
+        lead = 0.0
+        hardest_first = sorted(range(self.samples), key=lambda sample: -self.cost(than, sample))
+        for count, sample in enumerate(hardest_first, 1):
+            lead += self.cost(than, sample) - self.cost(candidate, sample)
+            if lead <= 0 and count >= self.config.screen * self.samples:
+                return False
+        return lead > 0
 
     def challenge(self, k: int, candidate: Schedule) -> bool:
-        """Race `candidate` against the elite of k over the samples; it is dropped as soon as it is clearly behind."""
-        elite = self.elites[k]
-        if candidate.computed == elite.computed:
-            return False
-        ahead = 0.0
-        order = sorted(range(self.memo.samples), key=lambda s: -self.cost(elite, s))
-        for count, sample in enumerate(order, 1):
-            ahead += self.cost(elite, sample) - self.cost(candidate, sample)
-            if count >= self.config.screen and ahead <= 0:
-                return False
-        if ahead <= 0:
+        """Make the candidate the elite of k if it is better."""
+        if not self.better(candidate, self.elites[k]):
             return False
         self.elites[k] = candidate
-        gain = sum(math.log(self.scale[b] / self.memo.mean_cost(e)) for b, e in self.elites.items()) / len(self.ks)
-        self.curve.append((self.memo.evaluations, math.exp(gain)))
+        self._note_gain()
         return True
 
-    # the environment that the gradient sees
-    @property
-    def samples(self):
-        return self.memo.samples
-
-    def cost(self, schedule, sample):
-        if self.memo.evaluations >= self.config.evaluations:
-            raise _Spent
-        cost = self.memo.cost(schedule, sample)
-        self.progress(self.memo.evaluations, self.curve[-1][1] if self.curve else 1.0)
-        return cost
-
-    def select(self, held_out, starts) -> Learned:
+    def select(self, held_out: Environment) -> Learned:
         held_out = held_out if isinstance(held_out, Memo) else Memo(held_out)
-        validation, winners, schedules = {}, {}, {}
-        for k in self.ks:
-            entries = {"learned": self.elites[k]} | {name: s[k] for name, s in starts.items() if k in s}
-            validation[k] = {name: held_out.mean_cost(s) for name, s in entries.items()}
-            winners[k] = min(validation[k], key=validation[k].__getitem__)
-            schedules[k] = entries[winners[k]]
+        entries = {
+            k: {"learned": self.elites[k]} | {name: s[k] for name, s in self.starts.items() if k in s} for k in self.ks
+        }
+        validation = {k: {name: held_out.mean_cost(s) for name, s in entries[k].items()} for k in self.ks}
+        winners = {k: min(validation[k], key=validation[k].__getitem__) for k in self.ks}
+        schedules = {k: entries[k][winners[k]] for k in self.ks}
         imitate(self.policy, schedules, stay=0.9, steps=5000)
-        spent = (self.memo.evaluations, held_out.evaluations)
-        return Learned(self.policy, schedules, winners, validation, spent, self.curve)
+        spent, held_out_spent = self.memo.evaluations, held_out.evaluations
+        return Learned(self.policy, schedules, winners, validation, spent, held_out_spent, self.curve)
+
+    def _note_gain(self) -> None:
+        saved = [1.0 - self.memo.mean_cost(self.elites[k]) / self.scale[k] for k in self.ks]
+        self.gain = sum(saved) / len(saved)
+        self.curve.append((self.memo.evaluations, self.gain))

@@ -1,35 +1,61 @@
-"""Single moves of computed evaluations, and hill climbing with them. Evaluation 0 never moves."""
+"""Neighbourhoods of a schedule, and hill climbing in them. Evaluation 0 never moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from .schedule import Schedule, from_indices
 
 Objective = Callable[[Schedule], float]
 
 
-def move(schedule: Schedule, source: int, target: int) -> Schedule:
-    """The schedule with evaluation `target` computed instead of `source`."""
-    return from_indices({*schedule.indices} - {source} | {target}, schedule.n, schedule.times)
+@dataclass(frozen=True)
+class Move:
+    """Compute the evaluations `into` instead of `out`: as many, and none of them 0."""
+
+    out: frozenset[int]
+    into: frozenset[int]
+
+    def fits(self, schedule: Schedule) -> bool:
+        """Whether the schedule computes all of `out` and none of `into`."""
+        return all(schedule.computed[i] for i in self.out) and not any(schedule.computed[i] for i in self.into)
+
+    def apply(self, schedule: Schedule) -> Schedule:
+        """The schedule after the move, which must fit."""
+        return from_indices({*schedule.indices} - self.out | self.into, schedule.n, schedule.times)
 
 
-def neighbours(schedule: Schedule, radius: int) -> Iterator[Schedule]:
-    """Every schedule that one move of at most `radius` evaluations away from its place makes, nearest moves first."""
+def singles(schedule: Schedule, radius: int) -> Iterator[Move]:
+    """Every move of one computed evaluation by at most `radius`, nearest first."""
     for distance in range(1, radius + 1):
         for source in schedule.indices[1:]:
             for target in (source - distance, source + distance):
                 if 0 < target < schedule.n and not schedule.computed[target]:
-                    yield move(schedule, source, target)
+                    yield Move(frozenset({source}), frozenset({target}))
+
+
+def shifts(schedule: Schedule) -> Iterator[Move]:
+    """Every move of two or more neighbouring computed evaluations together, by one."""
+    indices = schedule.indices
+    for first in range(1, len(indices)):
+        for end in range(first + 2, len(indices) + 1):
+            block = frozenset(indices[first:end])
+            for step in (-1, 1):
+                moved = frozenset(i + step for i in block)
+                move = Move(block - moved, moved - block)
+                if min(moved) > 0 and max(moved) < schedule.n and move.fits(schedule):
+                    yield move
 
 
 def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: int = 20) -> Schedule:
-    """Steepest descent: at most `rounds` times the best neighbour within `radius`, until none is better."""
+    """Steepest descent over single moves: at most `rounds` times the best within `radius`, until none is better."""
     best, best_cost = start, objective(start)
     for _ in range(rounds):
-        costs = {neighbour: objective(neighbour) for neighbour in neighbours(best, radius)}
-        if not costs or min(costs.values()) >= best_cost:
+        candidates = [move.apply(best) for move in singles(best, radius)]
+        costs = [objective(candidate) for candidate in candidates]
+        if not costs or min(costs) >= best_cost:
             break
-        best = min(costs, key=costs.__getitem__)
-        best_cost = costs[best]
+        best_cost = min(costs)
+        best = candidates[costs.index(best_cost)]
     return best

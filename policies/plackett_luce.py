@@ -112,15 +112,20 @@ class PlackettLuce(nn.Module):
             raise ScheduleError(f"A run of {self.n} evaluations can compute 1 to {self.n} of them, not {k}.")
         return self.logits(torch.tensor([k]))[0]
 
-    def sample(self, k: int, count: int, generator: torch.Generator | None = None) -> tuple[list[Schedule], Tensor]:
-        """`count` independent schedules of k computed evaluations, and their ordered log-probabilities [count]."""
-        theta = self.theta(k).expand(count, -1)
+    def sample(
+        self, k: int, count: int, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> tuple[list[Schedule], Tensor]:
+        """`count` independent schedules of k computed evaluations, and their ordered log-probabilities [count].
+
+        `temperature` divides the logits: above 1 for schedules further from the likeliest one.
+        """
+        theta = (self.theta(k) / temperature).expand(count, -1)
         order = sample_order(theta, k - 1, generator)
         return [self._schedule(picks) for picks in order.tolist()], log_prob(theta, order)
 
-    def best_order_log_prob(self, schedule: Schedule) -> Tensor:
+    def best_order_log_prob(self, schedule: Schedule, temperature: float = 1.0) -> Tensor:
         """log p of the schedule's most likely order (scalar): the picks sorted by their own logits, largest first."""
-        theta = self.theta(schedule.k)
+        theta = self.theta(schedule.k) / temperature
         items = torch.tensor(schedule.indices[1:], dtype=torch.int64) - 1
         return log_prob(theta, items[theta.detach()[items].argsort(descending=True)])
 

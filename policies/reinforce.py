@@ -24,7 +24,7 @@ class Reinforce:
         entropy: lambda, in L_reg(s) = L(s) + lambda log p(s); 0 or more.
     """
 
-    updates: int = 100
+    updates: int = 60
     batch: int = 4
     schedules: int = 8
     learning_rate: float = 0.02
