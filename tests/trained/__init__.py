@@ -1,0 +1,1 @@
+"""Training scripts and shipped weights of the two small demo models used by the tests, the benchmarks and the demo."""
