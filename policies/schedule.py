@@ -134,6 +134,11 @@ def carry(schedule: Schedule, times: Sequence[float]) -> Schedule:
     return from_indices(_ordered_assignment(distance), n, times)
 
 
+def nearest_in_order(positions: np.ndarray, n: int) -> list[int]:
+    """Evaluations i_1 = 0 < i_2 < ... of n, as near as possible to the positions [k] (sum of squares), k <= n."""
+    return _ordered_assignment((np.asarray(positions)[:, None] - np.arange(n)) ** 2)
+
+
 def _ordered_assignment(distance: np.ndarray) -> list[int]:
     """Columns c_0 = 0 < c_1 < ... < c_{k-1} of `distance` [k, n] with the least sum of distance[r, c_r]."""
     k, n = distance.shape

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from recache.policies.budget import computed_for_budget, planned_speedup
 from recache.policies.schedule import Schedule, ScheduleError, carry, explicit, from_indices
 from recache.policies.uniform import uniform

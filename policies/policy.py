@@ -1,0 +1,103 @@
+"""A policy as artists use and share it: a table of logits, from which every budget gets its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .interpolation import between
+from .plackett_luce import PlackettLuce
+from .schedule import Schedule, ScheduleError, carry, from_indices
+from .uniform import uniform
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """Logits for some k of n evaluations; schedules for all k and all evaluation times.
+
+    Attributes:
+        budgets: the k that it was made for, ascending, each in 1..n.
+        logits: [len(budgets), n - 1] float32: row b ranks evaluations 1..n-1 for budgets[b]; the k - 1 highest are
+            computed, and evaluation 0.
+        times: the n evaluation times (sigmas) that it was made for.
+    """
+
+    budgets: tuple[int, ...]
+    logits: np.ndarray
+    times: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """Evaluations in the run that it was made for."""
+        return len(self.times)
+
+    @cached_property
+    def schedules(self) -> dict[int, Schedule]:
+        """{k: schedule} for the budgets."""
+        ranked = np.argsort(-self.logits, axis=1, kind="stable") + 1
+        return {k: from_indices((0, *row[: k - 1]), self.n, self.times) for k, row in zip(self.budgets, ranked)}
+
+    def schedule(self, k: int, times: Sequence[float] | None = None, comparable: bool = True) -> Schedule:
+        """The schedule that computes exactly k evaluations of a run with these times (its own by default).
+
+        A run that starts later (denoise below 1) gets the end of a schedule that computes k evaluations from there on.
+        A run that computes more evaluations than the policy knows gets the uniform schedule.
+
+        Args:
+            comparable: whether the times mean what the policy's do (sigmas of the same kind of model); where they do
+                not, evaluations are matched by their place in the run.
+
+        Raises:
+            ScheduleError: k outside 1..the number of times, or times that are not finite numbers.
+        """
+        times = self.times if times is None else tuple(times)
+        if not 1 <= k <= len(times):
+            raise ScheduleError(f"A run of {len(times)} evaluations can compute 1 to {len(times)} of them, not {k}.")
+        if times == self.times:
+            return between(self.schedules, k)
+        start = int(np.abs(np.array(self.times) - times[0]).argmin()) if comparable else 0
+        if k > self.n - start:
+            return Schedule(uniform(len(times), k).computed, times)
+        end = self._end(k, start)
+        return carry(end if comparable else Schedule(end.computed), times)
+
+    def _end(self, k: int, start: int) -> Schedule:
+        """The evaluations from `start` on, k of them computed: of the first schedule that computes as many there."""
+        for whole in range(k, self.n + 1):
+            computed = between(self.schedules, whole).computed[start:]
+            if sum(computed) >= k:
+                break
+        computed = list(computed)
+        if not computed[0]:  # the first evaluation of a run is always computed: let the first computed one be it
+            computed[computed.index(True)] = False
+            computed[0] = True
+        end = Schedule(tuple(computed), self.times[start:])
+        return between({end.k: end}, k)
+
+
+def from_schedules(schedules: dict[int, Schedule], learned: PlackettLuce | None = None) -> Policy:
+    """The policy with these schedules, one for each of its budgets, all of the same n and times (not None).
+
+    Args:
+        learned: where its deterministic schedule is the given one, the row keeps its logits; elsewhere, and without it,
+            the row is 1 for what is computed and 0 for what is not.
+
+    Raises:
+        ScheduleError: no schedules, a schedule whose k is not its key, or schedules of different runs.
+    """
+    budgets = tuple(sorted(schedules))
+    if not budgets:
+        raise ScheduleError("A policy needs at least one schedule.")
+    times = schedules[budgets[0]].times
+    if times is None or any(s.times != times or s.k != k for k, s in schedules.items()):
+        raise ScheduleError("The schedules of a policy need the same evaluation times, and each as many as its k.")
+    rows = []
+    for k in budgets:
+        row = np.array(schedules[k].computed[1:], dtype=np.float32)
+        if learned is not None and learned.schedule(k).computed == schedules[k].computed:
+            row = learned.theta(k).detach().numpy().astype(np.float32)
+        rows.append(row)
+    return Policy(budgets, np.stack(rows), times)
