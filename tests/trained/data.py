@@ -1,6 +1,6 @@
 """The training pictures: Twemoji drawings with names, composited with jitter on plain coloured backgrounds.
 
-`python -m trained.data OUT.npz` (from `tests/`) renders the drawings once. It needs `npm` and the Python packages
+`python tests/run.py trained.data OUT.npz` renders the drawings once. It needs `npm` and the Python packages
 `resvg_py` and `pillow`, and fetches two npm packages: `@twemoji/svg@15.0.0` (drawings, CC-BY 4.0, see ATTRIBUTION.md)
 and `emoji-datasource@16.0.0` (short names and code points, MIT).
 """

@@ -175,9 +175,8 @@ class Flux(nn.Module):
         self.double_blocks = nn.ModuleList(DoubleBlock(dim) for _ in range(double))
         self.single_blocks = nn.ModuleList(SingleBlock(dim) for _ in range(single))
         self.final_layer = FinalLayer(dim, channels)
-        zeroed = [block.img_mod.lin for block in self.double_blocks] + [block.txt_mod.lin for block in self.double_blocks]
-        zeroed += [block.modulation.lin for block in self.single_blocks]
-        for layer in (*zeroed, self.final_layer.adaLN_modulation[1], self.final_layer.linear):
+        modulations = [module.lin for module in self.modules() if isinstance(module, Modulation)]
+        for layer in (*modulations, self.final_layer.adaLN_modulation[1], self.final_layer.linear):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 

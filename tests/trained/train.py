@@ -1,4 +1,4 @@
-"""Train the demo models: `python -m trained.train autoencoder flux --data emoji.npz --seconds 180 300` (from `tests/`).
+"""Train the demo models: `python tests/run.py trained.train autoencoder flux --data emoji.npz --seconds 160 265`.
 
 Each stage runs for its number of seconds, then writes `weights/<stage>.safetensors` (float16, averaged weights).
 `flux` and `wan` encode their training pictures with the autoencoder in the same folder. `--resume` continues from the
@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
+import time as clock
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from . import autoencoder, data, text
+from ..host_nodes import text
+from . import autoencoder, data
 from .flux import Flux
 from .wan import Wan
 
-IMAGE_SIZE, FLUX_CONTEXT, FLUX_POOLED = 128, 64, 64
-VIDEO_SIZE, VIDEO_FRAMES, WAN_CONTEXT = 96, 9, 4096
+IMAGE_SIZE = 128
+VIDEO_SIZE, VIDEO_FRAMES = 96, 9
 ATTRIBUTION = "Trained on Twemoji graphics (c) Twitter, Inc and other contributors, CC-BY 4.0"
 
 
@@ -32,11 +33,12 @@ def make_autoencoder() -> autoencoder.Autoencoder:
 
 
 def make_flux() -> Flux:
-    return Flux(dim=128, double=2, single=8, context=FLUX_CONTEXT, pooled=FLUX_POOLED)
+    context, pooled = text.DIMENSIONS["flux"]
+    return Flux(dim=128, double=2, single=8, context=context, pooled=pooled)
 
 
 def make_wan() -> Wan:
-    return Wan(dim=128, ffn_dim=512, layers=8, context=WAN_CONTEXT)
+    return Wan(dim=128, ffn_dim=512, layers=8, context=text.DIMENSIONS["wan"][0])
 
 
 MAKERS: dict[str, Callable[[], nn.Module]] = {"autoencoder": make_autoencoder, "flux": make_flux, "wan": make_wan}
@@ -65,6 +67,13 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model
 
 
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Half precision, but for single numbers (the autoencoder's scale and shift)."""
+    tensors = {key: value.half() if value.ndim else value for key, value in model.state_dict().items()}
+    tensors = {key: value.contiguous().cpu() for key, value in tensors.items()}
+    save_file(tensors, path, metadata={"attribution": ATTRIBUTION})
+
+
 def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformer blocks, AdamW for everything else."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "blocks." in name]
@@ -83,11 +92,11 @@ def fit(
     averaged = copy.deepcopy(model).requires_grad_(False)
     pairs = (list(averaged.parameters()), list(model.parameters()))
     makers = optimizers(model, rate)
-    step, start, warm_up = 0, time.monotonic(), 100
+    step, start, warm_up = 0, clock.monotonic(), 100
     while True:
         if step == 3:  # compilation happens before this
-            start = time.monotonic()
-        progress = max((time.monotonic() - start) / seconds, step / max_steps)
+            start = clock.monotonic()
+        progress = max((clock.monotonic() - start) / seconds, step / max_steps)
         if progress >= 1 and step > 3:
             break
         for maker in makers:
@@ -101,9 +110,9 @@ def fit(
             maker.zero_grad(set_to_none=True)
         torch._foreach_lerp_(*pairs, max(0.002, 1 / (step + 1)))
         if step % 200 == 0:
-            print(f"{name} step {step} loss {loss.item():.4f} seconds {time.monotonic() - start:.0f}", flush=True)
+            print(f"{name} step {step} loss {loss.item():.4f} seconds {clock.monotonic() - start:.0f}", flush=True)
         step += 1
-    print(f"{name} done: {step} steps, loss {loss.item():.4f}, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{name} done: {step} steps, loss {loss.item():.4f}, {clock.monotonic() - start:.0f} s", flush=True)
     return averaged
 
 
@@ -194,9 +203,9 @@ class Captions:
         for name in names[: self.shape[0]]:
             for colour in colours:
                 for motion in motions:
-                    full = data.video_caption(name, motion, colour or "") if video else data.image_caption(name, colour or "")
-                    captions.append(full)
-        dims = (WAN_CONTEXT, 0) if video else (FLUX_CONTEXT, FLUX_POOLED)
+                    parts = (name, motion, colour or "") if video else (name, colour or "")
+                    captions.append(data.video_caption(*parts) if video else data.image_caption(*parts))
+        dims = text.DIMENSIONS["wan" if video else "flux"]
         encoded = [text.encode(caption, *dims) for caption in (*captions, "")]
         self.tokens, self.pooled = (torch.stack(part).to(device) for part in zip(*encoded, strict=True))
 
@@ -253,7 +262,8 @@ def sample(
     times = torch.linspace(1, 0, steps + 1)
     times = shift * times / (1 + (shift - 1) * times)
     for now, then in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-        velocity, empty = model(torch.cat((x, x)), torch.full((len(x) * 2,), now, device=device), tokens, *extra).chunk(2)
+        time = torch.full((2 * len(x),), now, device=device)
+        velocity, empty = model(torch.cat((x, x)), time, tokens, *extra).chunk(2)
         x = x + (then - now) * (empty + cfg * (velocity - empty))
     return x
 
@@ -278,14 +288,14 @@ def preview(stage: str, model: nn.Module, ae: autoencoder.Autoencoder, folder: P
         chosen = [(i * 7) % len(names) for i in range(48)]
         texts = [data.image_caption(names[p], colours[i % 8]) for i, p in enumerate(chosen)]
         for cfg in (1.0, 3.0):
-            latent = sample(model, texts, (FLUX_CONTEXT, FLUX_POOLED), (16, 16, 16), cfg, 1.0, 50, 0, device)
+            latent = sample(model, texts, text.DIMENSIONS["flux"], (16, 16, 16), cfg, 1.0, 50, 0, device)
             save_sheet(ae.decode(latent), 12, folder / f"flux_cfg{cfg:g}.png")
     else:
         texts = [
             data.video_caption(names[(i * 5) % video_count], data.MOTIONS[i % 6], colours[i % 8]) for i in range(12)
         ]
         for cfg in (1.0, 3.0):
-            latent = sample(model, texts, (WAN_CONTEXT, 0), (16, VIDEO_FRAMES, 12, 12), cfg, 8.0, 50, 0, device)
+            latent = sample(model, texts, text.DIMENSIONS["wan"], (16, VIDEO_FRAMES, 12, 12), cfg, 8.0, 50, 0, device)
             frames = ae.decode(latent.transpose(1, 2).flatten(0, 1))
             save_sheet(frames, VIDEO_FRAMES, folder / f"wan_cfg{cfg:g}.png")
 
@@ -311,8 +321,7 @@ def main() -> None:
     options.weights.mkdir(parents=True, exist_ok=True)
     for stage, seconds in zip(options.stages, options.seconds, strict=True):
         settings = SETTINGS[stage]
-        if options.batch or options.views:
-            settings = Settings(options.batch or settings.batch, settings.rate, options.views or settings.views)
+        settings = replace(settings, batch=options.batch or settings.batch, views=options.views or settings.views)
         path = options.weights / f"{stage}.safetensors"
         model = MAKERS[stage]().to(options.device)
         if options.resume and path.exists():
@@ -322,16 +331,15 @@ def main() -> None:
             trained = train_autoencoder(model, rgba, generator, settings, seconds, options.max_steps)
         else:
             ae = load_weights(make_autoencoder(), options.weights / "autoencoder.safetensors").to(options.device)
-            start = time.monotonic()
+            start = clock.monotonic()
             bank = (encode_images if stage == "flux" else encode_clips)(ae, rgba, settings.views, generator)
-            print(f"{len(bank[0])} latents in {time.monotonic() - start:.0f} s, std {bank[0][:4096].float().std():.3f}")
+            print(f"{len(bank[0])} latents in {clock.monotonic() - start:.0f} s, std {bank[0].float().std():.3f}")
             captions = Captions(stage == "wan", options.device)
             shift = 1.0 if stage == "flux" else 3.0
             trained = train_velocity(
                 model, bank, captions, shift, generator, settings, seconds, options.max_steps, stage
             )
-        tensors = {key: (value.half() if value.ndim else value).contiguous().cpu() for key, value in trained.state_dict().items()}
-        save_file(tensors, path, metadata={"attribution": ATTRIBUTION})
+        save_weights(trained, path)
         print(stage, "written:", path.stat().st_size, "bytes", flush=True)
         if options.preview and stage != "autoencoder":
             preview(stage, trained, ae, options.preview, options.device)
