@@ -48,7 +48,7 @@ def anneal(objective: Objective, start: Schedule, config: Annealing, rng: random
             current, current_cost = candidate, cost
             if cost < best_cost:
                 best, best_cost = candidate, cost
-    return hill_climb(objective, best, config.radius, config.rounds)
+    return hill_climb(objective, best, config.radius, config.rounds, keep)
 
 
 def random_start(n: int, k: int, rng: random.Random) -> Schedule:

@@ -26,12 +26,12 @@ class Move:
         return from_indices({*schedule.indices} - self.out | self.into, schedule.n, schedule.times)
 
 
-def singles(schedule: Schedule, radius: int) -> Iterator[Move]:
-    """Every move of one computed evaluation by at most `radius`, nearest first."""
+def singles(schedule: Schedule, radius: int, keep: int = 1) -> Iterator[Move]:
+    """Every move of one computed evaluation by at most `radius`, nearest first; the first `keep` evaluations stay."""
     for distance in range(1, radius + 1):
-        for source in schedule.indices[1:]:
+        for source in (i for i in schedule.indices if i >= keep):
             for target in (source - distance, source + distance):
-                if 0 < target < schedule.n and not schedule.computed[target]:
+                if keep <= target < schedule.n and not schedule.computed[target]:
                     yield Move(frozenset({source}), frozenset({target}))
 
 
@@ -48,11 +48,11 @@ def shifts(schedule: Schedule) -> Iterator[Move]:
                     yield move
 
 
-def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: int = 20) -> Schedule:
-    """Steepest descent over single moves: at most `rounds` times the best within `radius`, until none is better."""
+def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: int = 20, keep: int = 1) -> Schedule:
+    """Steepest descent over `singles`: at most `rounds` times the best of all moves, until none is better."""
     best, best_cost = start, objective(start)
     for _ in range(rounds):
-        candidates = [move.apply(best) for move in singles(best, radius)]
+        candidates = [move.apply(best) for move in singles(best, radius, keep)]
         costs = [objective(candidate) for candidate in candidates]
         if not costs or min(costs) >= best_cost:
             break

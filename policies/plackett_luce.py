@@ -25,8 +25,8 @@ def sample_order(theta: Tensor, picks: int, generator: torch.Generator | None = 
     Returns:
         item numbers [..., picks], int64. Distributed as Plackett-Luce (Kool et al. 2019, arXiv 1903.06059).
     """
-    uniform = torch.rand(theta.shape, generator=generator, dtype=theta.dtype, device=theta.device)
-    gumbel = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(theta.dtype).tiny)).clamp(min=1e-20))
+    exponential = torch.empty_like(theta).exponential_(generator=generator)
+    gumbel = -exponential.clamp(min=torch.finfo(theta.dtype).tiny).log()
     return (theta.detach() + gumbel).topk(picks, dim=-1).indices
 
 

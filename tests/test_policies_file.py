@@ -347,5 +347,5 @@ def test_fuzz(saved):
         except PolicyFileError:
             continue
         valid += 1
-    assert [file.policy.schedule(k).k for k in (1, 3, 4, 20)] == [1, 3, 4, 20]
+        assert [file.policy.schedule(k).k for k in (1, 3, 4, 20)] == [1, 3, 4, 20]
     assert 0 < valid < 500

@@ -1,0 +1,130 @@
+"""The dynamic program against brute force; moves, hill climbing, annealing; recorded costs of published models."""
+
+import itertools
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recache.policies.annealing import Annealing, anneal, random_start
+from recache.policies.dynamic_program import solve
+from recache.policies.environment import Memo, RecordedCosts
+from recache.policies.local_search import hill_climb, shifts, singles
+from recache.policies.schedule import ScheduleError, from_indices
+from recache.policies.uniform import front_loaded, uniform
+
+KNOWN = {  # the exact optima of the published costs
+    "flux": {
+        7: (0, 1, 2, 5, 11, 21, 34),
+        9: (0, 1, 2, 4, 8, 13, 20, 28, 39),
+        13: (0, 1, 2, 4, 7, 10, 14, 19, 23, 28, 34, 40, 45),
+    },
+    "wan_i2v": {
+        7: (0, 1, 2, 5, 11, 20, 34),
+        9: (0, 1, 2, 4, 7, 12, 19, 28, 39),
+        13: (0, 1, 2, 4, 6, 9, 13, 18, 23, 29, 35, 41, 46),
+    },
+}
+
+
+def random_costs(n, seed, holes=0.0):
+    rng = np.random.default_rng(seed)
+    cost = rng.uniform(0, 1, (n, n + 1, n + 1))
+    cost[rng.uniform(size=cost.shape) < holes] = np.inf
+    return cost
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("holes", [0.0, 0.3])
+def test_dynamic_program_is_brute_force(seed, holes):
+    n = 8
+    cost = random_costs(n, seed, holes)
+    found = solve(cost, range(1, n + 1))
+    for k in range(1, n + 1):
+        totals = {}
+        for others in itertools.combinations(range(1, n), k - 1):
+            path = (0, 0, *others, n)
+            totals[path[1:-1]] = sum(cost[path[i : i + 3]] for i in range(k))
+        best = min(totals.values())
+        if np.isfinite(best):
+            assert totals[found[k].indices] == pytest.approx(best, abs=1e-12)
+            environment = RecordedCosts(cost)
+            assert environment.cost(found[k]) == pytest.approx(best)
+        else:
+            assert k not in found
+
+
+def test_dynamic_program_refuses_what_are_no_costs():
+    cost = random_costs(5, 0)
+    for bad, ks in (
+        (cost[0], [2]),
+        (cost[:, :, :4], [2]),
+        (np.full_like(cost, np.nan), [2]),
+        (-cost, [2]),
+        (cost, [0, 2]),
+        (cost, [6]),
+    ):
+        with pytest.raises(ScheduleError):
+            solve(bad, ks)
+    assert solve(cost, []) == {}
+
+
+def test_schedules_that_were_not_measured_cost_more_than_any_that_were():
+    cost = random_costs(8, 0, holes=0.3)
+    environment = RecordedCosts(cost)
+    best = solve(cost, [4])[4]
+    path = (0, 1, 2, 3)
+    cost[0, 0, 1] = np.inf
+    assert environment.cost(best) < RecordedCosts(cost).cost(from_indices(path, 8)) < np.inf
+
+
+def test_moves_keep_k_and_the_first_evaluation():
+    for schedule in (uniform(20, 6), front_loaded(20, 6), uniform(5, 1), uniform(5, 5), from_indices([0, 18, 19], 20)):
+        for move in (*singles(schedule, 3), *shifts(schedule)):
+            assert move.fits(schedule)
+            moved = move.apply(schedule)
+            assert moved.k == schedule.k and moved.computed[0] and moved != schedule
+    assert {m.apply(from_indices([0, 2], 5)).indices for m in singles(from_indices([0, 2], 5), 3)} == {
+        (0, 1), (0, 3), (0, 4),
+    }  # fmt: skip
+    assert {m.apply(from_indices([0, 2, 3], 5)).indices for m in shifts(from_indices([0, 2, 3], 5))} == {
+        (0, 1, 2), (0, 3, 4),
+    }  # fmt: skip
+
+
+def test_front_loaded_is_exact_for_every_k():
+    assert front_loaded(50, 7).indices[:3] == (0, 1, 2)
+    for n in (1, 2, 7, 50):
+        for k in range(1, n + 1):
+            assert front_loaded(n, k).k == k
+
+
+def test_hill_climbing_ends_in_a_local_optimum():
+    environment = Memo(RecordedCosts(random_costs(14, 1)))
+    best = hill_climb(environment.mean_cost, uniform(14, 5), rounds=1000)
+    assert all(environment.mean_cost(m.apply(best)) >= environment.mean_cost(best) for m in singles(best, 3))
+    assert environment.mean_cost(best) < environment.mean_cost(uniform(14, 5))
+    assert hill_climb(environment.mean_cost, uniform(14, 14)) == uniform(14, 14)
+
+
+def test_annealing_is_near_the_optimum_and_keeps_its_prefix():
+    cost = random_costs(14, 2)
+    environment = RecordedCosts(cost)
+    rng = random.Random(0)
+    for k in (1, 4, 9, 14):
+        start = random_start(14, k, rng)
+        best = anneal(environment.cost, start, Annealing(), rng)
+        assert best.k == k and all(best.computed[: max(1, k // 4)])
+        assert environment.cost(best) <= environment.cost(start)
+        assert environment.cost(best) <= 1.5 * environment.cost(solve(cost, [k])[k])
+
+
+@pytest.mark.parametrize("model", KNOWN)
+def test_published_costs_give_their_known_optima(model):
+    folder = os.environ.get("RECACHE_PUBLISHED_COSTS")
+    if not folder:
+        pytest.skip("RECACHE_PUBLISHED_COSTS does not name the folder of the published cost arrays")
+    cost = np.load(Path(folder, f"dpcache_cost_{model}_50.npz"))["cost"]
+    assert {k: s.indices for k, s in solve(cost, KNOWN[model]).items()} == KNOWN[model]
