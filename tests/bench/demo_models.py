@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from tests.trained import data, text, train
+from tests.host_nodes import text
+from tests.trained import data, train
 
 WEIGHTS = Path(train.__file__).parent / "weights"
 
@@ -83,10 +84,10 @@ class DemoModel:
 
     def pictures(self, latents: torch.Tensor) -> torch.Tensor:
         """Decoded by the stock VAE: [B, frames, 3, height, width] in [0, 1]; one frame for images."""
-        from tests.host_nodes.frames import frames_to_batch
+        from tests.host_nodes.nodes import FramesToBatch
 
         frames = self.latent[1] if len(self.latent) == 4 else 1
-        flat = latents if frames == 1 else frames_to_batch(latents)
+        flat = latents if frames == 1 else FramesToBatch.execute({"samples": latents}).args[0]["samples"]
         images = torch.cat([self.vae.decode(part) for part in flat.split(64)])
         return images.movedim(-1, 1).unflatten(0, (-1, frames)).clamp(0, 1)
 
@@ -102,8 +103,8 @@ def load(name: str, models_dir: Path) -> DemoModel:
         if not target.exists():
             shutil.copy(WEIGHTS / f"{stem}.safetensors", target)
     demo = {
-        "flux": DemoModel("flux", (16, 16, 16), (train.FLUX_CONTEXT, train.FLUX_POOLED), cfg=3.0, batch=16),
-        "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), (train.WAN_CONTEXT, 0), cfg=3.0, batch=4),
+        "flux": DemoModel("flux", (16, 16, 16), text.DIMENSIONS["flux"], cfg=3.0, batch=16),
+        "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), text.DIMENSIONS["wan"], cfg=3.0, batch=4),
     }[name]
     demo.model = UNETLoader().load_unet(f"{name}.safetensors", "default")[0]
     demo.vae = VAELoader().load_vae("autoencoder.safetensors")[0]
