@@ -148,6 +148,7 @@ def ksampler(name: str, *, sampler: str = "euler", scheduler: str = "simple", st
     family = FAMILIES[name]
     positive, negative = prompts or family.conditioning()
 
+    @torch.inference_mode()  # as the host runs every node
     def sample(model):
         start = latent or {"samples": torch.zeros(batch, *family.latent_shape)}
         return common_ksampler(
@@ -171,6 +172,7 @@ def advanced(name: str, sampler, sigmas: torch.Tensor, *, cfg: float = 1.0, batc
         made.set_cfg(cfg)
         return made
 
+    @torch.inference_mode()  # as the host runs every node
     def sample(model):
         start = latent or {"samples": torch.zeros(batch, *family.latent_shape)}
         noise = RandomNoise.execute(seed).args[0]
@@ -194,3 +196,30 @@ def check_plan(trace: Trace, budget: float) -> None:
     k, cost = len(report.planned), report.cached_cost
     assert k + (n - k) * cost <= budget * n + 1e-6 or k == 1
     assert (k + 1) + (n - k - 1) * cost > budget * n - 1e-6 or k == n
+
+
+class Script:
+    """A sampler that asks the same inputs whatever it is answered, so that runs can be compared evaluation by evaluation.
+
+    Attributes:
+        pace: how far the inputs move from one evaluation to the next; 0: not at all.
+        answers: what it was answered in its last run, one [batch, channels, ...] an evaluation.
+    """
+
+    def __init__(self, pace: float = 0.1):
+        self.pace = pace
+        self.answers: list[torch.Tensor] = []
+
+    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
+               disable_pbar=False):
+        self.answers = []
+        extra_args = {name: extra_args[name] for name in ("model_options", "seed")}
+        for i, sigma in enumerate(sigmas[:-1]):
+            x = noise * (1.0 - self.pace * i) + 0.5 * self.pace * i
+            self.answers.append(model_wrap(x, sigma * noise.new_ones(noise.shape[0]), **extra_args))
+        return noise
+
+    def run(self, name: str, recache, sigmas=None, model=None, **options) -> Trace:
+        """`advanced` with this sampler, observed, on the family's first model or another MODEL of it."""
+        sigmas = torch.linspace(0.9, 0.1, 9) if sigmas is None else sigmas
+        return observe(model or models(name)[0], recache, advanced(name, self, sigmas, **options))

@@ -1,0 +1,59 @@
+"""Which cache points work with which model family: makes the README's table.
+
+Every family's smallest model samples in the real host with each cache point asked for; what counts is which blocks
+and networks really ran.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.hosting import session
+from tests.tiny.families import FAMILIES
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+TABLE = re.compile(r"(<!-- families -->\n).*?(<!-- /families -->)", re.DOTALL)
+COMPUTED = {0, 2, 3, 6}  # of 8 evaluations
+
+
+def works(name: str, cache_point: str) -> tuple[bool, str]:
+    """Whether a cached run of this family takes features at `cache_point` and skips what it should, or why not."""
+    from tests.sampling import run, settings
+
+    trace = run(name, settings(computed=COMPUTED, cache_point=cache_point), steps=8, cfg=4.0)
+    report = trace.report
+    if report.cache_point != cache_point:
+        return False, report.cache_point_reason
+    if report.notes or report.unplanned or set(trace.computed) != COMPUTED:
+        return False, " ".join(report.notes) or "what ran is not what was planned"
+    return bool(trace.samples.isfinite().all()), ""
+
+
+def table() -> str:
+    """The Markdown table."""
+    rows = []
+    for name, family in FAMILIES.items():
+        (blocks, why), (output, _) = works(name, "blocks"), works(name, "output")
+        rows.append(f"| {family.title} | {'yes' if blocks else 'no: ' + why} | {'yes' if output else 'no'} |\n")
+    return "| Model | `blocks` | `output` |\n| --- | --- | --- |\n" + "".join(rows)
+
+
+def write(text: str, made: str) -> str:
+    """`text` with `made` between the table's markers."""
+    return TABLE.sub(lambda match: match[1] + made + match[2], text)
+
+
+def main() -> None:
+    """Writes the table into the README."""
+    import os
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="comfyui-") as base:
+        session.start(os.environ["COMFYUI_PATH"], base)
+        README.write_text(write(README.read_text(), table()))
+    print(f"The table of families is in {README}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Both cache points on every family: what runs, what is skipped, and that computed evaluations are the host's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.bench import families
+from tests.sampling import Script, ksampler, models, observe, run, settings
+from tests.tiny.families import FAMILIES
+
+pytestmark = pytest.mark.usefixtures("host")
+COMPUTED = {0, 3, 4}
+ADDING = ("wan21_vace",)  # add to the tokens between their blocks
+WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks and name not in ADDING]
+FEATURES = [(mechanism, order) for mechanism in ("taylor", "hermite") for order in (1, 3)] + [
+    ("reuse", 1), ("residual", 1), ("dicache", 1)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_output_skips_the_network(name):
+    trace = run(name, settings(computed=COMPUTED, cache_point="output"), steps=7, cfg=4.0)
+    assert [evaluation.calls > 0 for evaluation in trace.evaluations] == [i in COMPUTED for i in range(7)]
+    assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
+    assert trace.report.cache_point == "output"
+    assert trace.samples.isfinite().all()
+
+
+@pytest.mark.parametrize("cache_point", ["blocks", "auto"])
+@pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_blocks_skips_every_block(name, cache_point):
+    trace = run(name, settings(computed=COMPUTED, cache_point=cache_point), steps=7, cfg=4.0)
+    calls, blocks = zip(*((evaluation.calls, evaluation.blocks) for evaluation in trace.evaluations))
+    assert calls == (calls[0],) * 7, "embedding and final layers run on every evaluation"
+    assert blocks == tuple(blocks[0] if i in COMPUTED else 0 for i in range(7))
+    assert blocks[0] >= FAMILIES[name].blocks
+    assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
+    assert trace.report.cache_point == "blocks"
+    assert 0.0 < trace.report.cached_cost < 1.0
+    assert trace.samples.isfinite().all()
+
+
+@pytest.mark.parametrize("cache_point", ["blocks", "auto"])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in WITH_BLOCKS])
+def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name, cache_point):
+    trace = run(name, settings(computed=COMPUTED, cache_point=cache_point), steps=7, cfg=4.0)
+    assert trace.report.cache_point == "output"
+    assert trace.report.cache_point_reason == (
+        "something is added to the tokens between its blocks" if name in ADDING
+        else "the model offers no blocks to take features from")
+    assert trace.with_network == trace.report.computed == sorted(COMPUTED)
+
+
+def test_both_experts_of_a_pair():
+    for model in models("wan22_14b"):
+        trace = observe(model, settings(computed=COMPUTED, cache_point="blocks"), ksampler("wan22_14b", steps=7))
+        assert trace.with_blocks == sorted(COMPUTED)
+
+
+@pytest.mark.parametrize("mechanism, order", FEATURES)
+@pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_computed_evaluations_are_the_hosts_own_to_the_bit(name, mechanism, order):
+    script, plain = Script(), Script()
+    plain.run(name, None, cfg=4.0)
+    trace = script.run(name, settings(computed={0, 1, 4, 6}, cache_point="blocks", mechanism=mechanism, order=order),
+                       cfg=4.0)
+    assert trace.report.cache_point == "blocks" and not trace.report.unplanned
+    for i, (cached, own) in enumerate(zip(script.answers, plain.answers)):
+        assert torch.equal(cached, own) == (i in (0, 1, 4, 6)), i
+
+
+@pytest.mark.parametrize("mechanism", ["reuse", "taylor"])
+@pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_nothing_is_forecast_where_nothing_moves(name, mechanism):
+    """Equal inputs have equal features: a tensor that the model goes on changing in place would show here."""
+    still = torch.full((6,), 0.5)
+    script = Script(pace=0.0)
+    trace = script.run(name, settings(computed={0, 2}, cache_point="blocks", mechanism=mechanism), still, cfg=4.0,
+                       batch=2)
+    assert trace.with_blocks == [0, 2]
+    assert all(torch.equal(answer, script.answers[0]) for answer in script.answers)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_reuse_at_the_output_repeats_the_prediction(name):
+    script = Script()
+    script.run(name, settings(computed={0, 3}, cache_point="output", mechanism="reuse"), cfg=4.0)
+    assert all(torch.equal(script.answers[i], script.answers[0 if i < 3 else 3]) for i in range(len(script.answers)))
+    assert not torch.equal(script.answers[0], script.answers[3])
+
+
+@pytest.mark.parametrize("name", ["flux", "wan21_t2v", "hunyuan_video", "ltxv"])
+def test_taylor_at_the_blocks_beats_reuse_on_a_smooth_path(name):
+    """For close evaluations, a line through the features lies nearer to the answer than the last one does."""
+    sigmas = torch.linspace(0.5, 0.4998, 6)
+
+    def error(mechanism):
+        script, plain = Script(1e-3), Script(1e-3)
+        plain.run(name, None, sigmas)
+        script.run(name, settings(computed={0, 1}, cache_point="blocks", mechanism=mechanism), sigmas)
+        return float((script.answers[2] - plain.answers[2]).square().mean())
+
+    assert error("taylor") < 0.1 * error("reuse")
+
+
+@pytest.mark.parametrize("name", ["flux", "wan21_t2v"])
+def test_dicache_runs_the_first_block_and_is_charged_for_it(name):
+    trace = run(name, settings(computed=COMPUTED, mechanism="dicache"), steps=7, cfg=4.0)
+    blocks = [evaluation.blocks for evaluation in trace.evaluations]
+    passes = blocks[0] // FAMILIES[name].blocks  # one for both conds together, or one each
+    assert blocks == [blocks[0] if i in COMPUTED else passes for i in range(7)]
+    cheap = run(name, settings(computed=COMPUTED, mechanism="residual"), steps=7, cfg=4.0).report.cached_cost
+    assert trace.report.cached_cost > cheap
+
+
+def test_dicache_without_blocks_runs_uncached_and_says_why():
+    trace = run("sd15", settings(0.5, mechanism="dicache"), steps=4)
+    assert trace.with_network == [0, 1, 2, 3]
+    assert "DiCache works on the model's blocks" in trace.report.notes[0]
+
+
+def test_other_patches_of_blocks_go_on_working():
+    """A replacement that another node has put on a block is called in the block's place, on computed evaluations."""
+    called = []
+
+    def patch(args, extra):
+        called.append(args["img"].shape)
+        out = extra["original_block"](args)
+        return {**out, "img": out["img"] * 0.5}
+
+    model = models("flux")[0].clone()
+    model.set_model_patch_replace(patch, "dit", "double_block", 1)
+    script, plain = Script(), Script()
+    plain.run("flux", None, model=model)
+    alone = len(called)
+    trace = script.run("flux", settings(computed={0, 3}, cache_point="blocks"), model=model)
+    assert trace.report.cache_point == "blocks"
+    assert len(called) - alone == 2
+    assert torch.equal(script.answers[0], plain.answers[0]) and torch.equal(script.answers[3], plain.answers[3])
+    untouched = Script()
+    untouched.run("flux", None)
+    assert not torch.equal(untouched.answers[0], plain.answers[0])
+
+
+def test_a_patch_that_adds_tokens_between_blocks_is_respected():
+    def add(args):
+        return {**args, "img": args["img"] + 1.0}
+
+    model = models("flux")[0].clone()
+    model.set_model_double_block_patch(add)
+    trace = observe(model, settings(computed=COMPUTED, cache_point="blocks"), ksampler("flux", steps=7))
+    assert trace.report.cache_point == "output"
+    assert trace.with_network == sorted(COMPUTED)
+
+
+def test_the_table_in_the_readme_is_what_the_tests_find():
+    made = families.table()
+    assert made in families.README.read_text(), "write it again: nox -s bench -- families"
