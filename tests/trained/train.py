@@ -1,4 +1,4 @@
-"""Train the demo models: `python tests/run.py trained.train autoencoder flux --data emoji.npz --seconds 160 265`.
+"""Train the demo models: `python tests/run.py trained.train autoencoder flux --seconds 160 265`.
 
 Each stage runs for its number of seconds, then writes `weights/<stage>.safetensors` (float16, averaged weights).
 `flux` and `wan` encode their training pictures with the autoencoder in the same folder. `--resume` continues from the
@@ -23,6 +23,8 @@ from . import autoencoder, data
 from .flux import Flux
 from .wan import Wan
 
+DATA = Path(__file__).parent / "emoji.npz"
+WEIGHTS = Path(__file__).parent / "weights"
 IMAGE_SIZE = 128
 VIDEO_SIZE, VIDEO_FRAMES = 96, 9
 ATTRIBUTION = "Trained on Twemoji graphics (c) Twitter, Inc and other contributors, CC-BY 4.0"
@@ -303,9 +305,9 @@ def preview(stage: str, model: nn.Module, ae: autoencoder.Autoencoder, folder: P
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="+", choices=list(MAKERS))
-    parser.add_argument("--data", type=Path, required=True, help="the file that `trained.data` wrote")
+    parser.add_argument("--data", type=Path, default=DATA, help="the file that `trained.data` wrote")
     parser.add_argument("--seconds", type=float, nargs="+", required=True, help="training time of each stage")
-    parser.add_argument("--weights", type=Path, default=Path(__file__).parent / "weights")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--max-steps", type=int, default=10**9)
     parser.add_argument("--batch", type=int, help="samples a step, instead of the stage's own setting")
