@@ -56,6 +56,7 @@ class BlockMapping(dict):
     def __init__(self, others: dict):
         super().__init__()
         self.others = others
+        self.returned: dict = {}
 
     def __contains__(self, key) -> bool:
         return True
@@ -70,7 +71,10 @@ class BlockMapping(dict):
         def block(args: dict, extra: dict) -> dict:
             other = self.others.get(key)
             compute = extra["original_block"] if other is None else lambda args: other(args, extra)
-            return self.run(key, args, compute)
+            # where streams were joined since, the model still holds what the last block returned, a feature of memory
+            self.returned.clear()
+            self.returned = dict(self.run(key, args, compute))
+            return self.returned
         return block
 
     def run(self, key: tuple, args: dict, compute: Callable[[dict], dict]) -> dict:
@@ -84,14 +88,16 @@ class Learner(BlockMapping):
     VACE and other residuals), apart from text tokens that join the image's.
 
     Args:
-        with_base: keep the stack's input and the first block's residual.
+        with_base: keep the stack's input.
+        probes: keep the first block's residual, which needs the stack's input.
         meter: counts the operations outside of blocks and of the first block of every kind, which stands for its
             kind; entered by the caller. None: nothing is counted.
     """
 
-    def __init__(self, others: dict, with_base: bool, meter: FlopMeter | None):
+    def __init__(self, others: dict, with_base: bool, probes: bool, meter: FlopMeter | None):
         super().__init__(others)
         self.with_base = with_base
+        self.probes = probes
         self.meter = meter
         self.kind_flops: dict[str, int] = {}
         self.keys: list[tuple] = []
@@ -118,7 +124,7 @@ class Learner(BlockMapping):
         if not torch.is_tensor(out.get("img")) or not set(out) <= set(args):
             self.refusal = "its blocks return something other than they take"
             return out
-        if self.with_base and not self.keys:
+        if self.probes and not self.keys:
             self.probe = _movement(out["img"], self.base)
         self.keys.append(key)
         self.output = out["img"].clone()  # models go on to change this tensor in place
@@ -159,10 +165,11 @@ class Learner(BlockMapping):
 class Recorder(BlockMapping):
     """A computed call: blocks run as ever, and what goes into the first and comes out of the last is noted."""
 
-    def __init__(self, others: dict, stack: Stack, with_base: bool, record: Callable):
+    def __init__(self, others: dict, stack: Stack, with_base: bool, probes: bool, record: Callable):
         super().__init__(others)
         self.stack = stack
         self.with_base = with_base
+        self.probes = probes
         self.record = record
         self.base: torch.Tensor | None = None
         self.probe: torch.Tensor | None = None
@@ -174,7 +181,7 @@ class Recorder(BlockMapping):
             self.tokens = args["img"].shape[1]
             self.base = args["img"].clone() if self.with_base else None
         out = compute(args)
-        if first and self.with_base:
+        if first and self.probes:
             self.probe = _movement(out["img"], self.base)
         if key == self.stack.last:
             self.record(self.stack.image_tokens(out["img"], self.tokens), self.base, self.probe)

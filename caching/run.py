@@ -285,8 +285,7 @@ class Run:
         if not self.settled:
             self._look_for_obstacles(conds, model_options)
         active = [None if cond is None else [c for c in cond if is_active(c, timestep)] for cond in conds]
-        keys = [None if cond is None else (self.call, i, tuple(c["uuid"] for c in cond))
-                for i, cond in enumerate(active)]
+        keys = [None if cond is None else (self.call, tuple(c["uuid"] for c in cond)) for cond in active]
         if self.cache_point == "output" and not self.to_compute:
             outs = self._forecast_outputs(keys, x_in)
             if outs is not None:
@@ -352,7 +351,6 @@ class Run:
             key = (self.call, uuid, tuple(x.shape[1:]), x.shape[0] // len(uuids))
             keys.append((*key, self.seen[key]))  # a cond can be there several times, for different areas
             self.seen[key] += 1
-        with_base = self.mechanism.of_residual
 
         if not self.to_compute:
             if executor.class_obj is not self.network:
@@ -375,13 +373,14 @@ class Run:
             return self._learn(executor.class_obj, call, transformer_options, others, keys)
         if executor.class_obj is not self.network or not self.keeps:
             return call()
-        recorder = Recorder(others, self.stack, with_base, lambda *feature: self._remember_blocks(keys, *feature))
+        recorder = Recorder(others, self.stack, self.mechanism.of_residual, self.mechanism.probes,
+                            lambda *feature: self._remember_blocks(keys, *feature))
         return call(recorder)
 
     def _learn(self, model, call, transformer_options, others, keys):
         # compiled blocks can't run under a dispatch mode
         meter = None if any(map(is_compiled, model.diffusion_model.modules())) else FlopMeter()
-        learner = Learner(others, self.mechanism.of_residual, meter)
+        learner = Learner(others, self.mechanism.of_residual, self.mechanism.probes, meter)
         with meter or nullcontext():
             out = call(learner)
         kinds = {key[0] for key in learner.keys}
@@ -405,7 +404,7 @@ class Run:
         parts = zip(keys, image.chunk(n), base.chunk(n) if base is not None else [None] * n,
                     probe.chunk(n) if probe is not None else [None] * n)
         for key, feature, base_part, probe_part in parts:
-            self._remember(key, feature, base_part, probe_part if self.mechanism.probes else None)
+            self._remember(key, feature, base_part, probe_part)
 
     def _forecast_blocks(self, keys, base, probe):
         n = len(keys)
