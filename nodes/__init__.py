@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import folders, stopping
 from .budget import ReCacheBudget
 from .report import ReCacheReport
+from .save_policy import ReCacheSavePolicy
+from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
+
+folders.register()
+stopping.register()
 
 
 class ReCacheExtension(ComfyExtension):
     """The pack's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ReCacheBudget, ReCacheReport]
+        return [
+            ReCacheBudget, ReCacheReport, ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheSavePolicy]
 
 
 async def comfy_entrypoint() -> ReCacheExtension:

@@ -1,0 +1,49 @@
+"""ReCache Save Policy: a trained policy as a file that artists keep and share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..policies.policy_file import SUFFIX, PolicyFile, inside, save
+from . import folders
+from .train import Policy
+
+_UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')  # what some file system does not take
+
+
+class ReCacheSavePolicy(io.ComfyNode):
+    """Writes a policy into models/recache."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ReCacheSavePolicy",
+            display_name="ReCache Save Policy",
+            category="model/recache",
+            description="Saves a trained policy in models/recache, where ReCache Budget lists it (press R to refresh "
+                        "the page's lists). A file of the same name is replaced.",
+            search_aliases=["recache"],
+            is_output_node=True,
+            inputs=[
+                Policy.Input("policy"),
+                io.String.Input("name", default="my-policy", tooltip="Such as flux-portraits; folders are allowed."),
+                io.String.Input("notes", default="", multiline=True, optional=True,
+                                tooltip="Kept in the file: where it comes from, what it is good for."),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, policy: PolicyFile, name: str, notes: str = "") -> io.NodeOutput:
+        stem = _UNSAFE.sub("_", name.strip().replace("\\", "/")).removesuffix(SUFFIX).rstrip(". ")
+        if not stem:
+            raise ValueError("ReCache Save Policy: the name is empty; write one, such as flux-portraits.")
+        try:
+            path = inside(folders.policies_folder(), stem + SUFFIX)
+            save(path, replace(policy, about=replace(policy.about, name=stem, notes=notes)))
+        except ValueError as error:
+            raise ValueError(f"ReCache Save Policy: {error}") from None
+        return io.NodeOutput(ui={"text": (f"saved as {path.name} in models/recache",)})

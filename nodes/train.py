@@ -1,0 +1,272 @@
+"""ReCache Train: a policy from an artist's own workflow."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+from comfy_api.latest import io, ui
+
+from .. import caching
+from ..policies.policy_file import About
+from . import folders, stopping
+from .display import show_text
+from .train_picture import curve_picture, training_picture
+from .training import identity, judges, workflow
+from .training.checkpoint import Checkpoint
+from .training.training import Outcome, Progress, Request, Training
+from .training.workflow import TrainingError, Workflow
+from .version import VERSION
+
+Policy = io.Custom("RECACHE_POLICY")
+Prompts = io.Custom("RECACHE_PROMPTS")
+
+PREVIEW_SECONDS = 3.0
+
+
+class ReCacheTrainingPrompt(io.ComfyNode):
+    """One more prompt to train on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ReCacheTrainingPrompt",
+            display_name="ReCache Training Prompt",
+            category="model/recache",
+            description="Adds a prompt to what ReCache Train learns on. Chain several; a policy that saw more than one "
+                        "prompt holds better for others.",
+            search_aliases=["recache"],
+            inputs=[
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                Prompts.Input("previous", optional=True, tooltip="The ReCache Training Prompt before this one."),
+            ],
+            outputs=[Prompts.Output(display_name="prompts")],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, previous: tuple = ()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, (positive, negative)))
+
+
+def _common_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "budgets", default="0.14, 0.18, 0.26",
+            tooltip="Shares of the full compute to learn for. The policy serves all budgets in between too; more of "
+                    "them take longer."),
+        io.Int.Input(
+            "samples", default=4, min=1, max=64,
+            tooltip="Noises to learn on, for every prompt. More take longer and hold better for other seeds."),
+        io.Int.Input(
+            "evaluations", default=6000, min=100, max=10_000_000, step=100,
+            tooltip="How many evaluations of the model the search may take: this times the seconds of one step is how "
+                    "long it takes at most. Most is gained early; watch the curve, and stop when it is flat."),
+        io.Float.Input(
+            "minutes", default=0.0, min=0.0, max=100_000.0, step=1.0,
+            tooltip="Stop after so many minutes and keep the best so far. 0: no limit."),
+        io.Combo.Input(
+            "mechanism", options=list(caching.MECHANISMS), default="taylor", advanced=True,
+            tooltip="How a skipped evaluation is reconstructed; use the policy with the same one."),
+        io.Int.Input("order", default=1, min=1, max=3, advanced=True, tooltip="Of taylor and hermite."),
+        io.Combo.Input(
+            "cache_point", options=list(caching.CACHE_POINTS), default="auto", advanced=True,
+            tooltip="Where features are taken; see ReCache Budget."),
+        io.Combo.Input(
+            "distance", options=list(judges.DISTANCES), default="auto", advanced=True,
+            tooltip="How outputs are compared with the uncached ones. auto: LPIPS where a VAE is connected (SSIM where "
+                    "LPIPS can't be had), the latents' squared error without one."),
+        io.Combo.Input(
+            "reward", options=list(judges.REWARDS), default="none", advanced=True,
+            tooltip="What good pictures are rewarded for, besides being like the uncached ones. clip quality: CLIP "
+                    "calls them good. clip prompt: CLIP finds them like the text under prompt. Both need a VAE, a CLIP "
+                    "vision model and its CLIP."),
+        io.Float.Input(
+            "alpha", default=0.1, min=0.0, max=100.0, step=0.01, advanced=True,
+            tooltip="How much the reward weighs against the distance."),
+        io.Latent.Input(
+            "references", optional=True,
+            tooltip="Outputs of this workflow without a cache, if you have them (the batch that starts from the same "
+                    "seed). They are checked, and made anew where there are none."),
+        io.Vae.Input("vae", optional=True, tooltip="To compare pictures instead of latents."),
+        io.ClipVision.Input("clip_vision", optional=True, tooltip="For a reward."),
+        io.Clip.Input("clip", optional=True, tooltip="For a reward: the CLIP that belongs to the CLIP vision model."),
+        io.String.Input("prompt", default="", multiline=True, optional=True, advanced=True,
+                        tooltip="For the reward 'clip prompt': what the picture should show."),
+        Prompts.Input("prompts", optional=True, tooltip="More prompts to learn on, from ReCache Training Prompt."),
+    ]
+
+
+_OUTPUTS = [
+    Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
+    io.Image.Output(display_name="report"),
+    io.String.Output(display_name="text"),
+]
+_SEARCH = ["learn", "fit", "calibrate", "recache"]
+
+
+class ReCacheTrain(io.ComfyNode):
+    """Learns which evaluations to compute, from what a KSampler workflow makes without a cache."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ReCacheTrain",
+            display_name="ReCache Train",
+            category="model/recache",
+            description="Learns which evaluations of your own workflow are worth computing, so that ReCache Budget "
+                        "stays closer to the original at the same speed. Connect what goes into your KSampler.",
+            search_aliases=_SEARCH,
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model as your KSampler gets it, without ReCache Budget."),
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                io.Latent.Input("latent_image"),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False),
+                io.Int.Input("steps", default=20, min=2, max=10000),
+                io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01),
+                io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS)),
+                io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS)),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01),
+                *_common_inputs(),
+            ],
+            outputs=_OUTPUTS,
+        )
+
+    @classmethod
+    def execute(cls, model, positive, negative, latent_image, seed: int, steps: int, cfg: float, sampler_name: str,
+                scheduler: str, denoise: float, prompts: tuple = (), **asked) -> io.NodeOutput:
+        def made() -> Workflow:
+            return workflow.ksampler(model, [(positive, negative), *prompts], steps, cfg, sampler_name, scheduler,
+                                     denoise, latent_image, seed)
+
+        return _train(cls, made, steps=steps, cfg=cfg, scheduler=scheduler, **asked)
+
+
+class ReCacheTrainCustom(io.ComfyNode):
+    """Learns which evaluations to compute, from what a SamplerCustomAdvanced workflow makes without a cache."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ReCacheTrainCustom",
+            display_name="ReCache Train (Custom Sampling)",
+            category="model/recache",
+            description="ReCache Train for workflows with SamplerCustomAdvanced: connect its guider, sampler, sigmas "
+                        "and latent.",
+            search_aliases=_SEARCH,
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Guider.Input("guider", tooltip="The guider as your sampler gets it, without ReCache Budget."),
+                io.Sampler.Input("sampler"),
+                io.Sigmas.Input("sigmas"),
+                io.Latent.Input("latent_image"),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False,
+                             tooltip="Of the noise, as on RandomNoise."),
+                *_common_inputs(),
+            ],
+            outputs=_OUTPUTS,
+        )
+
+    @classmethod
+    def execute(cls, guider, sampler, sigmas, latent_image, seed: int, prompts: tuple = (), **asked) -> io.NodeOutput:
+        def made() -> Workflow:
+            guiders = [guider, *(workflow.with_prompt(guider, *prompt) for prompt in prompts)]
+            return workflow.custom(guiders, sampler, sigmas, latent_image, seed)
+
+        return _train(cls, made, steps=max(1, len(sigmas) - 1), cfg=float(getattr(guider, "cfg", 1.0)),
+                      scheduler="sigmas", **asked)
+
+
+def _budgets(text: str) -> tuple[float, ...]:
+    try:
+        budgets = tuple(float(item) for item in re.split(r"[\s,;]+", text.strip()) if item)
+    except ValueError:
+        budgets = ()
+    if not budgets or not all(0.0 < budget <= 1.0 for budget in budgets):
+        raise TrainingError(f"'{text[:40]}' are no budgets; write shares of the full compute such as 0.14, 0.18, 0.26.")
+    return budgets
+
+
+def _train(cls, made, *, steps: int, cfg: float, scheduler: str, budgets: str, samples: int, evaluations: int,
+           minutes: float, mechanism: str, order: int, cache_point: str, distance: str, reward: str, alpha: float,
+           references=None, vae=None, clip_vision=None, clip=None, prompt: str = "") -> io.NodeOutput:
+    node_id = cls.hidden.unique_id
+    stopping.began(node_id)
+    try:
+        request = Request(_budgets(budgets), samples, max(2, samples // 2), mechanism, order, cache_point, evaluations,
+                          minutes)
+        judge, notes = judges.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
+        flow = made()
+        about = About(
+            name="trained policy", pack_version=VERSION, model_family=identity.family(flow.model),
+            model_identity={"layout": identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
+            cache_point=cache_point, sampler=identity.sampler_name(flow.sampler), scheduler=scheduler, steps=steps,
+            cfg=cfg, size=identity.size_of(flow.model, flow.latent.shape), shift=identity.shift_of(flow.model),
+            reward=judge.name)
+        print_of = identity.fingerprint(
+            identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler, cfg,
+            getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed, mechanism,
+            order, cache_point, samples, judge.name, prompt,
+            None if vae is None else vae.first_stage_model.state_dict())
+        outcome = Training(
+            flow, request, judge, Checkpoint(folders.training_folder(print_of), notes.append), about,
+            None if references is None else references["samples"], _progress(node_id, request), notes).run()
+    except ValueError as error:
+        raise ValueError(f"ReCache Train: {error}") from None
+    except comfy.model_management.InterruptProcessingException:
+        show_text(node_id, "cancelled; nothing is lost, queue again to go on from here")
+        raise
+    text, picture = describe(outcome), training_picture(outcome)
+    show_text(node_id, text.splitlines()[0])
+    shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
+    return io.NodeOutput(outcome.policy, picture, text, ui=shown)
+
+
+def _progress(node_id: str | None, request: Request) -> Progress:
+    """Shows on the node what a training does, with the curve as a preview."""
+    bar = comfy.utils.ProgressBar(1000, node_id=node_id)
+    started, shown = time.monotonic(), [0.0]
+
+    def say(sentence: str, share: float) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(int(1000 * share))
+        show_text(node_id, sentence)
+
+    def gained(evaluations: int, gain: float, curve: list[tuple[int, float]]) -> None:
+        now = time.monotonic()
+        if now - shown[0] < PREVIEW_SECONDS:
+            return
+        shown[0], spent = now, now - started
+        share = max(evaluations / request.evaluations, spent / (60 * request.minutes) if request.minutes else 0.0)
+        left = f", {_minutes(spent / share - spent)} left at most" if share > 0.01 else ""
+        preview = curve_picture(curve, max(1, evaluations), height=220, width=480)
+        bar.update_absolute(min(999, int(1000 * share)), preview=("JPEG", preview, 512))
+        show_text(node_id, f"{gain:.0%} less error than uniform{left}")
+
+    return Progress(say, gained, lambda: stopping.asked(node_id))
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def describe(outcome: Outcome) -> str:
+    """The outcome as lines for an artist; the first is the gist."""
+    about, table = outcome.policy.about, outcome.table
+    saved = [1.0 - row[outcome.learned.winners[k]] / row["uniform"] for k, row in table.items() if row["uniform"] > 0]
+    gist = f"{sum(saved) / len(saved):.0%} less {about.reward} than uniform" if saved else "learned"
+    lines = [f"{gist} on samples that were not trained on",
+             f"{about.mechanism} at {about.cache_point}; {sum(outcome.evaluations.values()):,} network evaluations in "
+             f"{_minutes(about.training['seconds'])} ("
+             + ", ".join(f"{count:,} {name}" for name, count in outcome.evaluations.items()) + ")"]
+    for k, row in table.items():
+        costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
+        lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]} [{outcome.learned.schedules[k]}]; {costs}")
+    return "\n".join(lines + outcome.notes)

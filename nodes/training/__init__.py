@@ -1,0 +1,1 @@
+"""Training a policy on an artist's own workflow: runs, recordings, rollouts, checkpoints. Knows no node."""

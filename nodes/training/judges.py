@@ -1,0 +1,124 @@
+"""What a cached output is compared by: its latent, or the pictures that a VAE makes of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from ...policies import distances, rewards
+from .workflow import TrainingError
+
+DISTANCES = ("auto", "latent", "lpips", "ssim", "psnr")
+REWARDS = ("none", "clip quality", "clip prompt")
+
+
+class Judge(Protocol):
+    """Says how far a cached output is from the uncached one.
+
+    Attributes:
+        name: such as "latent MSE".
+    """
+
+    name: str
+
+    def see(self, latent: torch.Tensor) -> torch.Tensor:
+        """What is compared, on the CPU: the latent [1, ...] itself, or pictures made of it."""
+        ...
+
+    def cost(self, seen: torch.Tensor, reference: torch.Tensor) -> float:
+        """L = d(cached, uncached) - alpha R(cached); lower is better."""
+        ...
+
+
+class LatentJudge:
+    """Mean squared error of latents."""
+
+    name = "latent MSE"
+
+    def see(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent
+
+    def cost(self, seen: torch.Tensor, reference: torch.Tensor) -> float:
+        return float(distances.latent_mse(seen, reference))
+
+
+class PictureJudge:
+    """A distance between decoded pictures, or between the frames of videos, and a reward for good ones.
+
+    Args:
+        vae: the host's VAE of the model.
+        distance, reward: see policies; alpha: what the reward weighs, 0 or more.
+    """
+
+    def __init__(self, vae, distance: distances.Distance, name: str, reward: rewards.Reward = rewards.none,
+                 alpha: float = 0.0):
+        self.name = name
+        self._vae, self._distance, self._reward, self._alpha = vae, distance, reward, alpha
+
+    def see(self, latent: torch.Tensor) -> torch.Tensor:
+        """Pictures [1, height, width, 3] or [1, frames, height, width, 3] in 0..1, half precision."""
+        if self._vae.latent_dim == 2 and latent.ndim == 5 and latent.shape[2] > 1:
+            raise TrainingError(
+                "the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
+        with torch.inference_mode():
+            return self._vae.decode(latent).clamp(0.0, 1.0).to("cpu", torch.float16)
+
+    def cost(self, seen: torch.Tensor, reference: torch.Tensor) -> float:
+        return float(rewards.image_loss(seen.float(), reference.float(), self._distance, self._reward, self._alpha))
+
+
+def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip_vision=None, clip=None,
+         prompt: str = "") -> tuple[Judge, list[str]]:
+    """The judge that an artist chose, and sentences on what was used instead of what can't be had.
+
+    Args:
+        distance: one of DISTANCES. "auto" is the latent's without a VAE, and with one LPIPS, or SSIM where LPIPS can't
+            be had.
+        reward: one of REWARDS; those of CLIP need a VAE, `clip_vision` and `clip` of one CLIP.
+
+    Raises:
+        TrainingError: something that is chosen needs something that is not connected.
+    """
+    if distance not in ("auto", "latent") and vae is None:
+        raise TrainingError(f"the distance {distance} compares pictures; connect the VAE, or choose latent.")
+    if reward != "none" and (vae is None or clip_vision is None or clip is None):
+        raise TrainingError(
+            "a reward looks at pictures; connect the VAE, a CLIP vision model and its CLIP, or choose none.")
+    if reward != "none" and distance == "latent":
+        raise TrainingError("a reward looks at pictures; choose a distance between pictures, or no reward.")
+    if vae is None or distance == "latent":
+        return LatentJudge(), []
+    notes, name = [], distance
+    if distance in ("auto", "lpips"):
+        try:
+            measure, name = distances.LPIPS(), "lpips"
+        except distances.DistanceError as error:
+            measure, name = distances.ssim, "ssim"
+            notes.append(f"{error} SSIM was used instead.")
+    else:
+        measure = {"ssim": distances.ssim, "psnr": distances.psnr}[distance]
+    name = {"lpips": "LPIPS", "ssim": "1 - SSIM", "psnr": "-PSNR"}[name]
+    if reward == "none" or not alpha:
+        return PictureJudge(vae, measure, name), notes
+    rewarded = _reward(reward, clip_vision, clip, prompt)
+    return PictureJudge(vae, measure, f"{name} - {alpha:g} {reward}", rewarded, alpha), notes
+
+
+def _reward(reward: str, clip_vision, clip, prompt: str) -> rewards.Reward:
+    def embed(pictures: torch.Tensor) -> torch.Tensor:
+        return clip_vision.encode_image(pictures)["image_embeds"]
+
+    def text(words: str) -> torch.Tensor:
+        return clip.encode_from_tokens(clip.tokenize(words), return_pooled=True)[1][0].float()
+
+    if reward == "clip quality":
+        made = rewards.ClipQuality(embed, text("Good photo."), text("Bad photo."))
+    else:
+        made = rewards.ClipSimilarity(embed, text(prompt))
+    try:
+        made(torch.zeros(1, 64, 64, 3))
+    except (RuntimeError, TypeError, AttributeError):
+        raise TrainingError(
+            "the CLIP vision model and the CLIP do not belong together; connect both of one CLIP.") from None
+    return made

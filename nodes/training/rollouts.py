@@ -1,0 +1,70 @@
+"""The environment that a policy learns from: what a schedule costs on a sample of the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ... import caching
+from ...policies.schedule import Schedule
+from .judges import Judge
+from .workflow import Sample, TrainingError, Workflow
+
+
+class Rollouts:
+    """An Environment (see policies.environment) of a workflow's samples; it keeps nothing that grows.
+
+    Args:
+        references: what the judge sees in each sample's uncached output.
+        mechanism, order, cache_point: as on ReCache Budget.
+
+    Attributes:
+        report: what the engine says of the last rollout.
+    """
+
+    def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
+                 judge: Judge, mechanism: str, order: int, cache_point: str):
+        self.n, self.samples = n, len(samples)
+        self.report: caching.Report | None = None
+        self._workflow, self._samples, self._references, self._judge = workflow, samples, references, judge
+        self._computed: tuple[bool, ...] = ()
+        self._settings = caching.Settings(
+            schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
+            cache_point=cache_point, published=self._note)
+
+    def _note(self, report: caching.Report) -> None:
+        self.report = report
+
+    def run(self, schedule: Schedule, sample: int) -> torch.Tensor:
+        """The latent of one run of `sample` under `schedule`.
+
+        Raises:
+            TrainingError: the run was not cached as it was to be.
+        """
+        self._computed = schedule.computed
+        latent = self._workflow.cached(self._samples[sample], self._settings)
+        if self.report.computed != list(schedule.indices):
+            reasons = [reason for _, reason in self.report.unplanned] + self.report.notes
+            raise TrainingError(f"this workflow can't be cached as planned: {' '.join(reasons) or 'reason unknown'}")
+        return latent
+
+    def cost(self, schedule: Schedule, sample: int) -> float:
+        """The judge's cost of that run."""
+        return self._judge.cost(self._judge.see(self.run(schedule, sample)), self._references[sample])
+
+
+class FewerSteps:
+    """The environment of an artist who has no cache: only the number of evaluations that a schedule computes counts."""
+
+    def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
+                 judge: Judge):
+        self.n, self.samples = n, len(samples)
+        self._workflow, self._samples, self._references, self._judge = workflow, samples, references, judge
+
+    def cost(self, schedule: Schedule, sample: int) -> float:
+        """The judge's cost of an uncached run with so few steps that it takes as many evaluations."""
+        steps = max(1, round(schedule.k * (len(self._workflow.sigmas) - 1) / self.n))
+        latent = self._workflow.fewer_steps(self._samples[sample], steps)
+        return self._judge.cost(self._judge.see(latent), self._references[sample])
+

@@ -1,0 +1,245 @@
+"""A training from beginning to end: uncached outputs, starts, learning, and the policy with its held-out table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ... import caching
+from ...caching import mechanisms
+from ...caching.evaluations import Evaluations
+from ...policies.budget import computed_for_budget
+from ...policies.dynamic_program import solve
+from ...policies.environment import Memo
+from ...policies.learner import Learned, Learner, Stop, learn
+from ...policies.local_search import hill_climb
+from ...policies.policy import from_schedules
+from ...policies.policy_file import About, PolicyFile
+from ...policies.schedule import Schedule
+from ...policies.uniform import uniform
+from .checkpoint import Checkpoint
+from .judges import Judge
+from .recording import Recording, Surrogate, segment_costs
+from .rollouts import FewerSteps, Rollouts
+from .workflow import Sample, TrainingError, Workflow
+
+SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
+HELD_OUT_SEED = 0x5EED  # added to the seed for samples that are not trained on
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an artist asks of a training.
+
+    Attributes:
+        budgets: shares of the full compute, each above 0 and at most 1.
+        samples, held_out: noises of every prompt to learn on and to choose on; 1 or more.
+        mechanism, order, cache_point: as on ReCache Budget.
+        evaluations: network evaluations that the search may take on training samples.
+        minutes: after which the best so far is kept; 0 for no limit.
+    """
+
+    budgets: tuple[float, ...]
+    samples: int
+    held_out: int
+    mechanism: str
+    order: int
+    cache_point: str
+    evaluations: int
+    minutes: float = 0.0
+
+
+@dataclass
+class Progress:
+    """What a training shows while it runs; every method may be replaced.
+
+    Attributes:
+        say: called with a sentence on what is being done, and the share done, 0..1.
+        gained: called before every rollout with (evaluations, gain, curve so far); see policies.learner.
+        stopped: whether the artist asked to stop and keep the best so far.
+    """
+
+    say: Callable[[str, float], None] = lambda sentence, share: None
+    gained: Callable[[int, float, list[tuple[int, float]]], None] = lambda evaluations, gain, curve: None
+    stopped: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gives.
+
+    Attributes:
+        learned: schedules, winners, validation and curve (see policies.learner).
+        starts: {name: {k: schedule}}, what learning began with.
+        table: {k: {name: mean held-out cost}}, with fewer steps too.
+        n: evaluations of a run. cache_point, cached_cost: as the engine settled them.
+        evaluations: {purpose: network evaluations}, of references, rollouts and held-out rollouts.
+        notes: sentences for the artist.
+    """
+
+    policy: PolicyFile
+    learned: Learned
+    starts: dict[str, dict[int, Schedule]]
+    table: dict[int, dict[str, float]]
+    n: int
+    cache_point: str
+    cached_cost: float
+    evaluations: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+
+class Training:
+    """See `run`. The same arguments and an empty checkpoint give the same policy, unless time ran out.
+
+    Args:
+        about: what the policy file says of the workflow; fields that only training knows are filled in.
+        references: uncached outputs that exist already, in the order of the training samples; they are checked.
+        notes: sentences for the artist, such as the checkpoint's; more may be added.
+    """
+
+    def __init__(self, workflow: Workflow, request: Request, judge: Judge, checkpoint: Checkpoint, about: About,
+                 references: torch.Tensor | None = None, progress: Progress | None = None,
+                 notes: list[str] | None = None):
+        self.workflow, self.request, self.judge, self.checkpoint = workflow, request, judge, checkpoint
+        self.about, self.given, self.progress = about, references, progress or Progress()
+        self.notes = [] if notes is None else notes
+        self.started = time.monotonic()
+        self.spent = {"uncached": 0, "rollouts": 0, "held out": 0}
+        self.curve: list[tuple[int, float]] = []
+
+    def run(self) -> Outcome:
+        """Train, and choose on held-out samples.
+
+        Raises:
+            TrainingError: this workflow can't be trained on, or the references are not of it.
+        """
+        request, seed = self.request, self.workflow.seed
+        evaluations = self.workflow.foresee()
+        n = len(evaluations)
+        training = self.workflow.samples(request.samples, seed)
+        report = self._probe(training, n)
+        ks = sorted({computed_for_budget(b, n, report.cached_cost) for b in request.budgets} - {n})
+        if not ks:
+            raise TrainingError("these budgets compute every evaluation, so there is nothing to learn; lower them.")
+        held_out = self.workflow.samples(request.held_out, seed + HELD_OUT_SEED)
+        seen, gram = self._references(training, "reference", self.given)
+        held_seen, _ = self._references(held_out, "held-out")
+        starts = self._starts(ks, evaluations, gram)
+        learned = learn(
+            self.checkpoint.memo(self._rollouts(n, training, seen), "costs"),
+            self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out"),
+            starts, Learner(evaluations=request.evaluations, seed=seed % 2**31), self._learning)
+        self.spent["rollouts"] += learned.evaluations
+        self.spent["held out"] += learned.held_out_evaluations
+        table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, self.judge))
+        return Outcome(self._file(learned, table, report), learned, starts, table, n, report.cache_point,
+                       report.cached_cost, self.spent, self.notes)
+
+    def _probe(self, samples: list[Sample], n: int) -> caching.Report:
+        """One cached run: how the engine caches this workflow, and whether the checkpoint is of it.
+
+        A checkpoint is found by its fingerprint, which can't see everything that other nodes put on a model.
+        """
+        rollouts = self._rollouts(n, samples, [])
+        latent = rollouts.run(Schedule(uniform(n, max(1, n // 4)).computed), 0)
+        self.spent["rollouts"] += max(1, n // 4)
+        before = self.checkpoint.tensors("probe")
+        if before is None or "latent" not in before or not _difference(before["latent"], latent) <= SAME_OUTPUT:
+            if before is not None:
+                self.checkpoint.forget("The checkpoint is not of this workflow any more, so training begins anew.")
+            self.checkpoint.store("probe", {"latent": latent})
+        return rollouts.report
+
+    def _rollouts(self, n: int, samples: list[Sample], seen: list[torch.Tensor]) -> Rollouts:
+        request = self.request
+        return Rollouts(self.workflow, n, samples, seen, self.judge, request.mechanism, request.order,
+                        request.cache_point)
+
+    def _references(self, samples: list[Sample], name: str, given: torch.Tensor | None = None):
+        """What the judge sees in each uncached output, and the mean inner products of the recorded ones."""
+        if given is not None and len(given) > len(samples):
+            raise TrainingError(
+                f"there are {len(given)} references for {len(samples)} training samples; raise samples.")
+        count = 0 if given is None else len(given)
+        checked = {0, count - 1}
+        seen, grams = [], []
+        for i, sample in enumerate(samples):
+            self.progress.say(f"uncached run {i + 1} of {len(samples)} ({name})", 0.0)
+            if i < count and i not in checked:
+                latent = given[i:i + 1].to("cpu", torch.float32)
+            else:
+                latent, gram = self._uncached(sample, f"{name}-{i}")
+                grams.append(gram)
+                if i < count:
+                    _check(given[i:i + 1].to("cpu", torch.float32), latent, i)
+            seen.append(self.judge.see(latent))
+        return seen, np.mean(grams, 0)
+
+    def _uncached(self, sample: Sample, name: str) -> tuple[torch.Tensor, np.ndarray]:
+        stored = self.checkpoint.tensors(name)
+        if stored is None or {"latent", "gram"} - set(stored):
+            recording = Recording(self._mechanism().of_residual)
+            latent = self.workflow.reference(sample, recording)
+            stored = {"latent": latent, "gram": torch.from_numpy(recording.gram())}
+            self.checkpoint.store(name, stored)
+        self.spent["uncached"] += len(stored["gram"])
+        return stored["latent"], stored["gram"].numpy()
+
+    def _mechanism(self) -> mechanisms.Mechanism:
+        return mechanisms.make(self.request.mechanism, self.request.order)
+
+    def _starts(self, ks: list[int], evaluations: Evaluations, gram: np.ndarray) -> dict[str, dict[int, Schedule]]:
+        """To begin with: uniform, the dynamic program's, and the best by the error that forecasts sum up to."""
+        n, times = len(evaluations), evaluations.times
+        even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
+        if len(gram) != n:
+            return {"uniform": even}
+        described = (gram, times, evaluations.sigmas, self._mechanism())
+        program = solve(segment_costs(*described), ks, times)
+        surrogate = Memo(Surrogate(*described))
+        forecast = {k: hill_climb(lambda s: surrogate.cost(s, 0), program.get(k, even[k])) for k in ks}
+        return {"uniform": even, "dp": program, "recorded": forecast}
+
+    def _learning(self, evaluations: int, gain: float) -> None:
+        if not self.curve or gain > self.curve[-1][1]:
+            self.curve.append((evaluations, gain))
+        self.progress.gained(evaluations, gain, self.curve)
+        out_of_time = self.request.minutes and time.monotonic() - self.started > 60.0 * self.request.minutes
+        if out_of_time or self.progress.stopped():
+            raise Stop
+
+    def _table(self, learned: Learned, fewer: FewerSteps) -> dict[int, dict[str, float]]:
+        self.progress.say("the same compute as fewer steps", 1.0)
+        memo = self.checkpoint.memo(fewer, "fewer-steps")
+        return {k: learned.validation[k] | {"fewer steps": memo.mean_cost(uniform(fewer.n, k))}
+                for k in learned.schedules}
+
+    def _file(self, learned: Learned, table: dict[int, dict[str, float]], report: caching.Report) -> PolicyFile:
+        request = self.request
+        training = {
+            "samples": request.samples * len(self.workflow.guiders), "prompts": len(self.workflow.guiders),
+            "held-out samples": request.held_out * len(self.workflow.guiders),
+            "evaluations": sum(self.spent.values()), "seconds": round(time.monotonic() - self.started, 1)}
+        about = replace(
+            self.about, mechanism=request.mechanism, cache_point=report.cache_point, reward=self.judge.name,
+            mechanism_options={} if report.order is None else {"order": report.order}, training=training)
+        return PolicyFile(from_schedules(learned.schedules, learned.policy), about, table)
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Root mean square difference as a share of b's deviation; infinite for other shapes."""
+    return float((a - b).square().mean().sqrt() / b.std()) if a.shape == b.shape else float("inf")
+
+
+def _check(given: torch.Tensor, made: torch.Tensor, index: int) -> None:
+    if given.shape != made.shape:
+        raise TrainingError(f"reference {index} has the size {list(given.shape[1:])} and this workflow makes "
+                            f"{list(made.shape[1:])}; connect the uncached outputs of this very workflow.")
+    difference = _difference(given, made)
+    if not difference <= SAME_OUTPUT:
+        raise TrainingError(f"reference {index} is not what this workflow makes without a cache (it differs by "
+                            f"{difference:.0%}); connect its uncached outputs, or none.")

@@ -1,0 +1,159 @@
+"""An artist's sampling run, repeated for one sample at a time: uncached, recorded, or under a schedule."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ... import caching
+from ...caching.evaluations import Evaluations, foresee
+
+RECORDER = "recache.recorder"
+
+
+class TrainingError(ValueError):
+    """This workflow can't be trained on; the message is one sentence for the artist."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run starts from.
+
+    Attributes:
+        guider: number of the prompt's guider.
+        noise, latent: [1, ...], as the sampler node would make them.
+        mask: of inpainting, or None.
+    """
+
+    guider: int
+    noise: torch.Tensor
+    latent: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class Workflow:
+    """The sampler node of a workflow with everything that is connected to it.
+
+    Args:
+        guiders: the host's guiders, one for each prompt, all of one model.
+        sampler: the host's sampler object.
+        sigmas: [steps + 1] noise levels.
+        latent: LATENT that the runs start from; empty or an image, any batch.
+        seed: of the noise.
+        fewer: the noise levels of a run of so many steps.
+    """
+
+    def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
+                 fewer: Callable[[int], torch.Tensor]):
+        if len(sigmas) < 3:
+            raise TrainingError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
+        self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas
+        self.seed, self._fewer = seed, fewer
+        self.model = self.guiders[0].model_patcher
+        self.mask = latent.get("noise_mask")
+        self.latent = comfy.sample.fix_empty_latent_channels(self.model, latent["samples"])
+        if self.latent.is_nested:
+            raise TrainingError("latents of several parts, such as video with sound, can't be trained on.")
+
+    def samples(self, count: int, seed: int) -> list[Sample]:
+        """`count` samples of every prompt, prompt by prompt: a batch of noise from `seed`, an element each."""
+        latent = comfy.utils.repeat_to_batch_size(self.latent, count)
+        noise = comfy.sample.prepare_noise(latent, seed)
+        mask = self.mask if self.mask is None else comfy.utils.repeat_to_batch_size(
+            self.mask.reshape(-1, *self.mask.shape[-2:]), count)
+        return [
+            Sample(g, noise[i:i + 1], latent[i:i + 1], None if mask is None else mask[i:i + 1])
+            for g in range(len(self.guiders)) for i in range(count)]
+
+    def foresee(self) -> Evaluations:
+        """The evaluations of a run.
+
+        Raises:
+            TrainingError: they can't be known in advance.
+        """
+        evaluations = foresee(
+            self.sampler, self.sigmas, self.model.get_model_object("model_sampling"), self.latent.ndim, [])
+        if evaluations.refusal:
+            raise TrainingError(evaluations.refusal + ".")
+        return evaluations
+
+    def reference(self, sample: Sample, record: Callable[[torch.Tensor, torch.Tensor], None]) -> torch.Tensor:
+        """The uncached output, [1, ...] float32 on the CPU; `record` gets every evaluation's input and prediction."""
+        def recorder(executor, x, *args, **kwargs):
+            denoised = executor(x, *args, **kwargs)
+            record(x, denoised)
+            return denoised
+
+        model = _without_cache(self.guiders[sample.guider].model_patcher)
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, RECORDER, recorder)
+        return self._sample(sample, model, self.sigmas)
+
+    def fewer_steps(self, sample: Sample, steps: int) -> torch.Tensor:
+        """The uncached output of a run of fewer steps."""
+        return self._sample(sample, _without_cache(self.guiders[sample.guider].model_patcher), self._fewer(steps))
+
+    def cached(self, sample: Sample, settings: caching.Settings) -> torch.Tensor:
+        """The output under ReCache `settings`."""
+        return self._sample(sample, caching.attach(self.guiders[sample.guider].model_patcher, settings), self.sigmas)
+
+    def _sample(self, sample: Sample, model, sigmas: torch.Tensor) -> torch.Tensor:
+        guider = copy.copy(self.guiders[sample.guider])
+        guider.model_patcher, guider.model_options = model, model.model_options
+        with torch.inference_mode():
+            output = guider.sample(
+                sample.noise, sample.latent, self.sampler, sigmas, denoise_mask=sample.mask,
+                callback=_stop_if_cancelled, disable_pbar=True, seed=self.seed)
+            return output.to("cpu", torch.float32)
+
+
+def _stop_if_cancelled(*_) -> None:
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def _without_cache(model):
+    """A clone of the MODEL whose runs compute everything."""
+    if caching.settings_of(model) is None:
+        return model.clone()
+    return caching.attach(model, caching.Settings(lambda times, cached_cost: (True,) * len(times)))
+
+
+def ksampler(model, prompts: Sequence[tuple], steps: int, cfg: float, sampler_name: str, scheduler: str,
+             denoise: float, latent: dict, seed: int) -> Workflow:
+    """The workflow of a KSampler node; `prompts` are pairs of positive and negative CONDITIONING."""
+    guiders = []
+    for positive, negative in prompts:
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+        guiders.append(guider)
+    def sigmas(count: int) -> torch.Tensor:
+        return comfy.samplers.KSampler(
+            model, steps=count, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise,
+            model_options=model.model_options).sigmas
+
+    return Workflow(guiders, comfy.samplers.sampler_object(sampler_name), sigmas(steps), latent, seed, sigmas)
+
+
+def custom(guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int) -> Workflow:
+    """The workflow of a SamplerCustomAdvanced node; fewer steps are every so many-th of its noise levels."""
+    def fewer(steps: int) -> torch.Tensor:
+        return sigmas[torch.linspace(0, len(sigmas) - 1, steps + 1).round().long()]
+
+    return Workflow(guiders, sampler, sigmas, latent, seed, fewer)
+
+
+def with_prompt(guider, positive, negative):
+    """A copy of the host's guider with another prompt, as far as it takes one."""
+    copied = copy.copy(guider)
+    conds = {"positive": positive, "negative": negative}
+    copied.original_conds = dict(guider.original_conds)
+    copied.inner_set_conds({name: cond for name, cond in conds.items() if name in guider.original_conds})
+    return copied
