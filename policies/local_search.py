@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .schedule import Schedule, from_indices
+from .schedule import Schedule
 
 Objective = Callable[[Schedule], float]
 
@@ -23,7 +23,12 @@ class Move:
 
     def apply(self, schedule: Schedule) -> Schedule:
         """The schedule after the move, which must fit."""
-        return from_indices({*schedule.indices} - self.out | self.into, schedule.n, schedule.times)
+        computed = list(schedule.computed)
+        for i in self.out:
+            computed[i] = False
+        for i in self.into:
+            computed[i] = True
+        return Schedule(tuple(computed), schedule.times)
 
 
 def singles(schedule: Schedule, radius: int, keep: int = 1) -> Iterator[Move]:

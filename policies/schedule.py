@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Schedule:
     times: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "computed", tuple(bool(c) for c in self.computed))
+        object.__setattr__(self, "computed", tuple(map(bool, self.computed)))
         if not self.computed:
             raise ScheduleError("A schedule needs at least one evaluation; give the sampler at least one step.")
         if not self.computed[0]:
@@ -55,9 +56,9 @@ class Schedule:
     @property
     def k(self) -> int:
         """Computed evaluations, 1 <= k <= n."""
-        return sum(self.computed)
+        return len(self.indices)
 
-    @property
+    @cached_property
     def indices(self) -> tuple[int, ...]:
         """The computed evaluations, ascending, 0-based."""
         return tuple(i for i, c in enumerate(self.computed) if c)
@@ -77,7 +78,10 @@ def from_indices(indices: Iterable[int], n: int, times: Sequence[float] | None =
     outside = [i for i in sorted(chosen) if not 0 <= i < n]
     if outside:
         raise ScheduleError(f"Evaluation {outside[0]} does not exist in a run of {n}; use numbers from 0 to {n - 1}.")
-    return Schedule(tuple(i in chosen for i in range(n)), None if times is None else tuple(times))
+    computed = [False] * n
+    for i in chosen:
+        computed[i] = True
+    return Schedule(tuple(computed), None if times is None else tuple(times))
 
 
 def explicit(text: str, n: int) -> Schedule:
