@@ -94,5 +94,5 @@ def report(model: Any) -> Any:
     settings = caching.settings_of(model)
     last = caching.reports_of(settings.identity)[-1]
     if last.cache_point != settings.cache_point or last.computed != last.planned:
-        raise RuntimeError(f"not the run that was to be measured: {last}")
+        raise RuntimeError(f"not what was to be measured: cached at {last.cache_point}, {last.summary}")
     return last
