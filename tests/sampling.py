@@ -109,6 +109,15 @@ def models(name: str) -> tuple:
     return tuple(family.load(family.write(folder)))
 
 
+@torch.inference_mode(False)
+def prompt(name: str, seed: int, tokens: int | None = None, **options) -> list:
+    """A CONDITIONING of the family `name`, of its usual length or of `tokens`, with `options` set."""
+    [[text, values]] = FAMILIES[name].conditioning(seed)[0]
+    if tokens is not None:
+        text = text.repeat(1, -(-tokens // text.shape[1]), 1)[:, :tokens]
+    return [[text, {**values, **options}]]
+
+
 def uniform_schedule(budget: float) -> Callable:
     """Evenly spread evaluations, as many as the budget pays for."""
     def schedule(times, cached_cost):
@@ -199,15 +208,17 @@ def check_plan(trace: Trace, budget: float) -> None:
 
 
 class Script:
-    """A sampler that asks the same inputs whatever it is answered, so that runs can be compared evaluation by evaluation.
+    """A sampler that asks the same whatever it is answered, so that runs can be compared evaluation by evaluation.
 
     Attributes:
         pace: how far the inputs move from one evaluation to the next; 0: not at all.
+        before: called with the number of every evaluation before it.
         answers: what it was answered in its last run, one [batch, channels, ...] an evaluation.
     """
 
-    def __init__(self, pace: float = 0.1):
+    def __init__(self, pace: float = 0.1, before: Callable[[int], None] = lambda i: None):
         self.pace = pace
+        self.before = before
         self.answers: list[torch.Tensor] = []
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
@@ -215,6 +226,7 @@ class Script:
         self.answers = []
         extra_args = {name: extra_args[name] for name in ("model_options", "seed")}
         for i, sigma in enumerate(sigmas[:-1]):
+            self.before(i)
             x = noise * (1.0 - self.pace * i) + 0.5 * self.pace * i
             self.answers.append(model_wrap(x, sigma * noise.new_ones(noise.shape[0]), **extra_args))
         return noise
