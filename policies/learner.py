@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -90,7 +91,8 @@ def learn(
             can keep what was computed, to resume.
         starts: {name: {k: schedule}}. The first name has every k and is what gains are measured against.
         progress: called with the evaluations and the gain so far (see Learned.curve) before every rollout. What it
-            raises ends learning and is passed on; `Stop` ends only the search, and the best so far is returned.
+            raises ends learning and is passed on; `Stop` ends only the search: the starts and the held-out samples are
+            still tried, and the best so far is returned.
     """
     search = _Search(environment, starts, config, progress)
     try:
@@ -114,13 +116,13 @@ class _Search:
         self.starts, self.config, self.progress = starts, config, progress
         first = next(iter(starts.values()))
         self.ks = sorted(first)
-        self.scale = {k: abs(self.memo.mean_cost(first[k])) or 1.0 for k in self.ks}
-        self.elites = {
-            k: min((s[k] for s in starts.values() if k in s), key=lambda schedule: self.memo.mean_cost(schedule))
-            for k in self.ks
-        }
         self.gain = 0.0
         self.curve: list[tuple[int, float]] = []
+        self.scale = {k: abs(self.mean_cost(self.memo, first[k])) or 1.0 for k in self.ks}
+        self.elites = {
+            k: min((s[k] for s in starts.values() if k in s), key=lambda schedule: self.mean_cost(self.memo, schedule))
+            for k in self.ks
+        }
         self._note_gain()
         self.generator = torch.Generator().manual_seed(config.seed)
         with torch.random.fork_rng(devices=[]):
@@ -132,6 +134,14 @@ class _Search:
             raise Stop
         self.progress(self.memo.evaluations, self.gain)
         return self.memo.cost(schedule, sample)
+
+    def mean_cost(self, memo: Memo, schedule: Schedule) -> float:
+        """Mean over all samples, whatever evaluations are left."""
+        for sample in range(memo.samples):
+            with contextlib.suppress(Stop):
+                self.progress(self.memo.evaluations, self.gain)
+            memo.cost(schedule, sample)
+        return memo.mean_cost(schedule)
 
     def gradient(self) -> None:
         imitate(self.policy, self.elites, self.config.stay)
@@ -225,7 +235,7 @@ class _Search:
         entries = {
             k: {"learned": self.elites[k]} | {name: s[k] for name, s in self.starts.items() if k in s} for k in self.ks
         }
-        validation = {k: {name: held_out.mean_cost(s) for name, s in entries[k].items()} for k in self.ks}
+        validation = {k: {name: self.mean_cost(held_out, s) for name, s in entries[k].items()} for k in self.ks}
         winners = {k: min(validation[k], key=validation[k].__getitem__) for k in self.ks}
         schedules = {k: entries[k][winners[k]] for k in self.ks}
         imitate(self.policy, schedules, stay=0.9, steps=5000)

@@ -24,10 +24,10 @@ class Reinforce:
         entropy: lambda, in L_reg(s) = L(s) + lambda log p(s); 0 or more.
     """
 
-    updates: int = 60
+    updates: int = 20
     batch: int = 4
     schedules: int = 8
-    learning_rate: float = 0.02
+    learning_rate: float = 0.05
     entropy: float = 0.01
 
 

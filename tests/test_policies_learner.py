@@ -141,6 +141,14 @@ def test_too_few_evaluations_for_anything_give_the_best_start():
     assert all(result.schedules[k] in (STARTS["uniform"][k], STARTS["front"][k]) for k in KS)
 
 
+def test_stopping_at_once_gives_the_best_start():
+    def stop(evaluations, gain):
+        raise Stop
+
+    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, stop)
+    assert all(result.schedules[k] in (STARTS["uniform"][k], STARTS["front"][k]) for k in KS)
+
+
 def test_no_choice_at_all():
     starts = {"uniform": {1: uniform(6, 1), 6: uniform(6, 6)}}
     result = learn(Mixture(2, seed=0, n=6), Mixture(2, seed=1, n=6), starts, QUICK)
