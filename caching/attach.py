@@ -63,7 +63,10 @@ def _open(guider, sampler, sigmas, noise) -> Run:
         refusal = "the model is compiled as a whole"
     elif evaluations.stochastic and settings.cache_point == "auto":
         refusal = "this sampler adds noise between evaluations, which features of blocks would carry over"
-    return Run(settings, evaluations, device, noise.ndim, refusal)
+    run = Run(settings, evaluations, device, noise.ndim, refusal)
+    if not run.given_up:
+        run.report.notes += settings.remarks(guider, sampler, noise, evaluations.times)
+    return run
 
 
 def _watch_network(wrappers: dict, run: Run) -> None:

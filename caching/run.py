@@ -37,6 +37,7 @@ class Settings:
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" keeps features where they arise, "cpu" in main memory.
         published: called with the report after every run.
+        remarks: (guider, sampler, noise, evaluation times) -> sentences for the report, asked as a run begins.
         identity: tells these settings from all others.
     """
 
@@ -46,6 +47,7 @@ class Settings:
     cache_point: str = "auto"
     cache_device: str = "auto"
     published: Callable[[Report], None] = field(default=lambda report: None)
+    remarks: Callable[..., Sequence[str]] = field(default=lambda guider, sampler, noise, times: ())
     identity: str = field(default_factory=lambda: uuid4().hex)
 
 
