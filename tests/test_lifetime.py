@@ -1,0 +1,269 @@
+"""A run leaves nothing behind, however it ends; and whatever goes wrong, the run goes on uncached and says why."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import comfy.model_management
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
+
+from recache import caching
+from recache.caching.history import History
+from tests.sampling import Script, ksampler, models, observe, run, settings
+from tests.tiny.families import FAMILIES
+
+pytestmark = pytest.mark.usefixtures("host")
+FAMILY = "flux"
+BOTH = pytest.mark.parametrize("cache_point", ["output", "blocks"])
+
+
+class Stop(Exception):
+    """Thrown by a model."""
+
+
+def throw() -> None:
+    raise Stop
+
+
+def cancel() -> None:
+    """What the host does when an artist presses Cancel."""
+    comfy.model_management.interrupt_current_processing()
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def at_call(model, number: int, action):
+    """Does `action` in the network's call `number`; returns the handle of torch's hook."""
+    calls = []
+
+    def hook(module, args):
+        calls.append(0)
+        if len(calls) == number + 1:
+            action()
+
+    return model.model.diffusion_model.register_forward_pre_hook(hook)
+
+
+@pytest.fixture
+def kept(monkeypatch) -> list[weakref.ref]:
+    """Weak references to every tensor that goes into a cache."""
+    refs = []
+    record = History.record
+
+    def spy(self, *args):
+        record(self, *args)
+        refs.extend(weakref.ref(tensor) for tensor in self.features + self.probes)
+
+    monkeypatch.setattr(History, "record", spy)
+    return refs
+
+
+def alive() -> int:
+    gc.collect()
+    return sum(torch.is_tensor(thing) for thing in gc.get_objects())
+
+
+# ---- the end of a run
+
+
+@pytest.mark.parametrize("ending", [None, throw, cancel])
+@pytest.mark.parametrize("mechanism, cache_point", [("taylor", "output"), ("taylor", "blocks"), ("dicache", "blocks"),
+                                                    ("residual", "blocks")])
+def test_no_tensor_of_the_cache_outlives_its_run(ending, mechanism, cache_point, kept):
+    model = models(FAMILY)[0]
+    recache = settings(computed={0, 1, 3, 5}, cache_point=cache_point, mechanism=mechanism)
+    attached = caching.attach(model, recache)
+    sample = ksampler(FAMILY, steps=8, cfg=4.0)
+    expected = sample(attached)
+    before = alive()
+    kept.clear()
+    if ending is None:
+        sample(attached)
+    else:
+        handle = at_call(model, 3, ending)
+        with pytest.raises((Stop, comfy.model_management.InterruptProcessingException)):
+            sample(attached)
+        handle.remove()
+    assert len(kept) >= 2
+    assert alive() <= before
+    assert [ref for ref in kept if ref() is not None] == []
+    report = caching.reports_of(recache.identity)[-1]
+    assert report.finished == (ending is None)
+    assert ("stopped early" in report.summary) == (ending is not None)
+    assert torch.equal(sample(attached), expected), "the next run is as if nothing had happened"
+
+
+@BOTH
+def test_the_cache_is_free_as_soon_as_nothing_more_is_forecast(cache_point, kept):
+    left = []
+
+    def before(i):
+        left.append(sum(ref() is not None for ref in kept))
+
+    Script(before=before).run(FAMILY, settings(computed={0, 1, 3, 6, 7}, cache_point=cache_point))
+    of_run = left[-8:]  # the sampler was rehearsed before
+    assert all(of_run[1:6]) and of_run[6:] == [0, 0], "evaluation 5 is the last forecast"
+
+
+@BOTH
+def test_a_run_of_another_size_right_after(cache_point):
+    attached = caching.attach(models(FAMILY)[0], settings(0.4, cache_point=cache_point))
+    channels, height, width = FAMILIES[FAMILY].latent_shape
+
+    def made(model, batch, height, width):
+        latent = {"samples": torch.zeros(batch, channels, height, width)}
+        return ksampler(FAMILY, cfg=3.0, latent=latent)(model)
+
+    for size in [(1, height, width), (3, height, width), (1, height + 4, width), (2, height, width - 2)]:
+        fresh = caching.attach(models(FAMILY)[0], settings(0.4, cache_point=cache_point))
+        assert torch.equal(made(attached, *size), made(fresh, *size))
+
+
+@BOTH
+def test_another_prompt_right_after(cache_point):
+    attached = caching.attach(models(FAMILY)[0], settings(0.4, cache_point=cache_point))
+    fresh = caching.attach(models(FAMILY)[0], settings(0.4, cache_point=cache_point))
+    ksampler(FAMILY, prompts=FAMILIES[FAMILY].conditioning(1))(attached)
+    other = ksampler(FAMILY, prompts=FAMILIES[FAMILY].conditioning(2))
+    assert torch.equal(other(attached), other(fresh))
+
+
+def test_the_report_of_a_latent_is_that_of_its_run():
+    recache = settings(0.4)
+    attached = caching.attach(models(FAMILY)[0], recache)
+    first, second = (ksampler(FAMILY, steps=steps)(attached) for steps in (5, 8))
+    assert caching.report_of(recache.identity, first).evaluations == 5
+    assert caching.report_of(recache.identity, second).evaluations == 8
+    assert caching.report_of(recache.identity, torch.zeros(1)).evaluations == 8
+    assert caching.report_of("nothing", first) is None
+
+
+# ---- things that go wrong
+
+
+@BOTH
+def test_nan_from_the_model_ends_caching(cache_point):
+    calls = []
+
+    def spoil(module, args, output):
+        calls.append(0)
+        return output * float("nan") if len(calls) > 4 else output
+
+    handle = models(FAMILY)[0].model.diffusion_model.register_forward_hook(spoil)
+    try:  # every evaluation calls the network at `blocks`, only computed ones at `output`
+        computed = {0, 2, 4, 6} if cache_point == "blocks" else {0, 1, 2, 3, 5, 7}
+        trace = run(FAMILY, settings(computed=computed, cache_point=cache_point), steps=10)
+    finally:
+        handle.remove()
+    spoiled = 4 if cache_point == "blocks" else 5
+    assert len(trace.report.notes) == 1 and f"NaN or infinity at evaluation {spoiled}" in trace.report.notes[0]
+    assert trace.report.computed == trace.computed
+    assert trace.report.computed[-(10 - spoiled):] == list(range(spoiled, 10))
+    assert run(FAMILY, settings(0.5, cache_point=cache_point)).samples.isfinite().all()
+
+
+@pytest.mark.parametrize("failing", [0, 3])
+@BOTH
+def test_out_of_memory_while_recording(cache_point, failing, monkeypatch):
+    records = []
+    record = History.record
+
+    def full(self, *args):
+        records.append(0)
+        if len(records) > failing:
+            raise torch.OutOfMemoryError("no room")
+        record(self, *args)
+
+    monkeypatch.setattr(History, "record", full)
+    trace = run(FAMILY, settings(computed={0, 3, 6, 8}, cache_point=cache_point), steps=10)
+    since = [0, 3, 6, 8][failing]
+    assert trace.report.computed == trace.computed == [i for i in range(10) if i in (0, 3, 6) or i >= since]
+    assert trace.report.notes == [
+        "Memory ran out while caching, so the rest was computed; set the cache device to cpu."]
+    assert trace.report.finished
+
+
+@BOTH
+def test_out_of_memory_while_forecasting(cache_point, monkeypatch):
+    def full(self, *args):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(History, "forecast", full)
+    plain = run(FAMILY, None, steps=6)
+    trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
+    assert torch.equal(trace.samples, plain.samples)
+    assert trace.report.computed == trace.computed == list(range(6))
+    assert "Memory ran out while forecasting" in trace.report.notes[0]
+
+
+@BOTH
+def test_a_schedule_that_cannot_be(cache_point):
+    def schedule(times, cached_cost):
+        raise ValueError(f"Evaluation 99 does not exist in a run of {len(times)}.")
+
+    trace = run(FAMILY, caching.Settings(schedule=schedule, cache_point=cache_point), steps=6)
+    assert torch.equal(trace.samples, run(FAMILY, None, steps=6).samples)
+    assert trace.report.notes == ["Evaluation 99 does not exist in a run of 6. This run was left uncached."]
+    assert trace.report.computed == trace.with_network == list(range(6))
+
+
+def test_a_budget_that_blocks_cannot_keep_is_kept_at_the_output():
+    def schedule(times, cached_cost):
+        if cached_cost:
+            raise ValueError("cached evaluations cost too much")
+        return tuple(i % 2 == 0 for i in range(len(times)))
+
+    trace = run(FAMILY, caching.Settings(schedule=schedule, cache_point="blocks"), steps=6)
+    assert trace.report.cache_point == "output"
+    assert trace.report.cache_point_reason == "cached evaluations cost too much"
+    assert trace.with_network == [0, 2, 4]
+
+
+@pytest.mark.parametrize("mechanism", ["taylor", "residual", "dicache"])
+@BOTH
+def test_features_in_main_memory_give_the_same(cache_point, mechanism):
+    if mechanism == "dicache" and cache_point == "output":
+        pytest.skip("DiCache works on blocks only")
+    options = {"cache_point": cache_point, "mechanism": mechanism}
+    here, main = (run(FAMILY, settings(0.4, cache_device=device, **options)) for device in ("auto", "cpu"))
+    assert torch.equal(here.samples, main.samples)
+
+
+# ---- other nodes
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_is_cached_at_its_output(backend):
+    torch._dynamo.reset()
+    model = models("sd3")[0].clone()
+    set_torch_compile_wrapper(model, backend=backend)
+    trace = observe(model, settings(computed={0, 2}, cache_point="blocks"), ksampler("sd3", steps=4))
+    assert trace.report.cache_point == "output"
+    assert "compiled" in trace.report.cache_point_reason
+    assert trace.report.computed == [0, 2] and not trace.report.notes
+    assert trace.samples.isfinite().all()
+
+
+@pytest.mark.parametrize("node", [EasyCacheNode, LazyCacheNode])
+@pytest.mark.parametrize("recache_first", [True, False])
+@pytest.mark.parametrize("cache_point", ["output", "blocks", "auto"])
+def test_another_cache_on_the_same_model(node, recache_first, cache_point):
+    """It may take evaluations away, but the run ends, and the report says what ran and that another node is there."""
+    recache = settings(computed={0, 1, 2, 5, 6, 9}, cache_point=cache_point)
+    name = "wan21_t2v"
+
+    def sample(model):
+        model = node.execute(model, 50.0, 0.0, 1.0, False).args[0]
+        return ksampler(name, steps=12)(model if recache_first else caching.attach(model, recache))
+
+    trace = observe(models(name)[0], recache if recache_first else None, sample)
+    report = caching.reports_of(recache.identity)[-1]
+    assert report.finished
+    assert any("nother" in note for note in report.notes), report
+    if recache_first and node is EasyCacheNode:  # it answers inside of the network, in place of the blocks
+        assert report.computed == trace.with_blocks
+    again = run(name, settings(0.5), steps=6)
+    assert again.report.computed == again.report.planned
