@@ -55,10 +55,13 @@ class History:
         """
         if self.features and self.features[0].shape != feature.shape:
             self.clear()
-        if len(self.features) == self.mechanism.depth:
-            slot = self.features.pop()
-            self.positions.pop()
-            self.probes = self.probes[: self.mechanism.depth - 1]
+        again = self.positions[:1] == [position]  # a newer evaluation at the same time takes the place of the older
+        if again or len(self.features) == self.mechanism.depth:
+            place = 0 if again else -1
+            slot = self.features.pop(place)
+            self.positions.pop(place)
+            if self.probes:
+                self.probes.pop(place)
         else:
             slot = torch.empty_like(feature, device=self.device or feature.device,
                                     memory_format=torch.contiguous_format)
