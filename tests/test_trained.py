@@ -183,6 +183,6 @@ def test_words_have_fixed_vectors():
     assert tokens[0, :3].tolist() == pytest.approx([-1.8184434, 0.7642557, 0.9950610], abs=1e-5)
     assert pooled[:3].tolist() == pytest.approx([-0.9404609, -0.4861791, -0.5157471], abs=1e-5)
     assert tokens[1:].abs().max() == 0
-    assert train.text.words("The Red car, moving LEFT on a grey one!") == ["red", "car", "moving", "left", "grey", "one"]
+    assert train.text.words("The Red car, moving LEFT on grey!") == ["red", "car", "moving", "left", "grey"]
     first, second = train.text.encode("red car", 64)[0], train.text.encode("car red", 64)[0]
     assert not torch.equal(first[0], second[1]), "a word's place does not count"
