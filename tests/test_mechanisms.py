@@ -160,8 +160,8 @@ def test_no_division_by_zero_and_no_backward_extrapolation():
     assert forecast(taylor, [(0, 1), (3, 4), (1, 8)], 2) == pytest.approx(15.0)  # through (0, 1) and (1, 8)
 
 
-def test_the_middle_one_of_two_at_one_time_is_dropped():
-    assert forecast(mechanisms.make("taylor", 1), [(0, 0), (2, 9), (2, 4)], 3) == pytest.approx(4.0)
+def test_the_later_of_two_at_one_time_takes_the_place_of_the_earlier():
+    assert forecast(mechanisms.make("taylor", 1), [(0, 0), (2, 9), (2, 4)], 3) == pytest.approx(6.0)
 
 
 def test_unknown_mechanisms_and_orders_are_refused():
