@@ -1,0 +1,50 @@
+"""The instruments of the benchmarks: figures come out as they went in, and a peak of memory is the peak."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tests.bench.figures import Figure, publish, table
+from tests.bench.memory import peak
+
+FIGURES = [
+    Figure("speedup", 4.56789, "1", {"mechanism": "taylor", "k": 9}),
+    Figure("taken", 25165824, "bytes", {"mechanism": "taylor", "k": 9}),
+    Figure("speedup", None, "1", {"mechanism": "reuse", "k": 13}),
+]
+MEGABYTE = 1 << 20
+
+
+def test_the_table_has_a_row_for_each_cell_and_a_column_for_each_figure():
+    heading, _, taylor, reuse = table(FIGURES).splitlines()
+    assert heading.split() == ["mechanism", "k", "speedup", "taken", "[bytes]"]
+    assert taylor.split() == ["taylor", "9", "4.568", "25,165,824"]
+    assert reuse.split() == ["reuse", "13", "-"]
+
+
+def test_figures_of_other_cells_have_a_table_of_their_own():
+    assert len(table([*FIGURES, Figure("feature", 1, "bytes", {"model": "FLUX.1"})]).split("\n\n")) == 2
+
+
+def test_json_holds_the_figures_unrounded(tmp_path, capsys):
+    publish(iter(FIGURES), tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text())["figures"][0] == {
+        "name": "speedup", "value": 4.56789, "unit": "1", "cell": {"mechanism": "taylor", "k": 9}}
+    assert table(FIGURES) in capsys.readouterr().out
+
+
+def test_the_peak_counts_what_is_alive_at_once():
+    before = [torch.empty(5 * MEGABYTE, dtype=torch.uint8)]
+
+    def run():
+        first = torch.empty(MEGABYTE, dtype=torch.uint8)
+        del first
+        before.clear()  # was there before: its end is not a lower floor
+        both = [torch.empty(2 * MEGABYTE, dtype=torch.uint8) for _ in range(2)]
+        both.pop()
+        return torch.empty(MEGABYTE, dtype=torch.uint8)
+
+    assert peak(run) == pytest.approx(4 * MEGABYTE, rel=0.01)
