@@ -8,21 +8,13 @@ from comfy_api.latest import io
 
 from .. import caching
 from ..policies.budget import computed_for_budget
-from ..policies.schedule import ScheduleError, explicit
-from ..policies.uniform import uniform
+from ..policies.policy_file import PolicyFile
+from ..policies.schedule import explicit
+from . import folders, picking
 from .display import show_report, show_text
+from .train import Policy
 
-POLICIES = ("uniform", "list")
-
-
-def uniform_schedule(budget: float) -> Callable[[Sequence[float], float], tuple[bool, ...]]:
-    """The schedule of a budget under the uniform policy, for the engine."""
-    def schedule(times: Sequence[float], cached_cost: float) -> tuple[bool, ...]:
-        n = len(times)
-        if cached_cost and 1.0 + (n - 1) * cached_cost > budget * n >= 1.0:
-            raise ScheduleError(f"cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget")
-        return uniform(n, computed_for_budget(budget, n, cached_cost)).computed
-    return schedule
+POLICIES = ("auto", "uniform", "list")
 
 
 def listed_schedule(text: str) -> Callable[[Sequence[float], float], tuple[bool, ...]]:
@@ -50,11 +42,16 @@ class ReCacheBudget(io.ComfyNode):
                 io.Float.Input(
                     "budget", default=0.3, min=0.05, max=1.0, step=0.01, display_mode=io.NumberDisplay.slider,
                     tooltip="Share of the full compute that a run may spend. 0.3 of 50 steps computes 15 and is about "
-                            "3.3x faster; 1.0 changes nothing, to the bit. Lower is faster and less like the original."),
+                            "3.3x faster; 1.0 changes nothing, to the bit. Lower is faster and further from the "
+                            "original."),
                 io.Combo.Input(
-                    "policy", options=list(POLICIES), default="uniform",
-                    tooltip="Which evaluations are computed. uniform: evenly spread. list: the ones written under "
-                            "evaluations; the budget is not used then."),
+                    "policy", options=[*POLICIES, *folders.policy_names()], default="auto",
+                    tooltip="Which evaluations are computed. auto: what a policy that fits the model learned, else "
+                            "evenly spread. uniform: evenly spread. list: the ones written under evaluations; the "
+                            "budget is not used then. Others: the policies in models/recache and the pack's own."),
+                Policy.Input(
+                    "trained", optional=True,
+                    tooltip="A policy straight from ReCache Train; it is used instead of the one that is picked."),
                 io.String.Input(
                     "evaluations", default="", optional=True, advanced=True,
                     tooltip="With policy 'list': the evaluations to compute, counted from 0, such as 0-3, 6, 10, 15. "
@@ -82,21 +79,43 @@ class ReCacheBudget(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+        return picking.stamp(policy)
+
+    @classmethod
     def execute(cls, model, budget: float, policy: str, evaluations: str = "", mechanism: str = "taylor",
-                order: int = 1, cache_point: str = "auto", cache_device: str = "auto") -> io.NodeOutput:
+                order: int = 1, cache_point: str = "auto", cache_device: str = "auto",
+                trained: PolicyFile | None = None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         try:
-            if policy == "list":
+            file = trained
+            if file is None and policy == "auto":
+                file = picking.best_for(model, mechanism, order, cache_point)
+            elif file is None and policy not in POLICIES:
+                file = picking.load_named(policy)
+            remarks = {}
+            if file is not None:
+                schedule = picking.budget_schedule(budget, picking.by_policy(file.policy))
+                remarks = {"remarks": picking.remarks(file, model, mechanism, order)}
+            elif policy == "list":
                 explicit(evaluations, 100_000)  # nonsense is refused before anything is loaded
                 schedule = listed_schedule(evaluations)
             else:
-                computed_for_budget(budget, 1)
-                schedule = uniform_schedule(budget)
+                schedule = picking.budget_schedule(budget, picking.evenly)
+            computed_for_budget(budget, 1)
             settings = caching.Settings(
                 schedule=schedule, mechanism=mechanism, order=order, cache_point=cache_point,
-                cache_device=cache_device, published=lambda report: show_report(node_id, report))
+                cache_device=cache_device, published=lambda report: show_report(node_id, report), **remarks)
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
-        show_text(node_id, "will compute the listed evaluations" if policy == "list" else
-                  f"will compute at most {budget:.0%} of the evaluations")
+        show_text(node_id, _plan(budget, policy, file))
         return io.NodeOutput(caching.attach(model, settings))
+
+
+def _plan(budget: float, policy: str, file: PolicyFile | None) -> str:
+    """What the node says before a run."""
+    if file is not None:
+        return f"will compute at most {budget:.0%} of the evaluations, chosen by the policy '{file.about.name}'"
+    if policy == "list":
+        return "will compute the listed evaluations"
+    return f"will compute at most {budget:.0%} of the evaluations, evenly spread"

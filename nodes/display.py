@@ -18,7 +18,7 @@ def show_text(node_id: str | None, text: str) -> None:
 
 def show_report(node_id: str | None, report: Report) -> None:
     """Show what a run did on the node that set it up."""
-    show_text(node_id, report.summary)
+    show_text(node_id, "\n".join([report.summary, *report.notes] if report.planned else [report.summary]))
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_sync(REPORT_EVENT, {"node": node_id, "report": report.as_dict()}, server.client_id)

@@ -122,9 +122,10 @@ class Training:
         n = len(evaluations)
         training = self.workflow.samples(request.samples, seed)
         report = self._probe(training, n)
-        ks = sorted({computed_for_budget(b, n, report.cached_cost) for b in request.budgets} - {n})
+        ks = sorted({computed_for_budget(b, n, report.cached_cost) for b in request.budgets} - {1, n})
         if not ks:
-            raise TrainingError("these budgets compute every evaluation, so there is nothing to learn; lower them.")
+            raise TrainingError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
+                                "choose others.")
         held_out = self.workflow.samples(request.held_out, seed + HELD_OUT_SEED)
         seen, gram = self._references(training, "reference", self.given)
         held_seen, _ = self._references(held_out, "held-out")

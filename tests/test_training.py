@@ -1,0 +1,413 @@
+"""Training on a workflow of a tiny model, and what ReCache Budget makes of a policy."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import comfy.model_management
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from nodes import common_ksampler
+
+from recache import caching
+from recache.caching import mechanisms
+from recache.nodes import budget, folders, picking, save_policy, stopping, train
+from recache.nodes.training import identity, judges, recording, workflow
+from recache.nodes.training.checkpoint import Checkpoint
+from recache.nodes.training.training import Progress, Request, Training
+from recache.nodes.training.workflow import TrainingError
+from recache.policies.dynamic_program import solve
+from recache.policies.policy_file import About, PolicyFile, save
+from recache.policies.schedule import from_indices
+from recache.policies.uniform import uniform
+from tests.sampling import models
+from tests.tiny.families import FAMILIES
+
+N = 12
+REQUEST = Request((0.3, 0.5), samples=2, held_out=2, mechanism="taylor", order=1, cache_point="output", evaluations=250)
+ABOUT = About("tiny", "0", "Flux", "", "", "euler", "simple", N, 1.0, [], "")
+
+
+def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) -> workflow.Workflow:
+    family = FAMILIES[name]
+    return workflow.ksampler(
+        models(name)[0], [family.conditioning(p) for p in range(prompts)], N, cfg, "euler", "simple", 1.0,
+        {"samples": torch.zeros(1, *family.latent_shape)}, seed)
+
+
+def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None):
+    notes = [] if notes is None else notes
+    return Training(workflow or flow(), request, judges.LatentJudge(), Checkpoint(folder, notes.append), ABOUT,
+                    references, progress, notes).run()
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture
+def node(monkeypatch):
+    """Gives nodes the id that the executor would."""
+    for cls in (train.ReCacheTrain, train.ReCacheTrainCustom, budget.ReCacheBudget):
+        monkeypatch.setattr(
+            cls, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None), raising=False)
+
+
+def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
+    for name, order in (("reuse", 1), ("residual", 1), ("taylor", 1), ("hermite", 1)):
+        mechanism = mechanisms.make(name, order)
+        run = flow()
+        evaluations = run.foresee()
+        gram = recording.Recording(mechanism.of_residual)
+        inputs, predictions = [], []
+
+        def record(x, denoised, gram=gram, inputs=inputs, predictions=predictions):
+            gram(x, denoised)
+            inputs.append(x.flatten().double())
+            predictions.append(denoised.flatten().double())
+
+        run.reference(run.samples(1, 3)[0], record)
+        cost = recording.segment_costs(gram.gram(), evaluations.times, evaluations.sigmas, mechanism)
+        values = [p - x for x, p in zip(inputs, predictions)] if mechanism.of_residual else predictions
+        place = recording.positions(evaluations.times)
+        steps = recording.step_weights(evaluations.sigmas)
+        for i, j, m in ((0, 0, 4), (0, 3, 7), (2, 5, 6), (4, 9, 12), (5, 6, 12)):
+            expected = 0.0
+            for e in range(j + 1, m):
+                past = [j] if i == j else [j, i]
+                weights = mechanism.weights([place[p] for p in past[: mechanism.depth]], place[e])
+                forecast = sum(w * values[p] for w, p in zip(weights, past))
+                expected += steps[e] ** 2 * float((forecast - values[e]).square().mean())
+            assert cost[i, j, m] == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
+    run = flow()
+    evaluations = run.foresee()
+    record = recording.Recording(False)
+    run.reference(run.samples(1, 3)[0], record)
+    described = (record.gram(), evaluations.times, evaluations.sigmas, mechanisms.make("taylor", 1))
+    surrogate, cost = recording.Surrogate(*described), recording.segment_costs(*described)
+    assert surrogate.cost(uniform(N, N)) == 0.0
+    all_but_one = from_indices([i for i in range(N) if i != 6], N)
+    assert surrogate.cost(all_but_one) == pytest.approx(cost[4, 5, 7], rel=1e-6)
+    best = solve(cost, [4])[4]
+    assert best.k == 4
+
+
+def test_a_policy_is_no_worse_than_its_starts_where_it_was_trained_and_chosen(outcome):
+    for k, row in outcome.table.items():
+        assert set(row) == {"learned", "uniform", "dp", "recorded", "fewer steps"}
+        assert row[outcome.learned.winners[k]] == min(row[name] for name in row if name != "fewer steps")
+        assert outcome.policy.policy.schedule(k).computed == outcome.learned.schedules[k].computed
+    gains = [gain for _, gain in outcome.learned.curve]
+    assert gains == sorted(gains) and gains[-1] > 0.1
+    assert outcome.policy.about.cache_point == "output" and outcome.policy.about.mechanism_options == {"order": 1}
+    assert outcome.evaluations["uncached"] == 4 * N and outcome.evaluations["rollouts"] >= 100
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_prompt_another_training(outcome, tmp_path):
+    again = trained(tmp_path / "again")
+    assert again.learned.schedules == outcome.learned.schedules
+    assert np.array_equal(again.policy.policy.logits, outcome.policy.policy.logits)
+    several = trained(tmp_path / "several", replace(REQUEST, evaluations=100), flow(prompts=2))
+    assert several.policy.about.training["samples"] == 4 and several.policy.about.training["prompts"] == 2
+
+
+def test_a_finished_training_replays_without_the_network(outcome, tmp_path, monkeypatch):
+    trained(tmp_path)
+    runs = []
+    sample = workflow.Workflow._sample
+    monkeypatch.setattr(workflow.Workflow, "_sample", lambda self, *a: runs.append(a) or sample(self, *a))
+    again = trained(tmp_path)
+    assert again.learned.schedules == outcome.learned.schedules
+    assert again.evaluations == outcome.evaluations
+    assert len(runs) == 1  # the run that checks whether the checkpoint is of this workflow
+
+
+def test_a_checkpoint_of_another_workflow_or_a_damaged_one_is_not_used(outcome, tmp_path):
+    trained(tmp_path, workflow=flow(seed=99))
+    notes = []
+    assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
+    assert notes == ["The checkpoint is not of this workflow any more, so training begins anew."]
+    (tmp_path / "costs.jsonl").write_text('[[0, 1], 0, 1.0]\nnonsense\n[[0, 2], 0, 1.0]\n')
+    (tmp_path / "reference-0.safetensors").write_bytes(b"\0" * 50)
+    notes = []
+    assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
+    assert len(notes) == 2 and all("damaged" in note for note in notes)
+
+
+CRASHES = 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(outcome, tmp_path):
+    checkpoint, policies = tmp_path / "checkpoint", tmp_path / "policies"
+    request = replace(REQUEST, evaluations=250)
+    clock = random.Random(0)
+    torch.set_num_threads(1)  # a forked process has no worker threads
+    killed = 0
+    for _ in range(CRASHES):
+        child = os.fork()
+        if child == 0:
+            try:
+                result = trained(checkpoint, request)
+                while True:  # be killed while saving, too
+                    save(policies / "policy.safetensors", result.policy)
+            finally:
+                os._exit(1)
+        time.sleep(clock.uniform(0.05, 2.5))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        for line in (checkpoint / "costs.jsonl").read_text().splitlines()[:-1] if checkpoint.exists() and (
+                checkpoint / "costs.jsonl").exists() else []:
+            json.loads(line)
+        if (policies / "policy.safetensors").exists():
+            from recache.policies.policy_file import load
+
+            assert load("policy.safetensors", policies).policy.budgets == tuple(outcome.learned.schedules)
+    assert killed == CRASHES
+    notes = []
+    final = trained(checkpoint, request, notes=notes)
+    assert final.learned.schedules == outcome.learned.schedules and notes == []
+
+
+def test_references_are_used_if_they_are_of_this_workflow(outcome, tmp_path):
+    family = FAMILIES["flux"]
+    made = common_ksampler(
+        models("flux")[0], 3, N, 1.0, "euler", "simple", *family.conditioning(),
+        {"samples": torch.zeros(3, *family.latent_shape)})[0]["samples"]
+    result = trained(tmp_path / "given", replace(REQUEST, samples=3, evaluations=60), references=made)
+    assert result.learned.schedules.keys() == outcome.learned.schedules.keys()
+    assert result.evaluations["uncached"] == outcome.evaluations["uncached"]  # one of three was not made again
+    with pytest.raises(TrainingError, match="reference 0 is not what this workflow makes without a cache"):
+        trained(tmp_path / "other", references=torch.randn_like(made[:2]))
+    with pytest.raises(TrainingError, match="reference 0 has the size"):
+        trained(tmp_path / "size", references=made[:2, ..., :4])
+    with pytest.raises(TrainingError, match="raise samples"):
+        trained(tmp_path / "many", references=made)
+
+
+def test_cancelling_keeps_what_was_computed_and_stopping_keeps_the_best(outcome, tmp_path):
+    asked = []
+
+    def cancel(evaluations, gain, curve):
+        asked.append(evaluations)
+        if len(asked) == 20:
+            comfy.model_management.interrupt_current_processing()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        trained(tmp_path, progress=Progress(gained=cancel))
+    comfy.model_management.interrupt_current_processing(False)
+    lines = (tmp_path / "costs.jsonl").read_text().splitlines()
+    assert len(lines) >= 10
+    assert trained(tmp_path).learned.schedules == outcome.learned.schedules
+
+    calls = []
+    stopped = trained(tmp_path / "stop", progress=Progress(stopped=lambda: calls.append(1) or len(calls) > 5))
+    assert stopped.learned.evaluations < 100 and set(stopped.learned.schedules) == set(outcome.learned.schedules)
+
+
+@pytest.mark.parametrize("name, mechanism", [("wan21_t2v", "hermite"), ("sd15", "reuse"), ("flux", "dicache")])
+def test_other_families_and_mechanisms_train(name, mechanism, tmp_path):
+    request = Request((0.7,), 1, 1, mechanism, 1, "auto", evaluations=30)
+    result = trained(tmp_path, request, flow(name, cfg=2.0))
+    (k,) = result.learned.schedules
+    assert 1 < k < N and result.policy.about.mechanism == mechanism
+
+
+def test_what_cannot_be_trained_on_is_said(tmp_path):
+    family = FAMILIES["flux"]
+
+    def adaptive():
+        return workflow.ksampler(models("flux")[0], [family.conditioning()], N, 1.0, "dpm_adaptive", "simple", 1.0,
+                                 {"samples": torch.zeros(1, *family.latent_shape)}, 0)
+
+    with pytest.raises(TrainingError, match="chooses its evaluations as it goes"):
+        trained(tmp_path, workflow=adaptive())
+    with pytest.raises(TrainingError, match="nothing to learn"):
+        trained(tmp_path, replace(REQUEST, budgets=(1.0,)))
+    with pytest.raises(TrainingError, match="are no budgets"):
+        train._budgets("0.1, 7")
+    with pytest.raises(TrainingError, match="connect the VAE"):
+        judges.make("ssim")
+
+
+def test_pictures_are_judged_and_good_ones_rewarded():
+    class Vae:
+        latent_dim = 2
+
+        def decode(self, latent):
+            return torch.nn.functional.interpolate(latent[:, :3].sigmoid(), scale_factor=8).movedim(1, -1)
+
+    judge, notes = judges.make("ssim", Vae())
+    latent = torch.randn(1, 16, 4, 4)
+    seen = judge.see(latent)
+    assert notes == [] and seen.shape == (1, 32, 32, 3)
+    assert judge.cost(seen, seen) == pytest.approx(0.0, abs=1e-3)
+    assert judge.cost(judge.see(torch.randn(1, 16, 4, 4)), seen) > 0.1
+
+    class Vision:
+        def encode_image(self, pictures):
+            return {"image_embeds": pictures.mean((1, 2))}
+
+    class Clip:
+        def tokenize(self, text):
+            return text
+
+        def encode_from_tokens(self, text, return_pooled):
+            return None, torch.tensor([[1.0, 0.0, 0.0] if text == "red" else [0.0, 0.0, 1.0]])
+
+    rewarded, _ = judges.make("psnr", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
+    red = torch.zeros(1, 16, 16, 3)
+    red[..., 0] = 1.0
+    blue = red.flip(-1)
+    assert rewarded.cost(red, red) == pytest.approx(-100.5) and rewarded.cost(blue, blue) == pytest.approx(-100.0)
+    with pytest.raises(TrainingError, match="connect the video model's VAE"):
+        judge.see(torch.randn(1, 16, 3, 4, 4))
+
+
+def test_equal_things_have_equal_fingerprints_and_others_have_not():
+    conditioning = FAMILIES["flux"].conditioning()
+    model = models("flux")[0]
+    same = FAMILIES["flux"].conditioning()
+    assert identity.fingerprint(identity.contents(model), conditioning) == identity.fingerprint(
+        identity.contents(model.clone()), same)
+    assert identity.fingerprint(conditioning) != identity.fingerprint(FAMILIES["flux"].conditioning(1))
+    patched = model.clone()
+    patched.add_patches({"diffusion_model.img_in.weight": ("diff", (torch.ones(128, 64),))}, 0.5)
+    assert identity.fingerprint(identity.contents(model)) != identity.fingerprint(identity.contents(patched))
+    network = model.model.diffusion_model
+    layout = identity.layout(network)
+    assert layout == identity.layout(network.half()) and network.float() is network
+    assert layout != identity.layout(models("flux_schnell")[0].model.diffusion_model)
+
+
+# ---- the nodes
+
+
+def ask(**options) -> dict:
+    return {"budgets": "0.3, 0.5", "samples": 2, "evaluations": 120, "minutes": 0.0, "mechanism": "taylor", "order": 1,
+            "cache_point": "output", "distance": "auto", "reward": "none", "alpha": 0.1, **options}
+
+
+def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    family = FAMILIES["flux"]
+    model, (positive, negative) = models("flux")[0], family.conditioning()
+    latent = {"samples": torch.zeros(1, *family.latent_shape)}
+    result = train.ReCacheTrain.execute(model, positive, negative, latent, 3, N, 1.0, "euler", "simple", 1.0, **ask())
+    policy, picture, text = result.args
+    assert policy.about.sampler == "euler" and policy.about.size == [96, 64] and policy.about.steps == N
+    assert picture.ndim == 4 and picture.shape[-1] == 3 and "on samples that were not trained on" in text
+
+    from comfy.samplers import sampler_object
+    from comfy_extras.nodes_custom_sampler import BasicGuider
+
+    guider = BasicGuider.execute(model, positive).args[0]
+    sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "euler", "simple", 1.0, latent, 3).sigmas
+    more = train.ReCacheTrainingPrompt.execute(*family.conditioning(5)).args[0]
+    custom = train.ReCacheTrainCustom.execute(
+        guider, sampler_object("euler"), sigmas, latent, 3, prompts=more, **ask()).args[0]
+    assert custom.policy.times == policy.policy.times and custom.about.training["prompts"] == 2
+    with pytest.raises(ValueError, match=r"^ReCache Train: '0, 2' are no budgets"):
+        train.ReCacheTrain.execute(
+            model, positive, negative, latent, 3, N, 1.0, "euler", "simple", 1.0, **ask(budgets="0, 2"))
+
+
+def test_the_page_can_stop_a_training():
+    stopping.began("4")
+    assert not stopping.asked("4")
+    stopping._asked.add("4")
+    assert stopping.asked("4") and not stopping.asked("5")
+    stopping.began("4")
+    assert not stopping.asked("4")
+
+
+@pytest.fixture
+def policy_file(outcome) -> PolicyFile:
+    layout = identity.layout(models("flux")[0].model.diffusion_model)
+    about = replace(outcome.policy.about, name="mine", model_identity={"layout": layout}, size=[96, 64])
+    return replace(outcome.policy, about=about)
+
+
+@pytest.fixture
+def recache_folder(models_dir, monkeypatch, tmp_path):
+    folder = tmp_path / "recache"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "recache", ([str(folder)], {".safetensors"}))
+    monkeypatch.setattr(folders, "policies_folder", lambda: folder)
+    return folder
+
+
+def run_with(model, *, steps: int = N, sampler: str = "euler", scheduler: str = "simple", denoise: float = 1.0,
+             cfg: float = 1.0, name: str = "flux") -> caching.Report:
+    family = FAMILIES[name]
+    common_ksampler(model, 3, steps, cfg, sampler, scheduler, *family.conditioning(),
+                    {"samples": torch.zeros(1, *family.latent_shape)}, denoise=denoise)
+    return caching.reports_of(caching.settings_of(model).identity)[-1]
+
+
+def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_scheduler(node, policy_file, recache_folder):
+    model = models("flux")[0]
+    for k in range(1, N + 1):
+        made = budget.ReCacheBudget.execute(model, k / N, "auto", cache_point="output", trained=policy_file).args[0]
+        report = run_with(made)
+        assert len(report.computed) == k and report.computed == report.planned and not report.unplanned
+        if k < N:
+            assert report.notes == ["Policy 'mine' was fitted on these settings."]
+    for options, said in (({"steps": 20}, "12 evaluations"), ({"scheduler": "beta"}, "scheduler simple"),
+                          ({"sampler": "heun", "steps": 8}, "sampler euler"), ({"denoise": 0.6}, "scheduler simple"),
+                          ({"cfg": 2.0}, "cfg 1")):
+        made = budget.ReCacheBudget.execute(model, 0.4, "uniform", cache_point="output", trained=policy_file).args[0]
+        report = run_with(made, **options)
+        assert len(report.computed) == int(0.4 * report.evaluations + 1e-6) and not report.unplanned
+        assert len(report.notes) == 1 and said in report.notes[0] and report.notes[0].endswith("was carried over.")
+
+
+def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recache_folder):
+    model, other = models("flux")[0], models("flux_schnell")[0]
+    assert picking.best_for(model, "taylor", 1, "auto") is None
+    save_policy.ReCacheSavePolicy.execute(policy_file, "b mine")
+    hermite = replace(policy_file, about=replace(policy_file.about, mechanism="hermite"))
+    save_policy.ReCacheSavePolicy.execute(hermite, "a/hermite.safetensors", "from a test")
+    assert folders.policy_names() == ["a/hermite.safetensors", "b mine.safetensors"]
+    assert picking.best_for(model, "taylor", 1, "auto").about.name == "b mine"
+    found = picking.best_for(model, "hermite", 1, "output")
+    assert found.about.name == "a/hermite" and found.about.notes == "from a test"
+    assert picking.best_for(other, "taylor", 1, "auto") is None
+    report = run_with(budget.ReCacheBudget.execute(other, 0.5, "b mine.safetensors").args[0], name="flux_schnell")
+    assert "another model (Flux)" in report.notes[0] and report.computed == report.planned
+    (recache_folder / "c.safetensors").write_bytes(b"no policy")
+    assert picking.best_for(model, "taylor", 1, "auto").about.name == "b mine"
+    schema = budget.ReCacheBudget.define_schema()
+    assert "c.safetensors" in next(i for i in schema.inputs if i.id == "policy").options
+
+
+def test_a_bad_policy_is_one_sentence_that_names_node_and_file(node, recache_folder, policy_file):
+    recache_folder.mkdir()
+    (recache_folder / "bad.safetensors").write_bytes(b"\x80\x04K\x01.")
+    for name in ("bad.safetensors", "gone.safetensors", "../../etc/passwd"):
+        with pytest.raises(ValueError, match=r"^ReCache Budget: The policy '[^']*" + name[-8:]) as error:
+            budget.ReCacheBudget.execute(models("flux")[0], 0.5, name)
+        assert "\n" not in str(error.value)
+    before = budget.ReCacheBudget.fingerprint_inputs(policy="bad.safetensors")
+    save_policy.ReCacheSavePolicy.execute(policy_file, "bad")
+    assert budget.ReCacheBudget.fingerprint_inputs(policy="bad.safetensors") != before
+
+
+@pytest.mark.parametrize("name", ["", "..", "../out", "/etc/x", "a/../../x"])
+def test_policies_are_saved_only_in_their_folder(name, policy_file, recache_folder):
+    with pytest.raises(ValueError, match=r"^ReCache Save Policy: "):
+        save_policy.ReCacheSavePolicy.execute(policy_file, name)
+    assert not list(recache_folder.parent.rglob("*.safetensors"))
