@@ -48,8 +48,8 @@ class Learner:
     stay: float = 0.7
     evaluations: int = 1_000_000
     radius: int = 3
-    screen: float = 0.5
-    kicks: int = 20
+    screen: float = 0.25
+    kicks: int = 40
     kick: int = 3
     seed: int = 0
 
