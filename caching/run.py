@@ -314,7 +314,7 @@ class Run:
         if not self.settled:
             self._look_for_obstacles(conds, model_options)
         active = [None if cond is None else [c for c in cond if is_active(c, timestep)] for cond in conds]
-        keys = [None if cond is None else (self.call, tuple(c["uuid"] for c in cond)) for cond in active]
+        keys = [(self.call, tuple(c["uuid"] for c in cond)) if cond else None for cond in active]
         if self.cache_point == "output" and not self.to_compute:
             outs = self._forecast_outputs(keys, x_in)
             if outs is not None:

@@ -196,6 +196,15 @@ def run(name: str, recache=None, *, keep: bool = False, **options) -> Trace:
     return observe(models(name)[0], recache, ksampler(name, **options), keep)
 
 
+def assert_same(script: Script, other: Script, cache_point: str) -> None:
+    """Two runs got the same answers: to the bit at `blocks`; the arithmetic of a forecast at the output rounds."""
+    answers, others = torch.stack(script.answers), torch.stack(other.answers)
+    if cache_point == "blocks":
+        assert torch.equal(answers, others)
+    else:
+        torch.testing.assert_close(answers, others, rtol=1e-4, atol=1e-4)
+
+
 def check_plan(trace: Trace, budget: float) -> None:
     """The run did what it planned, and the plan is the most that the budget pays for."""
     report, n = trace.report, len(trace.evaluations)
@@ -214,21 +223,24 @@ class Script:
         pace: how far the inputs move from one evaluation to the next; 0: not at all.
         before: called with the number of every evaluation before it.
         answers: what it was answered in its last run, one [batch, channels, ...] an evaluation.
+        directions: (input - answer) / noise level, likewise.
     """
 
     def __init__(self, pace: float = 0.1, before: Callable[[int], None] = lambda i: None):
         self.pace = pace
         self.before = before
         self.answers: list[torch.Tensor] = []
+        self.directions: list[torch.Tensor] = []
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
                disable_pbar=False):
-        self.answers = []
+        self.answers, self.directions = [], []
         extra_args = {name: extra_args[name] for name in ("model_options", "seed")}
         for i, sigma in enumerate(sigmas[:-1]):
             self.before(i)
             x = noise * (1.0 - self.pace * i) + 0.5 * self.pace * i
             self.answers.append(model_wrap(x, sigma * noise.new_ones(noise.shape[0]), **extra_args))
+            self.directions.append((x - self.answers[-1]) / sigma)
         return noise
 
     def run(self, name: str, recache, sigmas=None, model=None, **options) -> Trace:

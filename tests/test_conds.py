@@ -12,7 +12,7 @@ from comfy_extras import nodes_context_windows, nodes_custom_sampler, nodes_hook
 from nodes import ConditioningCombine, ConditioningSetArea, ConditioningSetMask, ConditioningSetTimestepRange
 
 from recache.caching.run import Run
-from tests.sampling import Script, check_plan, ksampler, models, observe, prompt, run, settings
+from tests.sampling import Script, assert_same, check_plan, ksampler, models, observe, prompt, run, settings
 from tests.tiny.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -156,7 +156,7 @@ def test_areas_masks_and_several_prompts(cache_point, name, conds, one_by_one, m
     trace = script.run(name, settings(computed={0, 3}, cache_point=cache_point, mechanism="reuse"), STILL, cfg=3.0,
                        prompts=prompts)
     assert trace.report.computed == [0, 3] and not trace.report.unplanned and not trace.report.notes
-    assert torch.equal(torch.stack(script.answers), torch.stack(plain.answers))
+    assert_same(script, plain, cache_point)
 
 
 @BOTH
@@ -214,7 +214,7 @@ def test_dual_guidance(style, cache_point):
     plain.run("sd3", None, STILL, guider=guider)
     trace = script.run("sd3", settings(computed={0, 3}, cache_point=cache_point), STILL, guider=guider)
     assert trace.report.computed == [0, 3]
-    assert torch.equal(torch.stack(script.answers), torch.stack(plain.answers))
+    assert_same(script, plain, cache_point)
 
 
 @BOTH
@@ -229,7 +229,7 @@ def test_guidance_by_a_second_model(cache_point):
     script, plain = Script(0.0), Script(0.0)
     plain.run("flux", None, STILL, guider=guider)
     trace = script.run("flux", settings(computed={0, 3}, cache_point=cache_point), STILL, guider=guider)
-    assert torch.equal(torch.stack(script.answers), torch.stack(plain.answers))
+    assert_same(script, plain, cache_point)
     if cache_point == "output":
         assert trace.report.computed == [0, 3]
     else:
@@ -253,7 +253,7 @@ def test_a_second_call_of_the_same_cond_has_a_cache_of_its_own(name, cache_point
     assert not torch.allclose(plain.answers[0], without.answers[0])
     trace = script.run(name, settings(computed={0, 3}, cache_point=cache_point), STILL, model=model, cfg=3.0)
     assert trace.report.computed == [0, 3] and not trace.report.unplanned
-    assert torch.equal(torch.stack(script.answers), torch.stack(plain.answers))
+    assert_same(script, plain, cache_point)
 
 
 @BOTH
@@ -318,7 +318,7 @@ def test_lora_hooks(cache_point):
     assert not torch.allclose(plain.answers[0], without.answers[0])
     trace = script.run("flux", settings(computed={0, 3}, cache_point=cache_point), STILL, cfg=3.0, prompts=prompts)
     assert trace.report.computed == [0, 3]
-    assert torch.equal(torch.stack(script.answers), torch.stack(plain.answers))
+    assert_same(script, plain, cache_point)
 
 
 @BOTH
@@ -351,8 +351,8 @@ class Control(ControlBase):
         return []
 
 
-@pytest.mark.parametrize("cache_point", ["output", "blocks", "auto"])
-def test_a_controlnet_neither_runs_nor_adds_on_cached_evaluations(cache_point):
+@pytest.mark.parametrize("cache_point, mechanism", [("output", "taylor"), ("blocks", "taylor"), ("auto", "residual")])
+def test_a_controlnet_neither_runs_nor_adds_on_cached_evaluations(cache_point, mechanism):
     def answers(control, recache):
         prompts = (prompt("flux", 1, control=control, control_apply_to_uncond=True), prompt("flux", 2))
         script = Script()
@@ -360,7 +360,7 @@ def test_a_controlnet_neither_runs_nor_adds_on_cached_evaluations(cache_point):
 
     own, cached = Control(), Control()
     plain, _ = answers(own, None)
-    script, trace = answers(cached, settings(computed={0, 3}, cache_point=cache_point))
+    script, trace = answers(cached, settings(computed={0, 3}, cache_point=cache_point, mechanism=mechanism))
     assert own.asked % 8 == 0 and cached.asked == own.asked // 8 * 2
     assert trace.report.cache_point == "output"
     if cache_point != "output":
@@ -425,3 +425,21 @@ def test_windows_that_move_on_are_forgotten(cache_point, monkeypatch):
     Script().run("wan21_t2v", settings(0.5, cache_point=cache_point), torch.linspace(0.9, 0.1, 17), model=model,
                  latent=latent, cfg=1.0)
     assert max(held) < 16  # at most five windows an evaluation, of three evaluations
+
+
+def test_a_prompt_that_is_over_is_nothing_on_cached_evaluations_too():
+    """Without any cond, the host's prediction is zero; so must the forecast be."""
+    model = models("sd3")[0]
+    prompts = prompt("sd3", 1), ConditioningSetTimestepRange().set_range(prompt("sd3", 2), 0.0, 0.3)[0]
+    uncond = []
+
+    def spy(args):
+        uncond.append(args["uncond_denoised"].abs().max())
+        return args["denoised"]
+
+    def sample(watched):
+        watched.set_model_sampler_post_cfg_function(spy)
+        return ksampler("sd3", steps=8, cfg=3.0, prompts=prompts)(watched)
+
+    observe(model, settings(computed={0, 5}, cache_point="output"), sample)
+    assert uncond[0] > 0 and uncond[5] == uncond[6] == uncond[7] == 0
