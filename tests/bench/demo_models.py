@@ -14,6 +14,7 @@ import torch
 from tests.host_nodes import text
 from tests.trained import data, train
 
+FLUX_SHIFT = 3.0  # near what FLUX.1 dev uses at its own sizes; Wan's own, 8, comes with its architecture
 WEIGHTS = Path(train.__file__).parent / "weights"
 
 
@@ -96,6 +97,7 @@ def load(name: str, models_dir: Path) -> DemoModel:
     """"flux" or "wan", through the stock UNETLoader and VAELoader; `models_dir` is the host's models folder."""
     import shutil
 
+    from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
     from nodes import UNETLoader, VAELoader
 
     for stem, folder in ((name, "diffusion_models"), ("autoencoder", "vae")):
@@ -103,9 +105,11 @@ def load(name: str, models_dir: Path) -> DemoModel:
         if not target.exists():
             shutil.copy(WEIGHTS / f"{stem}.safetensors", target)
     demo = {
-        "flux": DemoModel("flux", (16, 16, 16), text.DIMENSIONS["flux"], cfg=3.0, batch=16),
-        "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), text.DIMENSIONS["wan"], cfg=3.0, batch=4),
+        "flux": DemoModel("flux", (16, 16, 16), text.DIMENSIONS["flux"], cfg=2.0, batch=16),
+        "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), text.DIMENSIONS["wan"], cfg=2.0, batch=4),
     }[name]
     demo.model = UNETLoader().load_unet(f"{name}.safetensors", "default")[0]
+    if name == "flux":
+        demo.model = ModelSamplingAuraFlow().patch_aura(demo.model, FLUX_SHIFT)[0]
     demo.vae = VAELoader().load_vae("autoencoder.safetensors")[0]
     return demo
