@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -117,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="memory", description=__doc__.splitlines()[0])
     parser.add_argument("--json", help="write the figures to this file")
     options = parser.parse_args()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler talks at every start and stop
     with host():
         found = [figure for case in cases() for figure in measure(case, load(case.family))]
         publish(found, options.json)
