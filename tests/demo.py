@@ -98,7 +98,7 @@ def contact_sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the pictures and the table")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for pictures and table")
     out = parser.parse_args().out.resolve()
     out.mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""The two trained models under the real host: prompts that training never saw, sampling with a noise for each, pictures.
+"""The two trained models under the real host: prompts that training never saw, a noise for each, pictures.
 
 Call ``load`` only in a process where the host was started.
 """
@@ -111,5 +111,7 @@ def load(name: str, models_dir: Path) -> DemoModel:
     demo.model = UNETLoader().load_unet(f"{name}.safetensors", "default")[0]
     if name == "flux":
         demo.model = ModelSamplingAuraFlow().patch_aura(demo.model, FLUX_SHIFT)[0]
+    if torch.cuda.is_available():
+        demo.batch = 64
     demo.vae = VAELoader().load_vae("autoencoder.safetensors")[0]
     return demo

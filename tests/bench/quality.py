@@ -41,6 +41,7 @@ def compare(demo, latents: torch.Tensor, reference: torch.Tensor, pictures: torc
 
 def figures_of(scores: dict[str, torch.Tensor], cell: dict) -> Iterator[Figure]:
     """Means over samples and, for ``st_lpips``, half of its 95% interval."""
+    cell = cell | {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
     units = {"st_lpips": "1", "psnr": "dB", "latent_mse": "1"}
     for name, values in scores.items():
         yield Figure(name, float(values.mean()), units[name], cell)
@@ -51,8 +52,8 @@ def figures_of(scores: dict[str, torch.Tensor], cell: dict) -> Iterator[Figure]:
 def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, models_dir: Path) -> Iterator[Figure]:
     from recache import caching
     from recache.policies.uniform import uniform
-
     from tests.bench import demo_models
+
 
     for name in models:
         demo = demo_models.load(name, models_dir)
@@ -74,7 +75,7 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
                 latents = demo.sample(caching.attach(demo.model, settings), samples, STEPS)
                 report = caching.reports_of(settings.identity)[-1]
                 if len(report.computed) != k or report.cache_point != point:
-                    raise RuntimeError(f"{len(report.computed)} of {k} computed at {report.cache_point}: {report.notes}")
+                    raise RuntimeError(f"{report.summary} at {report.cache_point}, not {k}: {report.notes}")
                 cell = {"model": name, "mechanism": mechanism, "order": order, "cache_point": point,
                         "schedule": "uniform", "k": k, "n": STEPS}
                 yield from figures_of(compare(demo, latents, reference, pictures), cell)
@@ -91,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
     with tempfile.TemporaryDirectory() as base:
-        host = session.start(environ["COMFYUI_PATH"], base)
+        host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
         publish(list(measure(arguments.models, arguments.samples, tuple(arguments.k), mechanisms, host.models)),
                 arguments.json)
 

@@ -12,13 +12,15 @@ from importlib.metadata import files
 import torch
 import torch.nn.functional as F
 
+BATCH = 32  # pictures at a time; the first layer keeps full resolution
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WEIGHTS = "weights/vST0.0/alex_shift_tolerant.pth"
 
 
 @cache
 def _weights() -> dict[str, torch.Tensor]:
     path = next(file for file in files("stlpips_pytorch") if file.as_posix().endswith(WEIGHTS))
-    return torch.load(path.locate(), map_location="cpu", weights_only=True)
+    return torch.load(path.locate(), map_location=DEVICE, weights_only=True)
 
 
 def _blur(x: torch.Tensor, name: str) -> torch.Tensor:
@@ -49,7 +51,12 @@ def _features(image: torch.Tensor) -> list[torch.Tensor]:
 @torch.inference_mode()
 def st_lpips(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Distance of two batches of pictures, [B, 3, H, W] in [0, 1], H and W at least 64: [B], 0 for equal ones."""
+    return torch.cat([_distance(x, y) for x, y in zip(a.split(BATCH), b.split(BATCH), strict=True)])
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     total = torch.zeros(a.shape[0])
-    for i, (x, y) in enumerate(zip(_features(2 * a.float() - 1), _features(2 * b.float() - 1))):
-        total += F.conv2d((x - y).square(), _weights()[f"lin{i}.model.1.weight"]).mean((1, 2, 3))
+    pairs = zip(_features(2 * a.float().to(DEVICE) - 1), _features(2 * b.float().to(DEVICE) - 1), strict=True)
+    for i, (x, y) in enumerate(pairs):
+        total += F.conv2d((x - y).square(), _weights()[f"lin{i}.model.1.weight"]).mean((1, 2, 3)).cpu()
     return total
