@@ -103,8 +103,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
 
     rows, lines = [], []
-    heading = f"{'mechanism':10} {'budget':>6} {'computed':>9} {'planned':>8} {'measured':>9} {'PSNR':>7} {'SSIM':>6} " \
-              f"{'ST-LPIPS':>9}"
+    heading = (f"{'mechanism':10} {'budget':>6} {'computed':>9} {'planned':>8} {'measured':>9} "
+               f"{'PSNR':>7} {'SSIM':>6} {'ST-LPIPS':>9}")
     with serve(environ["COMFYUI_PATH"], test_nodes=True) as server, Client(server.url) as client:
         for name, folder in (("flux", "diffusion_models"), ("autoencoder", "vae")):
             shutil.copy(WEIGHTS / f"{name}.safetensors", server.models / folder)
