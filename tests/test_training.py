@@ -77,10 +77,10 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
             predictions.append(denoised.flatten().double())
 
         run.reference(run.samples(1, 3)[0], record)
-        cost = recording.segment_costs(gram.gram(), evaluations.times, evaluations.sigmas, mechanism)
+        steps = recording.step_weights(evaluations.sigmas, 0.5)
+        cost = recording.segment_costs(gram.gram(), evaluations.times, steps, mechanism)
         values = [p - x for x, p in zip(inputs, predictions)] if mechanism.of_residual else predictions
         place = recording.positions(evaluations.times)
-        steps = recording.step_weights(evaluations.sigmas)
         for i, j, m in ((0, 0, 4), (0, 3, 7), (2, 5, 6), (4, 9, 12), (5, 6, 12)):
             expected = 0.0
             for e in range(j + 1, m):
@@ -96,7 +96,8 @@ def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     evaluations = run.foresee()
     record = recording.Recording(False)
     run.reference(run.samples(1, 3)[0], record)
-    described = (record.gram(), evaluations.times, evaluations.sigmas, mechanisms.make("taylor", 1))
+    weights = recording.step_weights(evaluations.sigmas, 1.0)
+    described = (record.gram(), evaluations.times, weights, mechanisms.make("taylor", 1))
     surrogate, cost = recording.Surrogate(*described), recording.segment_costs(*described)
     assert surrogate.cost(uniform(N, N)) == 0.0
     all_but_one = from_indices([i for i in range(N) if i != 6], N)

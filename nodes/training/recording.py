@@ -49,10 +49,14 @@ def positions(times: Sequence[float]) -> list[float]:
     return [(times[0] - t) * scale for t in times]
 
 
-def step_weights(sigmas: Sequence[float]) -> np.ndarray:
-    """What an error in a prediction moves the sample by, [n]: an Euler step of it, (sigma - next sigma) / sigma."""
+def step_weights(sigmas: Sequence[float], power: float) -> np.ndarray:
+    """What an error in a prediction counts, [n]: |sigma - next sigma| / sigma^power.
+
+    A power of 1 is how far an Euler step of the error moves the sample; the evaluations that follow amplify the early
+    ones, which a lower power allows for.
+    """
     ahead = np.array([*sigmas[1:], 0.0])
-    return np.abs(np.array(sigmas) - ahead) / np.maximum(sigmas, 1e-9)
+    return np.abs(np.array(sigmas) - ahead) / np.maximum(sigmas, 1e-9) ** power
 
 
 def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanism) -> np.ndarray:
@@ -77,15 +81,15 @@ class Surrogate:
 
     Args:
         gram: mean G of the recordings.
-        times, sigmas: of the evaluations.
+        times: of the evaluations. weights: of their errors (see step_weights).
     """
 
     samples = 1
 
-    def __init__(self, gram: np.ndarray, times: Sequence[float], sigmas: Sequence[float], mechanism: Mechanism):
+    def __init__(self, gram: np.ndarray, times: Sequence[float], weights: np.ndarray, mechanism: Mechanism):
         self.n = len(gram)
         self._gram, self._mechanism = gram, mechanism
-        self._place, self._weights = positions(times), step_weights(sigmas)
+        self._place, self._weights = positions(times), weights
 
     def cost(self, schedule: Schedule, sample: int = 0) -> float:
         """Squared length of the weighted sum of all forecast errors, per value."""
@@ -94,13 +98,13 @@ class Surrogate:
 
 
 def segment_costs(
-        gram: np.ndarray, times: Sequence[float], sigmas: Sequence[float], mechanism: Mechanism) -> np.ndarray:
-    """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: squared errors summed over j + 1 .. m - 1.
+        gram: np.ndarray, times: Sequence[float], weights: np.ndarray, mechanism: Mechanism) -> np.ndarray:
+    """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: weighted squared errors over j + 1 .. m - 1.
 
     Forecasts use the last two computed evaluations at most; a higher order than 1 is taken for the first.
     """
     n = len(gram)
-    place, step = positions(times), step_weights(sigmas)
+    place = positions(times)
     cost = np.full((n, n + 1, n + 1), np.inf)
     for j in range(n):
         for i in range(j) if j else [0]:
@@ -110,9 +114,9 @@ def segment_costs(
             cost[i, j, j + 1] = 0.0
             for e in range(j + 1, n):
                 kept = [past[r] for r in receding([place[p] for p in past], place[e])]
-                weights = mechanism.weights([place[p] for p in kept], place[e])
-                chosen, combination = [*kept[: len(weights)], e], np.array([*weights, -1.0])
+                forecast = mechanism.weights([place[p] for p in kept], place[e])
+                chosen, combination = [*kept[: len(forecast)], e], np.array([*forecast, -1.0])
                 error = combination @ gram[np.ix_(chosen, chosen)] @ combination
-                total += step[e] ** 2 * max(0.0, float(error))
+                total += weights[e] ** 2 * max(0.0, float(error))
                 cost[i, j, e + 1] = total
     return cost

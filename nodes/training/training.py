@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
-from ...caching.evaluations import Evaluations
 from ...policies.budget import computed_for_budget
 from ...policies.dynamic_program import solve
 from ...policies.environment import Memo
@@ -23,11 +22,13 @@ from ...policies.schedule import Schedule
 from ...policies.uniform import uniform
 from .checkpoint import Checkpoint
 from .judges import Judge
-from .recording import Recording, Surrogate, segment_costs
+from .recording import Recording, Surrogate, segment_costs, step_weights
 from .rollouts import FewerSteps, Rollouts
 from .workflow import Sample, TrainingError, Workflow
 
 SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
+POWERS = (0.0, 0.5, 1.0)  # see recording.step_weights; which is best differs between models and noise schedules
+DP_POWER = 0.5
 HELD_OUT_SEED = 0x5EED  # added to the seed for samples that are not trained on
 
 
@@ -129,10 +130,10 @@ class Training:
         held_out = self.workflow.samples(request.held_out, seed + HELD_OUT_SEED)
         seen, gram = self._references(training, "reference", self.given)
         held_seen, _ = self._references(held_out, "held-out")
-        starts = self._starts(ks, evaluations, gram)
+        memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")
+        starts = recorded_starts(ks, evaluations.times, evaluations.sigmas, gram, self._mechanism(), memo)
         learned = learn(
-            self.checkpoint.memo(self._rollouts(n, training, seen), "costs"),
-            self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out"),
+            memo, self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out"),
             starts, Learner(evaluations=request.evaluations, seed=seed % 2**31), self._learning)
         self.spent["rollouts"] += learned.evaluations
         self.spent["held out"] += learned.held_out_evaluations
@@ -193,18 +194,6 @@ class Training:
     def _mechanism(self) -> mechanisms.Mechanism:
         return mechanisms.make(self.request.mechanism, self.request.order)
 
-    def _starts(self, ks: list[int], evaluations: Evaluations, gram: np.ndarray) -> dict[str, dict[int, Schedule]]:
-        """To begin with: uniform, the dynamic program's, and the best by the error that forecasts sum up to."""
-        n, times = len(evaluations), evaluations.times
-        even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
-        if len(gram) != n:
-            return {"uniform": even}
-        described = (gram, times, evaluations.sigmas, self._mechanism())
-        program = solve(segment_costs(*described), ks, times)
-        surrogate = Memo(Surrogate(*described))
-        forecast = {k: hill_climb(lambda s: surrogate.cost(s, 0), program.get(k, even[k])) for k in ks}
-        return {"uniform": even, "dp": program, "recorded": forecast}
-
     def _learning(self, evaluations: int, gain: float) -> None:
         if not self.curve or gain > self.curve[-1][1]:
             self.curve.append((evaluations, gain))
@@ -229,6 +218,30 @@ class Training:
             self.about, mechanism=request.mechanism, cache_point=report.cache_point, reward=self.judge.name,
             mechanism_options={} if report.order is None else {"order": report.order}, training=training)
         return PolicyFile(from_schedules(learned.schedules, learned.policy), about, table)
+
+
+def recorded_starts(ks: list[int], times: Sequence[float], sigmas: Sequence[float], gram: np.ndarray,
+                    mechanism: mechanisms.Mechanism, memo: Memo) -> dict[str, dict[int, Schedule]]:
+    """What learning begins with: {"uniform", "dp", "recorded": {k: schedule}}, from recorded uncached runs.
+
+    "dp" is the dynamic program's, and "recorded" the best of what climbs from there on the error that all forecasts sum
+    up to, for several ways to weigh it, tried on the training samples.
+
+    Args:
+        gram: see recording; of another size than the run if an evaluation was not recorded, and then not used.
+    """
+    n = len(times)
+    even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
+    if len(gram) != n:
+        return {"uniform": even}
+    programs, climbed = {}, {}
+    for power in POWERS:
+        described = (gram, times, step_weights(sigmas, power), mechanism)
+        programs[power] = solve(segment_costs(*described), ks, times)
+        surrogate = Memo(Surrogate(*described))
+        climbed[power] = {k: hill_climb(surrogate.mean_cost, programs[power][k]) for k in ks}
+    best = {k: min((climbed[power][k] for power in POWERS), key=memo.mean_cost) for k in ks}
+    return {"uniform": even, "dp": programs[DP_POWER], "recorded": best}
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -97,7 +97,8 @@ def start(host_dir: str | Path, base_dir: str | Path, threads: int | None = None
 
     import comfy.model_management  # noqa: F401  (reads the arguments above)
     import comfyui_version
-    import nodes
+    import utils.json_util  # noqa: F401  (before nodes.py of older releases puts comfy/, with a utils.py, first)
+    import nodes  # isort: skip
 
     if Path(nodes.__file__).parent != host_dir:
         raise RuntimeError(f"ComfyUI's nodes came from {nodes.__file__}; start from a clean Python process.")

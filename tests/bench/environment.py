@@ -1,0 +1,79 @@
+"""A demo model as the environment of a learner: all samples of a schedule in one batch, and judged in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from recache import caching
+from recache.nodes.training.recording import Recording
+from recache.policies.schedule import Schedule
+from tests.bench.demo_models import DemoModel, Sample
+
+Judge = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class DemoRollouts:
+    """An Environment (see policies.environment). A Memo around it counts what a learner asks for, sample by sample.
+
+    Args:
+        mechanism: its name and order. cache_point: "blocks" or "output".
+        judge: (latents, their pictures, reference latents, reference pictures) -> costs [batch].
+
+    Attributes:
+        reference, pictures: uncached outputs of all samples, and what they show.
+        gram: mean inner products of the uncached predictions, where asked for.
+    """
+
+    def __init__(self, demo: DemoModel, samples: Sequence[Sample], steps: int, mechanism: tuple[str, int],
+                 cache_point: str, judge: Judge):
+        self.n, self.samples = steps, len(samples)
+        self.demo, self.judge = demo, judge
+        self._samples, self._mechanism, self._cache_point = samples, mechanism, cache_point
+        self._costs: dict[tuple[bool, ...], list[float]] = {}
+        self.reference = demo.sample(demo.model, samples, steps)
+        self.pictures = demo.pictures(self.reference)
+
+    def latents(self, schedule: Schedule) -> torch.Tensor:
+        """The cached outputs of all samples."""
+        settings = caching.Settings(
+            lambda times, cost: schedule.computed, mechanism=self._mechanism[0], order=self._mechanism[1],
+            cache_point=self._cache_point)
+        latents = self.demo.sample(caching.attach(self.demo.model, settings), self._samples, self.n)
+        report = caching.reports_of(settings.identity)[-1]
+        if report.computed != list(schedule.indices) or report.cache_point != self._cache_point:
+            raise RuntimeError(f"{report.computed} instead of {schedule} at {report.cache_point}: {report.notes}")
+        return latents
+
+    def cost(self, schedule: Schedule, sample: int) -> float:
+        """See Environment."""
+        if schedule.computed not in self._costs:
+            latents = self.latents(schedule)
+            pictures = self.demo.pictures(latents)
+            self._costs[schedule.computed] = self.judge(latents, pictures, self.reference, self.pictures).tolist()
+        return self._costs[schedule.computed][sample]
+
+
+def record(demo: DemoModel, samples: Sequence[Sample], steps: int, of_residual: bool):
+    """The mean inner products of the samples' uncached predictions (see nodes.training.recording)."""
+    from comfy.patcher_extension import WrappersMP
+
+    total = 0.0
+    for sample in samples:
+        recording = Recording(of_residual)
+
+        def recorder(executor, x, *args, recording=recording, **kwargs):
+            denoised = executor(x, *args, **kwargs)
+            recording(x, denoised)
+            return denoised
+
+        model = demo.model.clone()
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "recache.recorder", recorder)
+        demo.sample(model, [sample], steps)
+        total = total + recording.gram() / len(samples)
+    return total
+
+
+def latent_mse(latents, pictures, reference, reference_pictures) -> torch.Tensor:
+    return (latents - reference).square().flatten(1).mean(1)
