@@ -412,7 +412,8 @@ def test_windows_of_frames_never_take_each_others_features(schedule, cache_point
 
 
 @BOTH
-def test_windows_that_move_on_are_forgotten(cache_point, monkeypatch):
+def test_calls_that_are_over_are_forgotten(cache_point, monkeypatch):
+    """Guidance that ends, a cond that ends, windows that move on: their features must not be held to the run's end."""
     held = []
     remember = Run._remember
 
@@ -421,10 +422,9 @@ def test_windows_that_move_on_are_forgotten(cache_point, monkeypatch):
         held.append(len(self.histories))
 
     monkeypatch.setattr(Run, "_remember", spy)  # not told from outside: the report has the bytes of the peak only
-    model, latent = windows("standard_uniform")
-    Script().run("wan21_t2v", settings(0.5, cache_point=cache_point), torch.linspace(0.9, 0.1, 17), model=model,
-                 latent=latent, cfg=1.0)
-    assert max(held) < 16  # at most five windows an evaluation, of three evaluations
+    model = nodes_slg.SkipLayerGuidanceDiT.execute(models("flux")[0], 3.0, 0.0, 0.4, double_layers="0").args[0]
+    Script().run("flux", settings(computed={0, 1, 5, 6}, cache_point=cache_point), model=model, cfg=3.0)
+    assert max(held) == 3 and held[-1] == 2
 
 
 def test_a_prompt_that_is_over_is_nothing_on_cached_evaluations_too():
