@@ -43,7 +43,7 @@ class Report:
     seconds: list[float] = field(default_factory=list)
     peak_cache_bytes: int = 0
     finished: bool = False
-    samples: bytes = b""
+    samples: bytes = field(default=b"", repr=False)
 
     @property
     def seconds_computed(self) -> float | None:
@@ -84,6 +84,11 @@ class Report:
         if self.unplanned:
             line += f" ({len(self.unplanned)} unplanned)"
         return line if self.finished else line + ", stopped early"
+
+    @property
+    def remarks(self) -> list[str]:
+        """The notes that the summary does not hold already."""
+        return self.notes if self.planned else []
 
     def as_dict(self) -> dict:
         """Everything, ready for JSON."""

@@ -1,12 +1,10 @@
-"""What a node shows on the page: text under it, and an event for the pack's web extension."""
+"""What a node shows on the page."""
 
 from __future__ import annotations
 
 from server import PromptServer
 
 from ..caching import Report
-
-REPORT_EVENT = "recache.report"
 
 
 def show_text(node_id: str | None, text: str) -> None:
@@ -18,7 +16,4 @@ def show_text(node_id: str | None, text: str) -> None:
 
 def show_report(node_id: str | None, report: Report) -> None:
     """Show what a run did on the node that set it up."""
-    show_text(node_id, "\n".join([report.summary, *report.notes] if report.planned else [report.summary]))
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_sync(REPORT_EVENT, {"node": node_id, "report": report.as_dict()}, server.client_id)
+    show_text(node_id, "\n".join([report.summary, *report.remarks]))

@@ -7,6 +7,7 @@ import json
 from comfy_api.latest import io, ui
 
 from .. import caching
+from .display import show_text
 from .picture import schedule_picture
 
 
@@ -22,7 +23,7 @@ def describe(report: caching.Report) -> str:
                      f"one; {saved:.1f} s saved, {report.peak_cache_bytes / 2**20:.1f} MB of cache at most")
     lines += [f"evaluation {index} was computed though it was to be cached: {reason}"
               for index, reason in report.unplanned]
-    return "\n".join(lines + report.notes)
+    return "\n".join(lines + report.remarks)
 
 
 class ReCacheReport(io.ComfyNode):
@@ -38,6 +39,7 @@ class ReCacheReport(io.ComfyNode):
                         "it was, what was not as planned and why. Connect the sampled latent and ReCache's model.",
             search_aliases=["cache report", "recache"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Latent.Input("samples", tooltip="The latent from the sampler; it is passed through unchanged."),
                 io.Model.Input("model", tooltip="The model that came out of ReCache Budget."),
@@ -61,5 +63,6 @@ class ReCacheReport(io.ComfyNode):
             raise ValueError("ReCache Report: no run of this model is known; connect the latent of the sampler that "
                              "uses ReCache Budget's model, and queue again.")
         text, picture = describe(report), schedule_picture(report)
+        show_text(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)
