@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="prompt-seed pairs")
     parser.add_argument("--cfg", type=float, nargs="+", default=[1.0, 2.0, 3.0])
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as base:
+    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
         publish(list(measure(arguments.models, arguments.samples, arguments.cfg, host.models)), arguments.json)
 

@@ -127,7 +127,7 @@ def main() -> None:
         sys.exit("This benchmark needs a CUDA GPU with 40 GB of memory or more.")
     taylor = [("taylor", 1, "blocks", 5), ("taylor", 1, "output", 5)]
     figures = []
-    with tempfile.TemporaryDirectory() as base:
+    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         session.start(environ["COMFYUI_PATH"], base, cpu=False)
         for parts in (
             ("flux.1 width, 6 blocks", torch.bfloat16, taylor, arguments.repeats, True),

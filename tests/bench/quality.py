@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--mechanism", nargs="+", help="only these")
     arguments = parser.parse_args()
     mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
-    with tempfile.TemporaryDirectory() as base:
+    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
         publish(list(measure(arguments.models, arguments.samples, tuple(arguments.k), mechanisms, host.models)),
                 arguments.json)
