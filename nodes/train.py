@@ -78,7 +78,7 @@ def _common_inputs() -> list[io.Input]:
         io.Combo.Input(
             "distance", options=list(judges.DISTANCES), default="auto", advanced=True,
             tooltip="How outputs are compared with the uncached ones. auto: LPIPS where a VAE is connected (SSIM where "
-                    "LPIPS can't be had), the latents' squared error without one."),
+                    "LPIPS can't be had), the latents' error without one."),
         io.Combo.Input(
             "reward", options=list(judges.REWARDS), default="none", advanced=True,
             tooltip="What good pictures are rewarded for, besides being like the uncached ones. clip quality: CLIP "

@@ -132,9 +132,10 @@ class Training:
         held_seen, _ = self._references(held_out, "held-out")
         memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")
         starts = recorded_starts(ks, evaluations.times, evaluations.sigmas, gram, self._mechanism(), memo)
-        learned = learn(
-            memo, self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out"),
-            starts, Learner(evaluations=request.evaluations, seed=seed % 2**31), self._learning)
+        held_memo = self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out")
+        config = Learner(evaluations=request.evaluations, seed=seed % 2**31)
+        with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
+            learned = learn(memo, held_memo, starts, config, self._learning)
         self.spent["rollouts"] += learned.evaluations
         self.spent["held out"] += learned.held_out_evaluations
         table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, self.judge))

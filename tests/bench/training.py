@@ -1,0 +1,163 @@
+"""What learning a policy takes and gives: learned against annealing and the dynamic program, on a trained demo model.
+
+All learn from the same samples by the latent's error, and are compared by ST-LPIPS on prompt-seed pairs that none has
+seen. Figures, for every model, method and k: ``evaluations`` of the network (for all k together: the uncached runs,
+the rollouts, and for "learned" the held-out ones that it chooses by), ``seconds``, ``st_lpips`` and half of its 95%
+interval, and ``over_uniform``, the ratio of ST-LPIPS to the uniform schedule's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tests.bench.figures import Figure, publish
+from tests.bench.st_lpips import st_lpips
+from tests.hosting import session
+
+TRAINING, HELD_OUT = 500, 600  # numbers of the first training and held-out pair; the test's begin at 0
+RECORDED = 2
+METHODS = ("uniform", "dp", "annealing", "learned")
+
+
+def evaluations_of(demo, steps: int):
+    """The evaluations of a run of the demo model."""
+    import comfy.samplers
+
+    from recache.caching.evaluations import foresee
+
+    sampling = demo.model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.KSampler(
+        demo.model, steps, torch.device("cpu"), demo.sampler, demo.scheduler, model_options={}).sigmas
+    return foresee(comfy.samplers.sampler_object(demo.sampler), sigmas, sampling, len(demo.latent) + 1, [])
+
+
+def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, object]:
+    """{method: {k: schedule}}, {method: (evaluations, seconds)}, and the learner's result."""
+    from recache.caching import mechanisms
+    from recache.nodes.training.training import recorded_starts
+    from recache.policies.annealing import Annealing, anneal, random_start
+    from recache.policies.environment import Memo
+    from recache.policies.learner import Learner, learn
+    from tests.bench.environment import DemoRollouts, latent_error, record
+
+    made = mechanisms.make(*mechanism)
+    arguments = (options.steps, mechanism, "blocks", latent_error)
+    started = time.monotonic()
+    rollouts = DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments)
+    uncached = options.samples * options.steps
+    references = time.monotonic() - started
+    started = time.monotonic()
+    gram = record(demo, demo.samples(min(RECORDED, options.samples), TRAINING), options.steps, made.of_residual)
+    plan = evaluations_of(demo, options.steps)
+    memo = Memo(rollouts)
+    starts = recorded_starts(options.k, plan.times, plan.sigmas, gram, made, memo)
+    taken = time.monotonic() - started
+    held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments))
+    last = [time.monotonic()]
+
+    def progress(evaluations: int, gain: float) -> None:
+        if time.monotonic() - last[0] > 30:
+            last[0] = time.monotonic()
+            print(f"learned: {evaluations} evaluations, gain {gain:.3f}", file=sys.stderr, flush=True)
+
+    result = learn(memo, held_out, starts, Learner(evaluations=options.evaluations, seed=options.seed), progress)
+    chosen = {"uniform": starts["uniform"], "dp": starts["dp"], "learned": result.schedules}
+    costs = {"uniform": (0, 0.0), "dp": (RECORDED * options.steps, taken)}
+    costs["learned"] = (2 * uncached + memo.evaluations + held_out.evaluations, time.monotonic() - started + references)
+    if options.annealing:
+        started, memo = time.monotonic(), Memo(DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments))
+        rng, chosen["annealing"] = random.Random(options.seed), {}
+        for k in options.k:
+            start = replace(random_start(options.steps, k, rng), times=plan.times)
+            chosen["annealing"][k] = anneal(memo.mean_cost, start, Annealing(), rng)
+            print(f"annealing k={k}: {memo.evaluations} evaluations so far", file=sys.stderr, flush=True)
+        costs["annealing"] = (uncached + memo.evaluations, time.monotonic() - started)
+    return chosen, costs, result
+
+
+def distances(test, schedule) -> torch.Tensor:
+    """ST-LPIPS of every test sample under a schedule."""
+    found = test.demo.pictures(test.latents(schedule))
+    frames = found.shape[1]
+    return st_lpips(found.flatten(0, 1), test.pictures.flatten(0, 1)).unflatten(0, (-1, frames)).mean(1)
+
+
+def measure(name: str, options, models_dir: Path) -> Iterator[Figure]:
+    from tests.bench import demo_models
+    from tests.bench.environment import DemoRollouts, latent_error
+
+    mechanism = (options.mechanism, options.order)
+    demo = demo_models.load(name, models_dir)
+    chosen, costs, result = learn_all(demo, options, mechanism)
+    if options.policies:
+        save_policy(demo, options, mechanism, result, costs["learned"])
+    test = DemoRollouts(demo, demo.samples(options.test), options.steps, mechanism, "blocks", latent_error)
+    for k in options.k:
+        even = distances(test, chosen["uniform"][k])
+        for method in (m for m in METHODS if m in chosen):
+            schedule = chosen[method][k]
+            found = even if method == "uniform" else distances(test, schedule)
+            cell = {"model": name, "mechanism": options.mechanism, "order": options.order, "method": method, "k": k,
+                    "n": options.steps}
+            print(f"{cell}: {float(found.mean()):.5f} [{schedule}]", file=sys.stderr, flush=True)
+            yield Figure("st_lpips", float(found.mean()), "1", cell)
+            yield Figure("st_lpips_ci95", float(1.96 * found.std() / len(found) ** 0.5), "1", cell)
+            yield Figure("over_uniform", float(found.mean() / even.mean()), "1", cell)
+            yield Figure("evaluations", costs[method][0], "1", cell)
+            yield Figure("seconds", costs[method][1], "s", cell)
+
+
+def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[int, float]) -> None:
+    """Write what was learned as a policy of the pack."""
+    from recache.nodes.training import identity
+    from recache.nodes.version import VERSION
+    from recache.policies.policy import from_schedules
+    from recache.policies.policy_file import About, PolicyFile, save
+
+    title = f"demo-{demo.name}-{mechanism[0]}" + (f"{mechanism[1]}" if mechanism[0] in ("taylor", "hermite") else "")
+    about = About(
+        name=title, pack_version=VERSION, model_family=identity.family(demo.model),
+        model_identity={"layout": identity.layout(demo.model.model.diffusion_model)}, mechanism=mechanism[0],
+        mechanism_options={"order": mechanism[1]} if mechanism[0] in ("taylor", "hermite") else {},
+        cache_point="blocks",
+        sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
+        size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model), reward="latent RMSE",
+        training={"samples": options.samples, "held-out samples": options.samples, "evaluations": cost[0],
+                  "seconds": round(cost[1], 1)},
+        notes="Trained on the demo model of the pack's tests.")
+    save(Path(options.policies) / f"{title}.safetensors",
+         PolicyFile(from_schedules(result.schedules, result.policy), about, result.validation))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--models", nargs="+", default=["flux", "wan"])
+    parser.add_argument("--mechanism", default="taylor")
+    parser.add_argument("--order", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--k", type=int, nargs="+", default=[7, 9, 13])
+    parser.add_argument("--samples", type=int, default=4, help="training samples, and as many held out (default: 4)")
+    parser.add_argument("--test", type=int, default=64, help="prompt-seed pairs to compare on (default: 64)")
+    parser.add_argument("--evaluations", type=int, default=12_000, help="that the learner may take (default: 12000)")
+    parser.add_argument("--no-annealing", dest="annealing", action="store_false", help="leave out the slowest rival")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--policies", help="write the learned policies to this folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as base:
+        host = session.start(os.environ["COMFYUI_PATH"], base)
+        publish([figure for name in options.models for figure in measure(name, options, host.models)], options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A policy from training to use, through a real server, on the trained FLUX demo model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+WEIGHTS = Path(__file__).parent / "trained" / "weights"
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def models(server):
+    shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "demo_flux.safetensors")
+    shutil.copy(WEIGHTS / "autoencoder.safetensors", server.models / "vae" / "demo_autoencoder.safetensors")
+
+
+def workflow(**train) -> dict:
+    """Loaders, prompts and ReCache Train (node 5) with ReCache Save Policy."""
+    return {
+        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "demo_flux.safetensors", "weight_dtype": "default"}},
+        "2": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog on a blue background", "model": "flux"}},
+        "3": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "", "model": "flux"}},
+        "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
+        "5": {"class_type": "ReCacheTrain", "inputs": {
+            "model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": 1,
+            "steps": STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0,
+            "budgets": "0.35, 0.5", "samples": 1, "evaluations": 100, "minutes": 1.0, "mechanism": "taylor", "order": 1,
+            "cache_point": "blocks", "distance": "auto", "reward": "none", "alpha": 0.1, **train}},
+        "6": {"class_type": "ReCacheSavePolicy", "inputs": {"policy": ["5", 0], "name": "mine", "notes": "a test"}},
+    }
+
+
+def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
+    training = workflow(vae=["7", 0]) | {
+        "7": {"class_type": "VAELoader", "inputs": {"vae_name": "demo_autoencoder.safetensors"}}}
+    trained = client.run(training).check()
+    text = trained.outputs["5"]["text"][0]
+    assert "on samples that were not trained on" in text and "SSIM was used instead." in text
+    assert client.images(trained, "5")[0].size[0] == 960
+    assert trained.outputs["6"]["text"] == ["saved as mine.safetensors in models/recache"]
+    assert trained.progress and all(0 <= value <= top for _, value, top in trained.progress)
+    options = client.object_info("ReCacheBudget")["input"]["required"]["policy"]
+    assert "mine.safetensors" in json.dumps(options)
+
+    use = {key: node for key, node in workflow().items() if key in "1234"} | {
+        "8": {"class_type": "ReCacheBudget", "inputs": {
+            "model": ["1", 0], "budget": 0.5, "policy": "mine.safetensors", "cache_point": "blocks"}},
+        "9": {"class_type": "KSampler", "inputs": {
+            "model": ["8", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": 1,
+            "steps": STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
+        "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": ["8", 0]}},
+    }
+    for policy, said in (("mine.safetensors", "Policy 'mine' was fitted on these settings."),
+                         ("auto", "Policy 'mine' was fitted on these settings."), ("uniform", "of 12 computed")):
+        use["8"]["inputs"]["policy"] = policy
+        assert said in client.run(use).check().outputs["10"]["text"][0]
+    use["9"]["inputs"]["scheduler"], use["8"]["inputs"]["policy"] = "beta", "mine.safetensors"
+    told = client.run(use).check()
+    assert "was fitted on scheduler simple, shift" in told.outputs["10"]["text"][0]
+    assert any("was carried over" in text for text in told.texts["8"])
+    assert not server.complaints()
+
+
+def test_a_training_is_stopped_from_the_page_and_keeps_its_best(models, client):
+    prompt = client.queue(workflow(evaluations=1_000_000, minutes=0.0, seed=2))
+    client.receive(lambda: any("less error" in t for t in client.progress_of(prompt).texts.get("5", [])), 120)
+    client.post("/recache/stop", {"node": 5})
+    result = client.wait(prompt, 120).check()
+    assert "on samples that were not trained on" in result.outputs["5"]["text"][0]
+    with pytest.raises(HTTPError, match="400"):
+        client.post("/recache/stop", [])
+
+
+def test_a_training_is_cancelled_and_goes_on_when_queued_again(models, client):
+    long = workflow(evaluations=300, seed=3)
+    prompt = client.queue(long)
+    client.receive(lambda: any("less error" in t for t in client.progress_of(prompt).texts.get("5", [])), 120)
+    client.interrupt()
+    cancelled = client.wait(prompt, 120)
+    assert cancelled.status == "interrupted" and "nothing is lost" in cancelled.texts["5"][-1]
+    assert client.run(long).check().seconds < 120
