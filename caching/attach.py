@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 from .evaluations import foresee
 from .report import publish
 from .run import Run, Settings, is_compiled
+
+log = logging.getLogger(__name__)
 
 KEY = "recache"
 
@@ -49,7 +53,10 @@ def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs
         guider.model_options = original
         report = run.close(samples)
         publish(run.settings.identity, report)
-        run.settings.published(report)
+        try:
+            run.settings.published(report)
+        except Exception:
+            log.exception("ReCache: the report could not be shown.")
 
 
 def _open(guider, sampler, sigmas, noise) -> Run:

@@ -36,9 +36,12 @@ class Settings:
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" keeps features where they arise, "cpu" in main memory.
-        published: called with the report after every run.
+        published: called with the report after every run; what it raises is logged.
         remarks: (guider, sampler, noise, evaluation times) -> sentences for the report, asked as a run begins.
         identity: tells these settings from all others.
+
+    Raises:
+        ValueError: an unknown mechanism or cache point, or an order outside 1..3.
     """
 
     schedule: Callable[[Sequence[float], float], tuple[bool, ...]]
@@ -49,6 +52,11 @@ class Settings:
     published: Callable[[Report], None] = field(default=lambda report: None)
     remarks: Callable[..., Sequence[str]] = field(default=lambda guider, sampler, noise, times: ())
     identity: str = field(default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        mechanisms.make(self.mechanism, self.order)
+        if self.cache_point not in CACHE_POINTS:
+            raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")
 
 
 def is_compiled(module) -> bool:
@@ -144,8 +152,9 @@ class Run:
         if not times:
             self.schedule = ()
             return
-        ranks = {time: rank for rank, time in enumerate(sorted(set(times), reverse=True))}
-        self.positions = [ranks[time] for time in times]
+        rounded = [round(time, 6) for time in times]
+        ranks = {time: rank for rank, time in enumerate(sorted(set(rounded), reverse=True))}
+        self.positions = [ranks[time] for time in rounded]
         try:
             free = self.settings.schedule(times, 0.0)
         except ValueError as error:

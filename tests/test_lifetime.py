@@ -279,3 +279,21 @@ def test_another_cache_on_the_same_model(node, recache_first, cache_point):
         assert report.computed == trace.with_blocks
     again = run(name, settings(0.5), steps=6)
     assert again.report.computed == again.report.planned
+
+
+def test_a_report_that_can_not_be_shown_does_not_fail_the_run():
+    def broken(report):
+        raise RuntimeError("no page")
+
+    trace = run("sd3", settings(computed={0, 2}, published=broken), steps=4)
+    assert trace.samples.isfinite().all()
+    assert trace.report.finished
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [({"mechanism": "warp"}, "no mechanism 'warp'"), ({"order": 4}, "order of taylor is 4"),
+     ({"cache_point": "moon"}, "no cache point 'moon'")])
+def test_settings_that_can_not_be_are_refused_at_once(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        settings(computed={0}, **wrong)
