@@ -42,7 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if path:
         base = TemporaryDirectory(prefix="comfyui-")
         config.add_cleanup(base.cleanup)
-        config.stash[HOST] = session.start(path, base.name)
+        # The models are tiny: a second thread costs more than it gives, above all on a busy machine.
+        config.stash[HOST] = session.start(path, base.name, threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NOTES = {"Note", "MarkdownNote"}
 
 
-@pytest.mark.server
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_node_is_known_and_the_budget_feeds_the_sampler(path, client):
     known = client.object_info()
