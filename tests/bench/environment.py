@@ -1,4 +1,4 @@
-"""A demo model as the environment of a learner: all samples of a schedule in one batch, and judged in several ways."""
+"""A demo model as the environment of a learner: one sample at a time or all in a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recache.nodes.training.recording import Recording
 from recache.policies.schedule import Schedule
 from tests.bench.demo_models import DemoModel, Sample
 
-Judge = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Judge = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class DemoRollouts:
@@ -19,42 +19,48 @@ class DemoRollouts:
 
     Args:
         mechanism: its name and order. cache_point: "blocks" or "output".
-        judge: (latents, their pictures, reference latents, reference pictures) -> costs [batch].
+        judge: (latents, reference latents) -> costs [batch].
+        together: run all samples in one batch, which is faster for a learner that asks for all of them.
 
     Attributes:
         reference, pictures: uncached outputs of all samples, and what they show.
-        gram: mean inner products of the uncached predictions, where asked for.
     """
 
+    @torch.inference_mode()
     def __init__(self, demo: DemoModel, samples: Sequence[Sample], steps: int, mechanism: tuple[str, int],
-                 cache_point: str, judge: Judge):
+                 cache_point: str, judge: Judge, together: bool = False):
+        self.together = together
         self.n, self.samples = steps, len(samples)
         self.demo, self.judge = demo, judge
         self._samples, self._mechanism, self._cache_point = samples, mechanism, cache_point
-        self._costs: dict[tuple[bool, ...], list[float]] = {}
+        self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
         self.reference = demo.sample(demo.model, samples, steps)
         self.pictures = demo.pictures(self.reference)
 
-    def latents(self, schedule: Schedule) -> torch.Tensor:
-        """The cached outputs of all samples."""
+    @torch.inference_mode()
+    def latents(self, schedule: Schedule, chosen: slice = slice(None)) -> torch.Tensor:
+        """The cached outputs of the chosen samples."""
         settings = caching.Settings(
             lambda times, cost: schedule.computed, mechanism=self._mechanism[0], order=self._mechanism[1],
             cache_point=self._cache_point)
-        latents = self.demo.sample(caching.attach(self.demo.model, settings), self._samples, self.n)
+        latents = self.demo.sample(caching.attach(self.demo.model, settings), self._samples[chosen], self.n)
         report = caching.reports_of(settings.identity)[-1]
         if report.computed != list(schedule.indices) or report.cache_point != self._cache_point:
             raise RuntimeError(f"{report.computed} instead of {schedule} at {report.cache_point}: {report.notes}")
         return latents
 
+    @torch.inference_mode()
     def cost(self, schedule: Schedule, sample: int) -> float:
         """See Environment."""
-        if schedule.computed not in self._costs:
-            latents = self.latents(schedule)
-            pictures = self.demo.pictures(latents)
-            self._costs[schedule.computed] = self.judge(latents, pictures, self.reference, self.pictures).tolist()
-        return self._costs[schedule.computed][sample]
+        if (schedule.computed, sample) not in self._costs:
+            chosen = slice(None) if self.together else slice(sample, sample + 1)
+            costs = self.judge(self.latents(schedule, chosen), self.reference[chosen]).tolist()
+            for i, cost in zip(range(self.samples)[chosen], costs):
+                self._costs[schedule.computed, i] = cost
+        return self._costs[schedule.computed, sample]
 
 
+@torch.inference_mode()
 def record(demo: DemoModel, samples: Sequence[Sample], steps: int, of_residual: bool):
     """The mean inner products of the samples' uncached predictions (see nodes.training.recording)."""
     from comfy.patcher_extension import WrappersMP
@@ -75,6 +81,6 @@ def record(demo: DemoModel, samples: Sequence[Sample], steps: int, of_residual: 
     return total
 
 
-def latent_error(latents, pictures, reference, reference_pictures) -> torch.Tensor:
+def latent_error(latents: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """What ReCache Train learns by where it has no VAE: root mean square errors [batch]."""
     return (latents - reference).square().flatten(1).mean(1).sqrt()

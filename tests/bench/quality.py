@@ -1,7 +1,10 @@
-"""Quality at equal computed evaluations: mechanisms and cache points under a schedule, against fewer steps.
+"""Quality at equal computed evaluations: mechanisms, cache points, schedules, the host's caches and fewer steps.
 
 The reference of every sample is the uncached run of the same model, prompt and noise; prompts and seeds were never
-trained on. Figures: ``st_lpips`` (lower is better, mean over samples and frames), ``psnr`` in dB, ``latent_mse``.
+trained on. "learned" schedules are those of the demo policies that the pack ships; EasyCache and LazyCache get a copy
+of their input and a threshold that makes them compute k evaluations or a few more (see rivals).
+
+Figures: ``st_lpips`` (lower is better, mean over samples and frames), ``psnr`` in dB, ``latent_mse``.
 """
 
 from __future__ import annotations
@@ -49,11 +52,21 @@ def figures_of(scores: dict[str, torch.Tensor], cell: dict) -> Iterator[Figure]:
     yield Figure("st_lpips_ci95", float(1.96 * spread.std() / len(spread) ** 0.5), "1", cell)
 
 
-def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, models_dir: Path) -> Iterator[Figure]:
+def learned(model: str, mechanism: str, order: int, k: int):
+    """The schedule of the demo model's policy for this mechanism, or None where the pack ships none."""
+    from recache.nodes.folders import SHIPPED
+    from recache.policies.policy_file import load
+
+    name = f"demo-{model}-{mechanism}" + (str(order) if mechanism in ("taylor", "hermite") else "") + ".safetensors"
+    return load(name, SHIPPED).policy.schedule(k) if (SHIPPED / name).exists() else None
+
+
+def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, points, rivals: bool,
+            models_dir: Path) -> Iterator[Figure]:
     from recache import caching
     from recache.policies.uniform import uniform
     from tests.bench import demo_models
-
+    from tests.bench.rivals import NODES, host_cache
 
     for name in models:
         demo = demo_models.load(name, models_dir)
@@ -65,21 +78,30 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
             cell = {"model": name, "mechanism": "none", "order": "-", "cache_point": "-", "schedule": "fewer steps",
                     "k": k, "n": STEPS}
             yield from figures_of(compare(demo, latents, reference, pictures), cell)
-            for (mechanism, order), point in ((m, p) for m in mechanisms for p in ("output", "blocks")):
-                if mechanism == "dicache" and point == "output":
+            for rival in NODES if rivals else ():
+                latents, computed = host_cache(rival, demo, samples, STEPS, k)
+                cell = {"model": name, "mechanism": rival, "order": "-", "cache_point": "-", "schedule": "threshold",
+                        "k": k, "n": STEPS}
+                yield Figure("computed", computed, "1", cell)
+                yield from figures_of(compare(demo, latents, reference, pictures), cell)
+            choices = ((m, p, s) for m in mechanisms for p in points for s in ("uniform", "learned"))
+            for (mechanism, order), point, kind in choices:
+                schedule = uniform(STEPS, k) if kind == "uniform" else learned(name, mechanism, order, k)
+                if schedule is None or (mechanism == "dicache" and point == "output"):
                     continue
                 started = time.monotonic()
                 settings = caching.Settings(
-                    lambda times, cost, k=k: uniform(len(times), k).computed, mechanism=mechanism, order=order,
+                    lambda times, cost, schedule=schedule: schedule.computed, mechanism=mechanism, order=order,
                     cache_point=point)
                 latents = demo.sample(caching.attach(demo.model, settings), samples, STEPS)
                 report = caching.reports_of(settings.identity)[-1]
                 if len(report.computed) != k or report.cache_point != point:
                     raise RuntimeError(f"{report.summary} at {report.cache_point}, not {k}: {report.notes}")
                 cell = {"model": name, "mechanism": mechanism, "order": order, "cache_point": point,
-                        "schedule": "uniform", "k": k, "n": STEPS}
+                        "schedule": kind, "k": k, "n": STEPS}
                 yield from figures_of(compare(demo, latents, reference, pictures), cell)
-                print(f"{name} {mechanism} {order} {point} k={k}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+                seconds = time.monotonic() - started
+                print(f"{name} {mechanism} {order} {point} {kind} k={k}: {seconds:.0f} s", file=sys.stderr)
 
 
 def main() -> None:
@@ -89,12 +111,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="prompt-seed pairs")
     parser.add_argument("--k", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--mechanism", nargs="+", help="only these")
+    parser.add_argument("--point", nargs="+", default=["output", "blocks"], help="only at these cache points")
+    parser.add_argument("--rivals", action="store_true", help="EasyCache and LazyCache too")
     arguments = parser.parse_args()
     mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
     with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
-        publish(list(measure(arguments.models, arguments.samples, tuple(arguments.k), mechanisms, host.models)),
-                arguments.json)
+        publish(list(measure(arguments.models, arguments.samples, tuple(arguments.k), mechanisms,
+                             arguments.point, arguments.rivals, host.models)), arguments.json)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     costs = {"uniform": (0, 0.0), "dp": (RECORDED * options.steps, taken)}
     costs["learned"] = (2 * uncached + memo.evaluations + held_out.evaluations, time.monotonic() - started + references)
     if options.annealing:
-        started, memo = time.monotonic(), Memo(DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments))
+        started, rollouts.together = time.monotonic(), True
+        memo = Memo(rollouts)
         rng, chosen["annealing"] = random.Random(options.seed), {}
         for k in options.k:
             start = replace(random_start(options.steps, k, rng), times=plan.times)
@@ -85,6 +86,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     return chosen, costs, result
 
 
+@torch.inference_mode()
 def distances(test, schedule) -> torch.Tensor:
     """ST-LPIPS of every test sample under a schedule."""
     found = test.demo.pictures(test.latents(schedule))
