@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from nodes import common_ksampler
 from recache import caching
 from recache.caching import mechanisms
 from recache.nodes import budget, folders, picking, save_policy, stopping, train
-from recache.nodes.training import identity, judges, recording, workflow
+from recache.nodes.training import identity, judges, recording, rollouts, workflow
 from recache.nodes.training.checkpoint import Checkpoint
 from recache.nodes.training.training import Progress, Request, Training
 from recache.nodes.training.workflow import TrainingError
@@ -227,6 +228,24 @@ def test_other_families_and_mechanisms_train(name, mechanism, tmp_path):
     result = trained(tmp_path, request, flow(name, cfg=2.0))
     (k,) = result.learned.schedules
     assert 1 < k < N and result.policy.about.mechanism == mechanism
+
+
+def test_rollouts_keep_no_tensors():
+    run = flow()
+    samples = run.samples(1, 3)
+    judge = judges.LatentJudge()
+    seen = [judge.see(run.reference(samples[0], lambda x, denoised: None))]
+    environment = rollouts.Rollouts(run, N, samples, seen, judge, "taylor", 2, "blocks")
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    environment.cost(uniform(N, 6), 0)
+    before = tensors()
+    for k in (3, 4, 6, 7, 8):
+        environment.cost(uniform(N, k), 0)
+    assert tensors() <= before
 
 
 def test_what_cannot_be_trained_on_is_said(tmp_path):

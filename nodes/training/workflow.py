@@ -57,6 +57,7 @@ class Workflow:
             raise TrainingError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
         self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas
         self.seed, self._fewer = seed, fewer
+        self._attached: dict[tuple[int, str], object] = {}
         self.model = self.guiders[0].model_patcher
         self.mask = latent.get("noise_mask")
         self.latent = comfy.sample.fix_empty_latent_channels(self.model, latent["samples"])
@@ -79,8 +80,10 @@ class Workflow:
         Raises:
             TrainingError: they can't be known in advance.
         """
+        device = self.model.load_device
         evaluations = foresee(
-            self.sampler, self.sigmas, self.model.get_model_object("model_sampling"), self.latent.ndim, [])
+            self.sampler, self.sigmas, self.model.get_model_object("model_sampling"), self.latent.ndim,
+            [device.index or 0] if device.type == "cuda" else [])
         if evaluations.refusal:
             raise TrainingError(evaluations.refusal + ".")
         return evaluations
@@ -102,7 +105,10 @@ class Workflow:
 
     def cached(self, sample: Sample, settings: caching.Settings) -> torch.Tensor:
         """The output under ReCache `settings`."""
-        return self._sample(sample, caching.attach(self.guiders[sample.guider].model_patcher, settings), self.sigmas)
+        key = (sample.guider, settings.identity)
+        if key not in self._attached:  # one clone for all runs: the host loads a clone that it has not seen anew
+            self._attached[key] = caching.attach(self.guiders[sample.guider].model_patcher, settings)
+        return self._sample(sample, self._attached[key], self.sigmas)
 
     def _sample(self, sample: Sample, model, sigmas: torch.Tensor) -> torch.Tensor:
         guider = copy.copy(self.guiders[sample.guider])

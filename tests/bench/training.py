@@ -62,19 +62,16 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     memo = Memo(rollouts)
     starts = recorded_starts(options.k, plan.times, plan.sigmas, gram, made, memo)
     taken = time.monotonic() - started
-    held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments))
-    last = [time.monotonic()]
-
-    def progress(evaluations: int, gain: float) -> None:
-        if time.monotonic() - last[0] > 30:
-            last[0] = time.monotonic()
-            print(f"learned: {evaluations} evaluations, gain {gain:.3f}", file=sys.stderr, flush=True)
-
-    result = learn(memo, held_out, starts, Learner(evaluations=options.evaluations, seed=options.seed), progress)
-    chosen = {"uniform": starts["uniform"], "dp": starts["dp"], "learned": result.schedules}
-    costs = {"uniform": (0, 0.0), "dp": (RECORDED * options.steps, taken)}
-    costs["learned"] = (2 * uncached + memo.evaluations + held_out.evaluations, time.monotonic() - started + references)
-    if options.annealing:
+    chosen, costs, result = {"uniform": starts["uniform"], "dp": starts["dp"]}, {"uniform": (0, 0.0)}, None
+    costs["dp"] = RECORDED * options.steps, taken
+    if "learned" in options.methods:
+        held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments))
+        config = Learner(evaluations=options.evaluations, seed=options.seed)
+        result = learn(memo, held_out, starts, config, _progress())
+        chosen["learned"] = result.schedules
+        costs["learned"] = (
+            2 * uncached + memo.evaluations + held_out.evaluations, time.monotonic() - started + references)
+    if "annealing" in options.methods:
         started, rollouts.together = time.monotonic(), True
         memo = Memo(rollouts)
         rng, chosen["annealing"] = random.Random(options.seed), {}
@@ -82,8 +79,19 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
             start = replace(random_start(options.steps, k, rng), times=plan.times)
             chosen["annealing"][k] = anneal(memo.mean_cost, start, Annealing(), rng)
             print(f"annealing k={k}: {memo.evaluations} evaluations so far", file=sys.stderr, flush=True)
-        costs["annealing"] = (uncached + memo.evaluations, time.monotonic() - started)
+        costs["annealing"] = uncached + memo.evaluations, time.monotonic() - started
     return chosen, costs, result
+
+
+def _progress():
+    last = [time.monotonic()]
+
+    def progress(evaluations: int, gain: float) -> None:
+        if time.monotonic() - last[0] > 30:
+            last[0] = time.monotonic()
+            print(f"learned: {evaluations} evaluations, gain {gain:.3f}", file=sys.stderr, flush=True)
+
+    return progress
 
 
 @torch.inference_mode()
@@ -101,12 +109,12 @@ def measure(name: str, options, models_dir: Path) -> Iterator[Figure]:
     mechanism = (options.mechanism, options.order)
     demo = demo_models.load(name, models_dir)
     chosen, costs, result = learn_all(demo, options, mechanism)
-    if options.policies:
+    if options.policies and result is not None:
         save_policy(demo, options, mechanism, result, costs["learned"])
     test = DemoRollouts(demo, demo.samples(options.test), options.steps, mechanism, "blocks", latent_error)
     for k in options.k:
         even = distances(test, chosen["uniform"][k])
-        for method in (m for m in METHODS if m in chosen):
+        for method in (m for m in METHODS if m in chosen and m in options.methods):
             schedule = chosen[method][k]
             found = even if method == "uniform" else distances(test, schedule)
             cell = {"model": name, "mechanism": options.mechanism, "order": options.order, "method": method, "k": k,
@@ -152,7 +160,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4, help="training samples, and as many held out (default: 4)")
     parser.add_argument("--test", type=int, default=64, help="prompt-seed pairs to compare on (default: 64)")
     parser.add_argument("--evaluations", type=int, default=12_000, help="that the learner may take (default: 12000)")
-    parser.add_argument("--no-annealing", dest="annealing", action="store_false", help="leave out the slowest rival")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="only these (annealing takes longest)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--policies", help="write the learned policies to this folder")
     options = parser.parse_args()
