@@ -25,6 +25,7 @@ Policy = io.Custom("RECACHE_POLICY")
 Prompts = io.Custom("RECACHE_PROMPTS")
 
 PREVIEW_SECONDS = 3.0
+REAL_MODEL_SECONDS = 0.5
 
 
 class ReCacheTrainingPrompt(io.ComfyNode):
@@ -62,7 +63,7 @@ def _common_inputs() -> list[io.Input]:
             "samples", default=4, min=1, max=64,
             tooltip="Noises to learn on, for every prompt. More take longer and hold better for other seeds."),
         io.Int.Input(
-            "evaluations", default=6000, min=100, max=10_000_000, step=100,
+            "evaluations", default=3000, min=100, max=10_000_000, step=100,
             tooltip="How many evaluations of the model the search may take: this times the seconds of one step is how "
                     "long it takes at most. Most is gained early; watch the curve, and stop when it is flat."),
         io.Float.Input(
@@ -262,10 +263,12 @@ def describe(outcome: Outcome) -> str:
     about, table = outcome.policy.about, outcome.table
     saved = [1.0 - row[outcome.learned.winners[k]] / row["uniform"] for k, row in table.items() if row["uniform"] > 0]
     gist = f"{sum(saved) / len(saved):.0%} less {about.reward} than uniform" if saved else "learned"
+    taken = sum(outcome.evaluations.values())
+    parts = ", ".join(f"{count:,} {name}" for name, count in outcome.evaluations.items())
     lines = [f"{gist} on samples that were not trained on",
-             f"{about.mechanism} at {about.cache_point}; {sum(outcome.evaluations.values()):,} network evaluations in "
-             f"{_minutes(about.training['seconds'])} ("
-             + ", ".join(f"{count:,} {name}" for name, count in outcome.evaluations.items()) + ")"]
+             f"{about.mechanism} at {about.cache_point}; {taken:,} network evaluations ({parts}) in "
+             f"{_minutes(about.training['seconds'])}; at {REAL_MODEL_SECONDS} s each, as FLUX.1-dev may take, they are "
+             f"{_minutes(taken * REAL_MODEL_SECONDS)}"]
     for k, row in table.items():
         costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
         lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]} [{outcome.learned.schedules[k]}]; {costs}")
