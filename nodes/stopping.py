@@ -1,33 +1,30 @@
-"""Ending a training early and keeping its best: a button on the page asks for it."""
+"""Ending the running training early and keeping its best: a button on the page asks for it."""
 
 from __future__ import annotations
+
+import threading
 
 from aiohttp import web
 from server import PromptServer
 
 STOP_ROUTE = "/recache/stop"
 
-_asked: set[str] = set()
+_asked = threading.Event()  # one workflow runs at a time, and so one training
 
 
-def began(node_id: str | None) -> None:
-    """A training begins on this node: what was asked before does not count."""
-    _asked.discard(str(node_id))
+def began() -> None:
+    """A training begins: what was asked before does not count."""
+    _asked.clear()
 
 
-def asked(node_id: str | None) -> bool:
-    """Whether the artist asked to stop the training on this node."""
-    return str(node_id) in _asked
+def asked() -> bool:
+    """Whether the artist asked to stop the running training."""
+    return _asked.is_set()
 
 
-async def _stop(request: web.Request) -> web.Response:
-    """POST {"node": id}: stop the training on that node, and keep its best."""
-    try:
-        node = (await request.json())["node"]
-    except (ValueError, KeyError, TypeError):
-        return web.json_response({"error": "Say which node: {\"node\": id}."}, status=400)
-    _asked.clear()  # one workflow runs at a time
-    _asked.add(str(node))
+async def stop(request: web.Request) -> web.Response:
+    """POST: the running training ends, and its best policy goes on to the next node."""
+    _asked.set()
     return web.json_response({})
 
 
@@ -35,4 +32,4 @@ def register() -> None:
     """Add the route, where a page is served."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
-        server.routes.post(STOP_ROUTE)(_stop)
+        server.routes.post(STOP_ROUTE)(stop)

@@ -199,7 +199,7 @@ def _train(cls, made, *, steps: int, cfg: float, scheduler: str, budgets: str, s
            minutes: float, mechanism: str, order: int, cache_point: str, distance: str, reward: str, alpha: float,
            references=None, vae=None, clip_vision=None, clip=None, prompt: str = "") -> io.NodeOutput:
     node_id = cls.hidden.unique_id
-    stopping.began(node_id)
+    stopping.began()
     try:
         request = Request(_budgets(budgets), samples, max(2, samples // 2), mechanism, order, cache_point, evaluations,
                           minutes)
@@ -251,7 +251,7 @@ def _progress(node_id: str | None, request: Request) -> Progress:
         bar.update_absolute(min(999, int(1000 * share)), preview=("JPEG", preview, 512))
         show_text(node_id, f"{gain:.0%} less error than uniform{left}")
 
-    return Progress(say, gained, lambda: stopping.asked(node_id))
+    return Progress(say, gained, stopping.asked)
 
 
 def _minutes(seconds: float) -> str:

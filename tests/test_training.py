@@ -21,7 +21,7 @@ from nodes import common_ksampler
 
 from recache import caching
 from recache.caching import mechanisms
-from recache.nodes import budget, folders, picking, save_policy, stopping, train
+from recache.nodes import budget, folders, picking, save_policy, train
 from recache.nodes.training import identity, judges, recording, rollouts, workflow
 from recache.nodes.training.checkpoint import Checkpoint
 from recache.nodes.training.training import Progress, Request, Training
@@ -345,15 +345,6 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"^ReCache Train: '0, 2' are no budgets"):
         train.ReCacheTrain.execute(
             model, positive, negative, latent, 3, N, 1.0, "euler", "simple", 1.0, **ask(budgets="0, 2"))
-
-
-def test_the_page_can_stop_a_training():
-    stopping.began("4")
-    assert not stopping.asked("4")
-    stopping._asked.add("4")
-    assert stopping.asked("4") and not stopping.asked("5")
-    stopping.began("4")
-    assert not stopping.asked("4")
 
 
 @pytest.fixture

@@ -1,0 +1,15 @@
+// A button on the training nodes: end the training now and go on with the best policy so far.
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const TRAINING_NODES = ["ReCacheTrain", "ReCacheTrainCustom"];
+
+app.registerExtension({
+  name: "recache.training",
+  nodeCreated(node) {
+    if (!TRAINING_NODES.includes(node.comfyClass)) return;
+    const stop = () => api.fetchApi("/recache/stop", { method: "POST" });
+    const button = node.addWidget("button", "Stop and keep the best", null, stop);
+    button.serialize = false; // it has no value to save or to send
+  },
+});
