@@ -17,6 +17,8 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
+from comfy.samplers import sampler_object
+from comfy_extras.nodes_custom_sampler import BasicGuider, RandomNoise, SamplerCustomAdvanced
 from nodes import common_ksampler
 
 from recache import caching
@@ -63,6 +65,27 @@ def node(monkeypatch):
     for cls in (train.ReCacheTrain, train.ReCacheTrainCustom, budget.ReCacheBudget):
         monkeypatch.setattr(
             cls, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None), raising=False)
+
+
+def test_references_are_what_the_stock_nodes_make():
+    family, model = FAMILIES["flux"], models("flux")[0]
+    positive, negative = family.conditioning()
+    mask = torch.zeros(1, 1, *family.latent_shape[1:])
+    mask[..., :4] = 1.0
+    empty = {"samples": torch.zeros(1, *family.latent_shape)}
+    image = family.latent(seed=5)
+    for latent, denoise, cfg, sampler in ((empty, 1.0, 1.0, "euler"), (image, 0.6, 3.0, "dpmpp_2m"),
+                                          ({**image, "noise_mask": mask}, 0.8, 1.0, "euler_ancestral")):
+        expected = common_ksampler(
+            model, 3, N, cfg, sampler, "normal", positive, negative, latent, denoise=denoise)[0]["samples"]
+        run = workflow.ksampler(model, [(positive, negative)], N, cfg, sampler, "normal", denoise, latent, 3)
+        assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised: None), expected)
+    sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "heun", "simple", 1.0, empty, 3).sigmas
+    guider = BasicGuider.execute(model, positive).args[0]
+    run = workflow.custom([guider], sampler_object("heun"), sigmas, empty, 3)
+    expected = SamplerCustomAdvanced.execute(
+        RandomNoise.execute(3).args[0], guider, sampler_object("heun"), sigmas, empty).args[0]["samples"]
+    assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised: None), expected)
 
 
 def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
@@ -332,9 +355,6 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
     policy, picture, text = result.args
     assert policy.about.sampler == "euler" and policy.about.size == [96, 64] and policy.about.steps == N
     assert picture.ndim == 4 and picture.shape[-1] == 3 and "on samples that were not trained on" in text
-
-    from comfy.samplers import sampler_object
-    from comfy_extras.nodes_custom_sampler import BasicGuider
 
     guider = BasicGuider.execute(model, positive).args[0]
     sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "euler", "simple", 1.0, latent, 3).sigmas

@@ -127,7 +127,7 @@ class Training:
         if not ks:
             raise TrainingError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
                                 "choose others.")
-        held_out = self.workflow.samples(request.held_out, seed + HELD_OUT_SEED)
+        held_out = self.workflow.samples(request.held_out, (seed + HELD_OUT_SEED) % 2**64)
         seen, gram = self._references(training, "reference", self.given)
         held_seen, _ = self._references(held_out, "held-out")
         memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")

@@ -68,8 +68,9 @@ class Workflow:
         """`count` samples of every prompt, prompt by prompt: a batch of noise from `seed`, an element each."""
         latent = comfy.utils.repeat_to_batch_size(self.latent, count)
         noise = comfy.sample.prepare_noise(latent, seed)
-        mask = self.mask if self.mask is None else comfy.utils.repeat_to_batch_size(
-            self.mask.reshape(-1, *self.mask.shape[-2:]), count)
+        mask = self.mask
+        if mask is not None:
+            mask = comfy.utils.repeat_to_batch_size(mask if mask.ndim > 2 else mask[None], count)
         return [
             Sample(g, noise[i:i + 1], latent[i:i + 1], None if mask is None else mask[i:i + 1])
             for g in range(len(self.guiders)) for i in range(count)]
