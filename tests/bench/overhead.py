@@ -74,14 +74,16 @@ def main() -> None:
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--model", choices=["flux", "wan"], help="this one only (default: both)")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs (default: 3)")
+    parser.add_argument("--k", type=int, nargs="+", default=[5, 10, 25], help="computed evaluations of 50")
     parser.add_argument("--all", action="store_true", help="the other mechanisms too, at k = 10")
     options = parser.parse_args()
     with host():
         from tests.tiny.big import BIG
 
+        setups = [setup for setup in TAYLOR if setup.k in options.k] + OTHERS * options.all
         figures = []
         for name in [options.model] if options.model else BIG:
-            figures += measure(load(BIG[name]), BIG[name], TAYLOR + OTHERS * options.all, options.repeats)
+            figures += measure(load(BIG[name]), BIG[name], setups, options.repeats)
         publish(figures, options.json)
 
 
