@@ -25,7 +25,7 @@ BIG: dict[str, Family] = {
             "depth": 4,
             "depth_single_blocks": 16,
         },
-        latent_shape=(16, 20, 20),
+        latent_shape=(16, 24, 24),
         blocks=20,
     ),
     "wan": replace(
