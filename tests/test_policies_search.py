@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from recache.policies.annealing import Annealing, anneal, random_start
 from recache.policies.dynamic_program import solve
 from recache.policies.environment import Memo, RecordedCosts
 from recache.policies.local_search import hill_climb, shifts, singles
-from recache.policies.recorded_costs import open_loop_costs
 from recache.policies.schedule import ScheduleError, from_indices
 from recache.policies.uniform import front_loaded, uniform
 
@@ -121,28 +119,6 @@ def test_annealing_is_near_the_optimum_and_keeps_its_prefix():
         assert best.k == k and all(best.computed[: max(1, k // 4)])
         assert environment.cost(best) <= environment.cost(start)
         assert environment.cost(best) <= 1.5 * environment.cost(solve(cost, [k])[k])
-
-
-@pytest.mark.parametrize("order", [0, 1])
-def test_open_loop_costs_are_those_of_forecasts_really_made(order):
-    n = 9
-    generator = torch.Generator().manual_seed(0)
-    features = 100.0 + torch.randn(n, 3, 4, generator=generator).cumsum(0)
-    times, weights = torch.linspace(1.0, 0.1, n) ** 2, torch.rand(n, generator=generator)
-    cost = open_loop_costs(features, times, order, weights)
-    assert cost.shape == (n, n + 1, n + 1)
-    for i, j in [(0, 0), *itertools.combinations(range(n), 2)]:
-        total = 0.0
-        for m in range(j + 1, n + 1):
-            assert cost[i, j, m] == pytest.approx(total, rel=1e-4)
-            if m < n:
-                slope = (features[j] - features[i]) / (times[j] - times[i]) if order and j else 0.0
-                error = features[j] + slope * (times[m] - times[j]) - features[m]
-                total += (weights[m] * error.square().mean().sqrt()).item()
-    assert np.isinf(cost[1, 1]).all() and np.isinf(cost[2, 1]).all() and np.isinf(cost[0, 3, :4]).all()
-    found = solve(cost, range(1, n + 1))
-    assert [found[k].k for k in range(1, n + 1)] == list(range(1, n + 1))
-    assert RecordedCosts(cost).cost(found[n]) == 0.0
 
 
 @pytest.mark.parametrize("model", KNOWN)
