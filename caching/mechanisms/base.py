@@ -62,3 +62,26 @@ def combine(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[f
         for j, weight in enumerate(row):
             weights[j] += factor * weight
     return weights
+
+
+@dataclass(frozen=True)
+class Differences(Mechanism):
+    """Mechanisms that weigh divided differences: F(t) = sum_i F[t_0 .. t_i] factor(i, t - t_0).
+
+    Attributes:
+        order: 1 to 3; the highest i. Fewer terms are used until enough evaluations are remembered.
+    """
+
+    order: int = 1
+
+    @property
+    def depth(self):
+        return self.order + 1
+
+    def factor(self, i: int, x: float) -> float:
+        """What difference i is multiplied with at distance x from the newest evaluation."""
+        raise NotImplementedError
+
+    def weights(self, past, now, gamma=1.0):
+        differences = divided_differences(past, self.order)
+        return combine(differences, [self.factor(i, now - past[0]) for i in range(len(differences))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Mechanism, combine, divided_differences
+from .base import Differences
 
 
 def hermite_polynomial(i: int, x: float) -> float:
@@ -16,25 +16,16 @@ def hermite_polynomial(i: int, x: float) -> float:
 
 
 @dataclass(frozen=True)
-class Hermite(Mechanism):
+class Hermite(Differences):
     """F(t) = sum_i D_i / i! sigma^i H_i(sigma x), x = t - t_0, D_i = i! F[t_0 .. t_i].
 
     Unlike a power, H_i has a scale, so positions must be in units of one evaluation.
 
     Attributes:
-        order: 1 to 3; the highest i.
         sigma: contraction, 0.5 to 0.71 in the paper; at sqrt(1/2) the first order equals Taylor's.
     """
 
-    order: int = 1
     sigma: float = 0.5
 
-    @property
-    def depth(self):
-        return self.order + 1
-
-    def weights(self, past, now, gamma=1.0):
-        x = now - past[0]
-        differences = divided_differences(past, self.order)
-        return combine(
-            differences, [self.sigma**i * hermite_polynomial(i, self.sigma * x) for i in range(len(differences))])
+    def factor(self, i, x):
+        return self.sigma**i * hermite_polynomial(i, self.sigma * x)
