@@ -24,7 +24,7 @@ PACK = "recache"
 # What a user gets; tests and tools stay behind.
 SHIPPED = (
     *("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md"),
-    *("caching", "nodes", "policies", "web", "workflows"),
+    *("caching", "locales", "nodes", "policies", "web", "workflows"),
 )
 TEST_NODES = ROOT / "tests" / "host_nodes"
 
