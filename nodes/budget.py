@@ -10,11 +10,9 @@ from .. import caching
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
 from ..policies.schedule import explicit
-from . import folders, picking
+from . import picking
+from .choosing import caching_inputs, policy_inputs
 from .display import show_report, show_text
-from .train import Policy
-
-POLICIES = ("auto", "uniform", "list")
 
 
 def listed_schedule(text: str) -> Callable[[Sequence[float], float], tuple[bool, ...]]:
@@ -44,32 +42,12 @@ class ReCacheBudget(io.ComfyNode):
                     tooltip="Share of the full compute that a run may spend. 0.3 of 50 steps computes 15 and is about "
                             "3.3x faster; 1.0 changes nothing, to the bit. Lower is faster and further from the "
                             "original."),
-                io.Combo.Input(
-                    "policy", options=[*POLICIES, *folders.policy_names()], default="auto",
-                    tooltip="Which evaluations are computed. auto: what a policy that fits the model learned, else "
-                            "evenly spread. uniform: evenly spread. list: the ones written under evaluations; the "
-                            "budget is not used then. Others: the policies in models/recache and the pack's own."),
-                Policy.Input(
-                    "trained", optional=True,
-                    tooltip="A policy straight from ReCache Train; it is used instead of the one that is picked."),
+                *policy_inputs("list", tooltip="list: those written under evaluations; the budget is not used then. "),
                 io.String.Input(
                     "evaluations", default="", optional=True, advanced=True,
                     tooltip="With policy 'list': the evaluations to compute, counted from 0, such as 0-3, 6, 10, 15. "
                             "Evaluation 0 is always needed."),
-                io.Combo.Input(
-                    "mechanism", options=list(caching.MECHANISMS), default="taylor", optional=True, advanced=True,
-                    tooltip="How a skipped evaluation is reconstructed. taylor and hermite continue the trend of the "
-                            "last computed ones, reuse repeats the last, residual repeats its change, dicache lets "
-                            "the first block tell how far things have moved (it costs one block each time)."),
-                io.Int.Input(
-                    "order", default=1, min=1, max=3, optional=True, advanced=True,
-                    tooltip="Of taylor and hermite: 1 continues a line, 2 a parabola, 3 a cubic. Higher needs more "
-                            "memory and closer computed evaluations."),
-                io.Combo.Input(
-                    "cache_point", options=list(caching.CACHE_POINTS), default="auto", optional=True, advanced=True,
-                    tooltip="Where features are taken. blocks: after the last transformer block. output: the model's "
-                            "prediction; works with every model and needs least memory. auto decides, and ReCache "
-                            "Report says why."),
+                *caching_inputs(),
                 io.Combo.Input(
                     "cache_device", options=["auto", "cpu"], default="auto", optional=True, advanced=True,
                     tooltip="auto keeps features on the GPU. cpu keeps them in main memory: slower, for when the GPU "
@@ -88,11 +66,7 @@ class ReCacheBudget(io.ComfyNode):
                 trained: PolicyFile | None = None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         try:
-            file = trained
-            if file is None and policy == "auto":
-                file = picking.best_for(model, mechanism, order, cache_point)
-            elif file is None and policy not in POLICIES:
-                file = picking.load_named(policy)
+            file = trained or picking.chosen(policy, model, mechanism, order, cache_point)
             remarks = {}
             if file is not None:
                 schedule = picking.budget_schedule(budget, picking.by_policy(file.policy))

@@ -16,6 +16,7 @@ from .training import identity
 log = logging.getLogger(__name__)
 
 SAME_TIME = 1e-4  # evaluation times that differ by less are the same: devices round them differently
+NO_FILE = ("uniform", "list")  # choices of the picker that are no policies learned
 Choose = Callable[[int, tuple[float, ...]], Schedule]
 
 
@@ -44,6 +45,17 @@ def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float,
     if len(times) == len(known) and all(abs(a - b) < SAME_TIME for a, b in zip(times, known)):
         return known
     return (known[0], *times[1:]) if abs(times[0] - known[0]) < SAME_TIME else times
+
+
+def chosen(policy: str, model, mechanism: str, order: int, cache_point: str) -> PolicyFile | None:
+    """The policy file that the picker's `policy` stands for, or None where it stands for none.
+
+    Raises:
+        PolicyFileError: see load_named.
+    """
+    if policy in NO_FILE:
+        return None
+    return best_for(model, mechanism, order, cache_point) if policy == "auto" else load_named(policy)
 
 
 def load_named(name: str) -> PolicyFile:
@@ -125,5 +137,5 @@ def remarks(file: PolicyFile, model, mechanism: str, order: int) -> Callable[...
 def stamp(policy: str) -> str:
     """Changes when the file that is picked changes, so that ComfyUI does not keep what an older one gave."""
     names = folders.policy_names() if policy == "auto" else [policy]
-    paths = [folders.policy_path(name) for name in names] if policy not in ("uniform", "list") else []
+    paths = [folders.policy_path(name) for name in names] if policy not in NO_FILE else []
     return repr([(str(path), path.stat().st_mtime_ns) for path in (found[1] for found in paths if found)])

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..policies.policy_file import SUFFIX, PolicyFile, inside, save
 from . import folders
-from .train import Policy
+from .choosing import Policy
 
 _UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')  # what some file system does not take
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import comfy.model_management
-import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io, ui
 
 from .. import caching
+from ..policies.budget import listed
 from ..policies.policy_file import About
-from . import folders, stopping
+from . import folders, sampling, stopping
+from .choosing import Policy
 from .display import show_text
+from .sampling import Sampling
 from .train_picture import curve_picture, training_picture
-from .training import identity, judges, workflow
+from .training import identity, judges
 from .training.checkpoint import Checkpoint
 from .training.training import Outcome, Progress, Request, Training
-from .training.workflow import TrainingError, Workflow
 from .version import VERSION
 
-Policy = io.Custom("RECACHE_POLICY")
 Prompts = io.Custom("RECACHE_PROMPTS")
 
 PREVIEW_SECONDS = 3.0
@@ -101,12 +100,23 @@ def _common_inputs() -> list[io.Input]:
     ]
 
 
-_OUTPUTS = [
-    Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
-    io.Image.Output(display_name="report"),
-    io.String.Output(display_name="text"),
-]
-_SEARCH = ["learn", "fit", "calibrate", "recache"]
+def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
+    return io.Schema(
+        node_id=node_id,
+        display_name=name,
+        category="model/recache",
+        description="Learns which evaluations of your own workflow are worth computing, so that ReCache Budget stays "
+                    f"closer to the original at the same speed. {sampled.connect}",
+        search_aliases=["learn", "fit", "calibrate", "recache"],
+        is_output_node=True,
+        hidden=[io.Hidden.unique_id],
+        inputs=[*sampled.inputs(), *_common_inputs()],
+        outputs=[
+            Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
+            io.Image.Output(display_name="report"),
+            io.String.Output(display_name="text"),
+        ],
+    )
 
 
 class ReCacheTrain(io.ComfyNode):
@@ -114,39 +124,11 @@ class ReCacheTrain(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="ReCacheTrain",
-            display_name="ReCache Train",
-            category="model/recache",
-            description="Learns which evaluations of your own workflow are worth computing, so that ReCache Budget "
-                        "stays closer to the original at the same speed. Connect what goes into your KSampler.",
-            search_aliases=_SEARCH,
-            is_output_node=True,
-            hidden=[io.Hidden.unique_id],
-            inputs=[
-                io.Model.Input("model", tooltip="The model as your KSampler gets it, without ReCache Budget."),
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
-                io.Latent.Input("latent_image"),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False),
-                io.Int.Input("steps", default=20, min=2, max=10000),
-                io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01),
-                io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS)),
-                io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS)),
-                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01),
-                *_common_inputs(),
-            ],
-            outputs=_OUTPUTS,
-        )
+        return _schema("ReCacheTrain", "ReCache Train", sampling.KSAMPLER)
 
     @classmethod
-    def execute(cls, model, positive, negative, latent_image, seed: int, steps: int, cfg: float, sampler_name: str,
-                scheduler: str, denoise: float, prompts: tuple = (), **asked) -> io.NodeOutput:
-        def made() -> Workflow:
-            return workflow.ksampler(model, [(positive, negative), *prompts], steps, cfg, sampler_name, scheduler,
-                                     denoise, latent_image, seed)
-
-        return _train(cls, made, steps=steps, cfg=cfg, scheduler=scheduler, **asked)
+    def execute(cls, **given) -> io.NodeOutput:
+        return _train(cls, sampling.KSAMPLER, **given)
 
 
 class ReCacheTrainCustom(io.ComfyNode):
@@ -154,65 +136,31 @@ class ReCacheTrainCustom(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="ReCacheTrainCustom",
-            display_name="ReCache Train (Custom Sampling)",
-            category="model/recache",
-            description="ReCache Train for workflows with SamplerCustomAdvanced: connect its guider, sampler, sigmas "
-                        "and latent.",
-            search_aliases=_SEARCH,
-            is_output_node=True,
-            hidden=[io.Hidden.unique_id],
-            inputs=[
-                io.Guider.Input("guider", tooltip="The guider as your sampler gets it, without ReCache Budget."),
-                io.Sampler.Input("sampler"),
-                io.Sigmas.Input("sigmas"),
-                io.Latent.Input("latent_image"),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False,
-                             tooltip="Of the noise, as on RandomNoise."),
-                *_common_inputs(),
-            ],
-            outputs=_OUTPUTS,
-        )
+        return _schema("ReCacheTrainCustom", "ReCache Train (Custom Sampling)", sampling.CUSTOM)
 
     @classmethod
-    def execute(cls, guider, sampler, sigmas, latent_image, seed: int, prompts: tuple = (), **asked) -> io.NodeOutput:
-        def made() -> Workflow:
-            guiders = [guider, *(workflow.with_prompt(guider, *prompt) for prompt in prompts)]
-            return workflow.custom(guiders, sampler, sigmas, latent_image, seed)
-
-        return _train(cls, made, steps=max(1, len(sigmas) - 1), cfg=float(getattr(guider, "cfg", 1.0)),
-                      scheduler="sigmas", **asked)
+    def execute(cls, **given) -> io.NodeOutput:
+        return _train(cls, sampling.CUSTOM, **given)
 
 
-def _budgets(text: str) -> tuple[float, ...]:
-    try:
-        budgets = tuple(float(item) for item in re.split(r"[\s,;]+", text.strip()) if item)
-    except ValueError:
-        budgets = ()
-    if not budgets or not all(0.0 < budget <= 1.0 for budget in budgets):
-        raise TrainingError(f"'{text[:40]}' are no budgets; write shares of the full compute such as 0.14, 0.18, 0.26.")
-    return budgets
-
-
-def _train(cls, made, *, steps: int, cfg: float, scheduler: str, budgets: str, samples: int, evaluations: int,
-           minutes: float, mechanism: str, order: int, cache_point: str, distance: str, reward: str, alpha: float,
-           references=None, vae=None, clip_vision=None, clip=None, prompt: str = "") -> io.NodeOutput:
+def _train(cls, sampled: Sampling, *, budgets: str, samples: int, evaluations: int, minutes: float, mechanism: str,
+           order: int, cache_point: str, distance: str, reward: str, alpha: float, references=None, vae=None,
+           clip_vision=None, clip=None, prompt: str = "", prompts: tuple = (), **connected) -> io.NodeOutput:
     node_id = cls.hidden.unique_id
     stopping.began()
     try:
-        request = Request(_budgets(budgets), samples, max(2, samples // 2), mechanism, order, cache_point, evaluations,
+        request = Request(listed(budgets), samples, max(2, samples // 2), mechanism, order, cache_point, evaluations,
                           minutes)
         judge, notes = judges.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
-        flow = made()
+        flow = sampled.workflow(prompts, **connected)
         about = About(
             name="trained policy", pack_version=VERSION, model_family=identity.family(flow.model),
             model_identity={"layout": identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
-            cache_point=cache_point, sampler=identity.sampler_name(flow.sampler), scheduler=scheduler, steps=steps,
-            cfg=cfg, size=identity.size_of(flow.model, flow.latent.shape), shift=identity.shift_of(flow.model),
-            reward=judge.name)
+            cache_point=cache_point, sampler=identity.sampler_name(flow.sampler), scheduler=flow.scheduler,
+            steps=flow.steps, cfg=flow.cfg, size=identity.size_of(flow.model, flow.latent.shape),
+            shift=identity.shift_of(flow.model), reward=judge.name)
         print_of = identity.fingerprint(
-            identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler, cfg,
+            identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler, flow.cfg,
             getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed, mechanism,
             order, cache_point, samples, judge.name, prompt,
             None if vae is None else vae.first_stage_model.state_dict())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 from .schedule import ScheduleError
 
 _TOLERANCE = 1e-9  # relative: 0.14 * 50 is 7.000000000000001 or 6.99..., and both mean 7
+_MAX_LISTED = 12
 
 
 def computed_for_budget(budget: float, n: int, cached_cost: float = 0.0) -> int:
@@ -25,6 +27,23 @@ def computed_for_budget(budget: float, n: int, cached_cost: float = 0.0) -> int:
     _check(n, cached_cost)
     paid = (budget - cached_cost) * n / (1.0 - cached_cost)
     return min(n, max(1, math.floor(paid + _TOLERANCE * n)))
+
+
+def listed(text: str) -> tuple[float, ...]:
+    """The budgets that an artist lists, such as "0.14, 0.18, 0.26", in their order.
+
+    Raises:
+        ScheduleError: no budgets, too many, or something that is no share of the full compute.
+    """
+    try:
+        budgets = tuple(float(item) for item in re.split(r"[\s,;]+", text.strip()) if item)
+    except ValueError:
+        budgets = ()
+    if not budgets or not all(0.0 < budget <= 1.0 for budget in budgets):
+        raise ScheduleError(f"'{text[:40]}' are no budgets; write shares of the full compute such as 0.14, 0.18, 0.26.")
+    if len(budgets) > _MAX_LISTED:
+        raise ScheduleError(f"These are {len(budgets)} budgets; list {_MAX_LISTED} at most.")
+    return budgets
 
 
 def planned_speedup(k: int, n: int, cached_cost: float = 0.0) -> float:

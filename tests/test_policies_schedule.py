@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from recache.policies.budget import computed_for_budget, planned_speedup
+from recache.policies.budget import computed_for_budget, listed, planned_speedup
 from recache.policies.schedule import Schedule, ScheduleError, carry, explicit, from_indices
 from recache.policies.uniform import uniform
 
@@ -152,6 +152,15 @@ def test_budget_buys_what_exact_arithmetic_says():
                 k = computed_for_budget(percent / 100, n, cost / 100)
                 assert k == min(n, max(1, paid.numerator // paid.denominator)), (n, percent, cost)
     assert [computed_for_budget(b, 50) for b in (0.14, 0.18, 0.26, 1.0)] == [7, 9, 13, 50]
+
+
+def test_budgets_are_listed_as_artists_write_them():
+    assert listed("0.14, 0.18;0.4\n1") == (0.14, 0.18, 0.4, 1.0)
+    for wrong in ("", " , ", "0.1, 7", "0.2 0", "-0.1", "nan", "14%", "0,14 a"):
+        with pytest.raises(ScheduleError, match="are no budgets; write shares"):
+            listed(wrong)
+    with pytest.raises(ScheduleError, match="These are 13 budgets; list 12 at most"):
+        listed("0.1 " * 13)
 
 
 @pytest.mark.parametrize("budget", [0.0, -0.5, 1.0001, float("nan"), float("inf")])

@@ -282,8 +282,6 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
         trained(tmp_path, workflow=adaptive())
     with pytest.raises(TrainingError, match="nothing to learn"):
         trained(tmp_path, replace(REQUEST, budgets=(1.0,)))
-    with pytest.raises(TrainingError, match="are no budgets"):
-        train._budgets("0.1, 7")
     with pytest.raises(TrainingError, match="connect the VAE"):
         judges.make("ssim")
 
@@ -351,7 +349,9 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
     family = FAMILIES["flux"]
     model, (positive, negative) = models("flux")[0], family.conditioning()
     latent = {"samples": torch.zeros(1, *family.latent_shape)}
-    result = train.ReCacheTrain.execute(model, positive, negative, latent, 3, N, 1.0, "euler", "simple", 1.0, **ask())
+    sampled = {"model": model, "positive": positive, "negative": negative, "latent_image": latent, "seed": 3,
+               "steps": N, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    result = train.ReCacheTrain.execute(**sampled, **ask())
     policy, picture, text = result.args
     assert policy.about.sampler == "euler" and policy.about.size == [96, 64] and policy.about.steps == N
     assert picture.ndim == 4 and picture.shape[-1] == 3 and "on samples that were not trained on" in text
@@ -360,11 +360,11 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
     sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "euler", "simple", 1.0, latent, 3).sigmas
     more = train.ReCacheTrainingPrompt.execute(*family.conditioning(5)).args[0]
     custom = train.ReCacheTrainCustom.execute(
-        guider, sampler_object("euler"), sigmas, latent, 3, prompts=more, **ask()).args[0]
+        guider=guider, sampler=sampler_object("euler"), sigmas=sigmas, latent_image=latent, seed=3, prompts=more,
+        **ask()).args[0]
     assert custom.policy.times == policy.policy.times and custom.about.training["prompts"] == 2
     with pytest.raises(ValueError, match=r"^ReCache Train: '0, 2' are no budgets"):
-        train.ReCacheTrain.execute(
-            model, positive, negative, latent, 3, N, 1.0, "euler", "simple", 1.0, **ask(budgets="0, 2"))
+        train.ReCacheTrain.execute(**sampled, **ask(budgets="0, 2"))
 
 
 @pytest.fixture

@@ -64,7 +64,6 @@ class FewerSteps:
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """The judge's cost of an uncached run with so few steps that it takes as many evaluations."""
-        steps = max(1, round(schedule.k * (len(self._workflow.sigmas) - 1) / self.n))
-        latent = self._workflow.fewer_steps(self._samples[sample], steps)
+        latent = self._workflow.uncached(self._samples[sample], schedule.k / self.n)
         return self._judge.cost(self._judge.see(latent), self._references[sample])
 

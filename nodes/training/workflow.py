@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from ... import caching
 from ...caching.evaluations import Evaluations, foresee
 
-RECORDER = "recache.recorder"
+RECORDER, TIMER = "recache.recorder", "recache.timer"
 
 
 class TrainingError(ValueError):
@@ -49,20 +50,37 @@ class Workflow:
         latent: LATENT that the runs start from; empty or an image, any batch.
         seed: of the noise.
         fewer: the noise levels of a run of so many steps.
+        scheduler: its name.
+
+    Attributes:
+        stepped: called after every step of every run with the share of the run that is done; may be replaced.
+        seconds: what the sampler took in the last run, without loading models.
     """
 
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
-                 fewer: Callable[[int], torch.Tensor]):
+                 fewer: Callable[[int], torch.Tensor], scheduler: str):
         if len(sigmas) < 3:
             raise TrainingError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
         self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas
-        self.seed, self._fewer = seed, fewer
-        self._attached: dict[tuple[int, str], object] = {}
+        self.seed, self._fewer, self.scheduler = seed, fewer, scheduler
+        self.stepped: Callable[[float], None] = lambda share: None
+        self.seconds = 0.0
+        self._models: dict[tuple[int, str], object] = {}
         self.model = self.guiders[0].model_patcher
         self.mask = latent.get("noise_mask")
         self.latent = comfy.sample.fix_empty_latent_channels(self.model, latent["samples"])
         if self.latent.is_nested:
-            raise TrainingError("latents of several parts, such as video with sound, can't be trained on.")
+            raise TrainingError("latents of several parts, such as video with sound, can't be used here.")
+
+    @property
+    def steps(self) -> int:
+        """Steps of a run."""
+        return len(self.sigmas) - 1
+
+    @property
+    def cfg(self) -> float:
+        """The guider's classifier-free guidance; 1 where it has none."""
+        return float(getattr(self.guiders[0], "cfg", 1.0))
 
     def samples(self, count: int, seed: int) -> list[Sample]:
         """`count` samples of every prompt, prompt by prompt: a batch of noise from `seed`, an element each."""
@@ -100,29 +118,44 @@ class Workflow:
         model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, RECORDER, recorder)
         return self._sample(sample, model, self.sigmas)
 
-    def fewer_steps(self, sample: Sample, steps: int) -> torch.Tensor:
-        """The uncached output of a run of fewer steps."""
-        return self._sample(sample, _without_cache(self.guiders[sample.guider].model_patcher), self._fewer(steps))
+    def uncached(self, sample: Sample, share: float = 1.0) -> torch.Tensor:
+        """The uncached output, [1, ...] float32 on the CPU, of a run of this share of the steps, at least one."""
+        steps = max(1, round(share * self.steps))
+        return self._sample(sample, self._model(sample, "uncached", _without_cache), self._fewer(steps))
 
     def cached(self, sample: Sample, settings: caching.Settings) -> torch.Tensor:
         """The output under ReCache `settings`."""
-        key = (sample.guider, settings.identity)
-        if key not in self._attached:  # one clone for all runs: the host loads a clone that it has not seen anew
-            self._attached[key] = caching.attach(self.guiders[sample.guider].model_patcher, settings)
-        return self._sample(sample, self._attached[key], self.sigmas)
+        model = self._model(sample, settings.identity, lambda model: caching.attach(model, settings))
+        return self._sample(sample, model, self.sigmas)
+
+    def _model(self, sample: Sample, name: str, made: Callable):
+        """One clone for all runs of a kind: the host loads a clone that it has not seen anew."""
+        key = (sample.guider, name)
+        if key not in self._models:
+            model = made(self.guiders[sample.guider].model_patcher)
+            model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, TIMER, self._timed)
+            self._models[key] = model
+        return self._models[key]
+
+    def _timed(self, executor, *args, **kwargs):
+        start = time.perf_counter()
+        samples = executor(*args, **kwargs)
+        samples.flatten()[:1].cpu()  # waits for the device
+        self.seconds = time.perf_counter() - start
+        return samples
 
     def _sample(self, sample: Sample, model, sigmas: torch.Tensor) -> torch.Tensor:
+        def step(i: int, *_) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            self.stepped((i + 1) / (len(sigmas) - 1))
+
         guider = copy.copy(self.guiders[sample.guider])
         guider.model_patcher, guider.model_options = model, model.model_options
         with torch.inference_mode():
             output = guider.sample(
-                sample.noise, sample.latent, self.sampler, sigmas, denoise_mask=sample.mask,
-                callback=_stop_if_cancelled, disable_pbar=True, seed=self.seed)
+                sample.noise, sample.latent, self.sampler, sigmas, denoise_mask=sample.mask, callback=step,
+                disable_pbar=True, seed=self.seed)
             return output.to("cpu", torch.float32)
-
-
-def _stop_if_cancelled(*_) -> None:
-    comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def _without_cache(model):
@@ -146,7 +179,8 @@ def ksampler(model, prompts: Sequence[tuple], steps: int, cfg: float, sampler_na
             model, steps=count, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise,
             model_options=model.model_options).sigmas
 
-    return Workflow(guiders, comfy.samplers.sampler_object(sampler_name), sigmas(steps), latent, seed, sigmas)
+    return Workflow(guiders, comfy.samplers.sampler_object(sampler_name), sigmas(steps), latent, seed, sigmas,
+                    scheduler)
 
 
 def custom(guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int) -> Workflow:
@@ -154,7 +188,7 @@ def custom(guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed:
     def fewer(steps: int) -> torch.Tensor:
         return sigmas[torch.linspace(0, len(sigmas) - 1, steps + 1).round().long()]
 
-    return Workflow(guiders, sampler, sigmas, latent, seed, fewer)
+    return Workflow(guiders, sampler, sigmas, latent, seed, fewer, "sigmas")
 
 
 def with_prompt(guider, positive, negative):
