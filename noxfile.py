@@ -51,6 +51,10 @@ def test(session: nox.Session) -> None:
     arguments = list(session.posargs)
     named = any(argument.startswith("tests/") for argument in arguments)
     pytest = ["-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests"]
+    try:
+        provision.browser()
+    except provision.ProvisionError as error:
+        session.error(str(error).rstrip("."))
     run(session, *pytest, *([] if named else ["tests"]), arguments=arguments)
 
 

@@ -83,3 +83,52 @@ def client(server):
 
     with Client(server.url) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def newest_server(host_path: Path):
+    """Like ``server``, with the newest release of ComfyUI's page."""
+    from tests.hosting import provision
+    from tests.hosting.server import serve
+
+    folder = provision.frontend(sys.executable)
+    with serve(host_path, test_nodes=True, arguments=["--front-end-root", str(folder)]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium. Of one module only: while it runs, this thread can start no event loop of its own."""
+    from tests.hosting.browser import launch, missing_browser
+
+    missing = missing_browser()
+    if missing and os.environ.get("CI", "").lower() == "true":
+        pytest.fail(missing, pytrace=False)
+    if missing:
+        pytest.skip(missing)
+    with launch() as running:
+        yield running
+
+
+@pytest.fixture
+def renderer(request: pytest.FixtureRequest) -> str:
+    """Which node renderer ``page`` has (tests.hosting.browser.RENDERERS)."""
+    return getattr(request, "param", "classic")
+
+
+@pytest.fixture
+def frontend(request: pytest.FixtureRequest) -> str:
+    """Which frontend ``page`` has: the host's ("pinned") or the "newest" (tests.hosting.browser.FRONTENDS)."""
+    return getattr(request, "param", "pinned")
+
+
+@pytest.fixture
+def page(browser, renderer: str, frontend: str, request: pytest.FixtureRequest):
+    """ComfyUI's page with an empty workflow, in a fresh tab; whatever it complains about fails the test."""
+    from tests.hosting.browser import comfy_page
+
+    running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
+    with comfy_page(browser, running.url, renderer) as opened:
+        yield opened
+        complaints = opened.complaints()
+    assert complaints == []

@@ -6,6 +6,7 @@ import hashlib
 import io
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,61 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(provision.ProvisionError, match="unsafe name"):
         provision._unpack(tmp_path / "a.tar.gz", "vendor/ComfyUI", tmp_path / "deep" / "deeper" / "out")
     assert not list(tmp_path.rglob("out.py"))
+
+
+def test_a_frontend_is_downloaded_once_and_checked(cache, tmp_path, monkeypatch):
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive_:
+        archive_.writestr("comfyui_frontend_package/static/index.html", "page")
+        archive_.writestr("comfyui_frontend_package/__init__.py", "")
+    commands = []
+
+    def run(command, what):
+        commands.append(command)
+        name = "comfyui_frontend_package-9-py3-none-any.whl"
+        Path(command[command.index("-d") + 1], name).write_bytes(wheel.getvalue())
+
+    monkeypatch.setattr(provision, "_run", run)
+    monkeypatch.setattr(provision, "NEWEST_FRONTEND", ("9", "0" * 64))
+    with pytest.raises(provision.ProvisionError, match="not the file that was pinned"):
+        provision.frontend("python")
+    monkeypatch.setattr(provision, "NEWEST_FRONTEND", ("9", hashlib.sha256(wheel.getvalue()).hexdigest()))
+    folder = provision.frontend("python")
+    assert folder == cache / "frontends" / "9"
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+    assert provision.frontend("python") == folder
+    assert len(commands) == 2
+
+
+def test_a_browser_is_found_by_variable_then_playwrights_then_on_the_path(tmp_path, monkeypatch):
+    own, downloaded = tmp_path / "own", tmp_path / "ms" / "chromium-9" / "chrome-linux" / "chrome"
+    downloaded.parent.mkdir(parents=True)
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path / "ms"))
+    monkeypatch.setenv("RECACHE_BROWSER", str(own))
+    monkeypatch.setattr(provision.shutil, "which", lambda name: f"/bin/{name}" if name == "google-chrome" else None)
+    with pytest.raises(provision.ProvisionError, match="not a file"):
+        provision.find_browser()
+    own.touch()
+    assert provision.find_browser() == own
+    monkeypatch.delenv("RECACHE_BROWSER")
+    assert provision.find_browser() == Path("/bin/google-chrome")
+    downloaded.touch()
+    assert provision.find_browser() == downloaded
+
+
+def test_a_missing_browser_is_installed_in_the_ways_there_are(cache, monkeypatch):
+    cache.mkdir()
+    found, commands = [None, None, Path("chromium")], []
+    monkeypatch.setattr(provision, "find_browser", lambda: found.pop(0))
+    monkeypatch.setattr(provision, "environment", lambda: Path("python"))
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 1000, raising=False)
+    monkeypatch.setattr(provision, "_run", lambda command, what: commands.append(command))
+    assert provision.browser() is None and commands == [["python", "-m", "playwright", "install", "chromium"]]
+    assert provision.browser() == Path("chromium") and len(commands) == 1
+    found[:] = [None, None, None, Path("chromium")]
+    commands.clear()
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0, raising=False)
+    monkeypatch.setattr(provision.shutil, "which", lambda name: name)
+    assert provision.browser() is not None
+    assert [command[:3] for command in commands] == [
+        ["apt-get", "update"], ["apt-get", "install", "-y"], ["python", "-m", "playwright"]]

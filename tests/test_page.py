@@ -1,0 +1,38 @@
+"""The pack on ComfyUI's real page: it loads without a complaint, in both renderers and with both frontends."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosting.browser import FRONTENDS, RENDERERS
+
+
+@FRONTENDS
+@RENDERERS
+def test_nodes_are_added_connected_and_kept_over_a_reload(page, renderer, frontend):
+    budget, sampler = page.add("ReCacheBudget", 100, 100), page.add("KSampler", 600, 100)
+    page.connect(budget, "MODEL", sampler, "model")
+    page.set_widget(budget, "budget", 0.5)
+    prompt = page.prompt()
+    assert prompt[str(sampler)]["inputs"]["model"] == [str(budget), 0]
+    page.reload()
+    assert page.prompt() == prompt
+    assert page.widget(budget, "budget") == 0.5
+    assert page.evaluate("() => Boolean(LiteGraph.vueNodesMode)") == (renderer == "nodes2")
+    assert page.screenshot(f"smoke-{frontend}", budget).stat().st_size > 5000
+    assert page.complaints() == []
+
+
+def test_changes_are_undone(page):
+    budget = page.add("ReCacheBudget")
+    page.set_widget(budget, "budget", 0.5)
+    page.undo()
+    assert page.widget(budget, "budget") == pytest.approx(0.3)
+
+
+def test_complaints_of_the_pack_are_noticed(page):
+    page.evaluate("() => { console.warn('a warning of the pack'); setTimeout(() => { throw new Error('broken') }) }")
+    page.tab.wait_for_timeout(50)
+    assert [line.split("\n")[0].split(" (")[0] for line in page.complaints()] == [
+        "warning: a warning of the pack", "exception: broken"]
+    page.console.clear()
