@@ -69,6 +69,17 @@ def bench(session: nox.Session) -> None:
     run(session, "tests/run.py", f"bench.{arguments.pop(0)}", arguments=arguments)
 
 
+@nox.session(venv_backend="venv")
+def pack(session: nox.Session) -> None:
+    """Validate the pack and pack node.zip with the registry's own tool, then try the archive in a clean ComfyUI."""
+    session.install("comfy-cli==1.23.0")
+    quiet = {"DO_NOT_TRACK": "1"}
+    session.run("comfy", "--skip-prompt", "node", "validate", env=quiet)
+    session.run("comfy", "--skip-prompt", "node", "pack", env=quiet)
+    pytest = ["-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests", "tests/test_package.py"]
+    run(session, *pytest, arguments=[f"--archive={ROOT / 'node.zip'}", *session.posargs])
+
+
 @nox.session
 def serve(session: nox.Session) -> None:
     """Start ComfyUI with the pack installed, on this machine only; Ctrl-C stops it: [--host VERSION] [--port N]."""

@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("COMFYUI_PATH"),
         help="the ComfyUI folder that the tests run in (default: $COMFYUI_PATH)",
     )
+    parser.addoption("--archive", help="the packed node (node.zip) to test; default: the files that would be packed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import re
 import shutil
@@ -21,11 +22,6 @@ from pathlib import Path
 from .session import MODEL_FOLDERS, ROOT
 
 PACK = "recache"
-# What a user gets; tests and tools stay behind.
-SHIPPED = (
-    *("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md"),
-    *("caching", "locales", "nodes", "policies", "web", "workflows"),
-)
 TEST_NODES = ROOT / "tests" / "host_nodes"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -77,19 +73,25 @@ class Server:
         return [line for line in self.log().splitlines() if _OF_PACK.search(line) and _TROUBLE.search(line)]
 
 
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """Of the names in a folder of the checkout, those that the registry's packer leaves out; for ``copytree``."""
+    place = Path(folder).relative_to(ROOT).as_posix()
+    paths = {f"/{name}" if place == "." else f"/{place}/{name}": name for name in names}
+    out = {".git"}
+    for file in (".gitignore", ".comfyignore"):
+        for pattern in (ROOT / file).read_text(encoding="utf-8").split():
+            pattern = pattern.rstrip("/") if pattern.startswith("/") else f"*/{pattern.rstrip('/')}"
+            out |= {paths[path] for path in fnmatch.filter(paths, pattern)}
+    return out
+
+
 def install(custom_nodes: Path, test_nodes: bool = False) -> None:
-    """Copies the shipped files into a ``custom_nodes`` folder, in place of what was there; likewise the test nodes."""
+    """Copies what a user gets into a ``custom_nodes`` folder, in place of what was there; likewise the test nodes."""
     target = custom_nodes / PACK
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in SHIPPED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=ignore)
-        elif source.is_file():
-            shutil.copy2(source, target / name)
+    shutil.copytree(ROOT, target, ignore=left_out)
     if test_nodes:
+        ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(TEST_NODES, custom_nodes / TEST_NODES.name, ignore=ignore, dirs_exist_ok=True)
 
 
