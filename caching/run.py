@@ -152,9 +152,7 @@ class Run:
         if not times:
             self.schedule = ()
             return
-        rounded = [round(time, 6) for time in times]
-        ranks = {time: rank for rank, time in enumerate(sorted(set(rounded), reverse=True))}
-        self.positions = [ranks[time] for time in rounded]
+        self.positions = self.evaluations.positions
         try:
             free = self.settings.schedule(times, 0.0)
         except ValueError as error:
@@ -172,12 +170,8 @@ class Run:
 
     @property
     def of_direction(self) -> bool:
-        """At the output, the feature is (x - denoised) / sigma: the velocity or noise that the network predicts.
-
-        It is smoother over a run than the denoised picture, and forecasts better (measured). Where the sampler adds
-        fresh noise it holds that noise, so there the denoised picture is the feature; so it is for residuals.
-        """
-        return not (self.evaluations.stochastic or self.mechanism.of_residual or min(self.evaluations.sigmas) <= 0.0)
+        """At the output, the feature is the direction (see Evaluations.directed), but for residuals."""
+        return self.evaluations.directed and not self.mechanism.of_residual
 
     @property
     def settled(self) -> bool:
@@ -234,12 +228,7 @@ class Run:
         self.forget()
 
     def position(self) -> int:
-        """Where this evaluation lies: the rank of its time among the run's, so equal times have equal positions.
-
-        For samplers with one evaluation a step this is the step's number. Measured against the times themselves, ranks
-        forecast better where the times are unevenly spaced (shifted schedules), because the gap that is forecast
-        over is then not much wider than the gap that the slope comes from.
-        """
+        """Where this evaluation lies (see Evaluations.positions)."""
         return self.positions[self.index]
 
     # ---- one evaluation

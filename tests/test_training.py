@@ -79,13 +79,13 @@ def test_references_are_what_the_stock_nodes_make():
         expected = common_ksampler(
             model, 3, N, cfg, sampler, "normal", positive, negative, latent, denoise=denoise)[0]["samples"]
         run = workflow.ksampler(model, [(positive, negative)], N, cfg, sampler, "normal", denoise, latent, 3)
-        assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised: None), expected)
+        assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised, sigma: None), expected)
     sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "heun", "simple", 1.0, empty, 3).sigmas
     guider = BasicGuider.execute(model, positive).args[0]
     run = workflow.custom([guider], sampler_object("heun"), sigmas, empty, 3)
     expected = SamplerCustomAdvanced.execute(
         RandomNoise.execute(3).args[0], guider, sampler_object("heun"), sigmas, empty).args[0]["samples"]
-    assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised: None), expected)
+    assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised, sigma: None), expected)
 
 
 def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
@@ -93,19 +93,17 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
         mechanism = mechanisms.make(name, order)
         run = flow()
         evaluations = run.foresee()
-        gram = recording.Recording(mechanism.of_residual)
-        inputs, predictions = [], []
+        gram = recording.Recording(evaluations.directed, mechanism.of_residual)
+        values = []
 
-        def record(x, denoised, gram=gram, inputs=inputs, predictions=predictions):
-            gram(x, denoised)
-            inputs.append(x.flatten().double())
-            predictions.append(denoised.flatten().double())
+        def record(x, denoised, sigma, gram=gram, values=values, mechanism=mechanism):
+            gram(x, denoised, sigma)
+            values.append((denoised - x if mechanism.of_residual else (x - denoised) / sigma).flatten().double())
 
         run.reference(run.samples(1, 3)[0], record)
-        steps = recording.step_weights(evaluations.sigmas, 0.5)
-        cost = recording.segment_costs(gram.gram(), evaluations.times, steps, mechanism)
-        values = [p - x for x, p in zip(inputs, predictions)] if mechanism.of_residual else predictions
-        place = recording.positions(evaluations.times)
+        steps = recording.step_weights(evaluations.sigmas, 0.5, not mechanism.of_residual)
+        place = evaluations.positions
+        cost = recording.segment_costs(recording.Recorded(gram.gram(), place, steps, mechanism))
         for i, j, m in ((0, 0, 4), (0, 3, 7), (2, 5, 6), (4, 9, 12), (5, 6, 12)):
             expected = 0.0
             for e in range(j + 1, m):
@@ -119,11 +117,11 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
 def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     run = flow()
     evaluations = run.foresee()
-    record = recording.Recording(False)
+    record = recording.Recording(True, False)
     run.reference(run.samples(1, 3)[0], record)
-    weights = recording.step_weights(evaluations.sigmas, 1.0)
-    described = (record.gram(), evaluations.times, weights, mechanisms.make("taylor", 1))
-    surrogate, cost = recording.Surrogate(*described), recording.segment_costs(*described)
+    weights = recording.step_weights(evaluations.sigmas, 1.0, True)
+    recorded = recording.Recorded(record.gram(), evaluations.positions, weights, mechanisms.make("taylor", 1))
+    surrogate, cost = recording.Surrogate(recorded), recording.segment_costs(recorded)
     assert surrogate.cost(uniform(N, N)) == 0.0
     all_but_one = from_indices([i for i in range(N) if i != 6], N)
     assert surrogate.cost(all_but_one) == pytest.approx(cost[4, 5, 7], rel=1e-6)
@@ -257,7 +255,7 @@ def test_rollouts_keep_no_tensors():
     run = flow()
     samples = run.samples(1, 3)
     judge = judges.LatentJudge()
-    seen = [judge.see(run.reference(samples[0], lambda x, denoised: None))]
+    seen = [judge.see(run.reference(samples[0], lambda x, denoised, sigma: None))]
     environment = rollouts.Rollouts(run, N, samples, seen, judge, "taylor", 2, "blocks")
 
     def tensors() -> int:

@@ -8,6 +8,7 @@ the squared length c^T G c. Recorded at the model's output; how features of bloc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,19 +21,24 @@ MOST_VALUES = 1 << 20  # of a prediction; evenly spread ones tell as much as all
 
 
 class Recording:
-    """The inner products of one uncached run's predictions.
+    """The inner products of what one uncached run's forecasts would be made of.
 
     Args:
+        directed: the engine forecasts directions (see caching.evaluations).
         of_residual: the mechanism forecasts the prediction minus its input.
     """
 
-    def __init__(self, of_residual: bool):
-        self._of_residual = of_residual
+    def __init__(self, directed: bool, of_residual: bool):
+        self._directed, self._of_residual = directed, of_residual
         self._rows: list[torch.Tensor] = []
 
-    def __call__(self, x: torch.Tensor, denoised: torch.Tensor) -> None:
-        """Record one evaluation's input and prediction, of one shape."""
-        value = (denoised - x if self._of_residual else denoised).flatten()
+    def __call__(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float) -> None:
+        """Record one evaluation's input and prediction, of one shape, at its noise level."""
+        if self._of_residual:
+            value = denoised - x
+        else:
+            value = (x - denoised) / sigma if self._directed else denoised
+        value = value.flatten()
         self._rows.append(value[:: -(-len(value) // MOST_VALUES)].to("cpu", torch.float32))
 
     def gram(self) -> np.ndarray:
@@ -42,21 +48,32 @@ class Recording:
         return (rows @ rows.T / rows.shape[1]).numpy()
 
 
-def positions(times: Sequence[float]) -> list[float]:
-    """Evaluation times as the engine's positions: rising, in units of one evaluation."""
-    span = times[0] - times[-1]
-    scale = (len(times) - 1) / span if span else 1.0
-    return [(times[0] - t) * scale for t in times]
+@dataclass(frozen=True)
+class Recorded:
+    """What recorded runs tell of forecast errors.
 
-
-def step_weights(sigmas: Sequence[float], power: float) -> np.ndarray:
-    """What an error in a prediction counts, [n]: |sigma - next sigma| / sigma^power.
-
-    A power of 1 is how far an Euler step of the error moves the sample; the evaluations that follow amplify the early
-    ones, which a lower power allows for.
+    Attributes:
+        gram: mean G of the recordings, [n, n].
+        positions: of the evaluations, as the engine forecasts over them.
+        weights: of their errors, [n] (see step_weights).
+        mechanism: what forecasts.
     """
+
+    gram: np.ndarray
+    positions: Sequence[float]
+    weights: np.ndarray
+    mechanism: Mechanism
+
+
+def step_weights(sigmas: Sequence[float], power: float, directed: bool) -> np.ndarray:
+    """What an error in an evaluation's forecast counts, [n].
+
+    |sigma - next sigma| is how far an Euler step of the error in a direction moves the sample (over sigma, of an error
+    in a denoised picture); what follows amplifies the early ones, which times sigma^power allows for.
+    """
+    here = np.maximum(sigmas, 1e-9)
     ahead = np.array([*sigmas[1:], 0.0])
-    return np.abs(np.array(sigmas) - ahead) / np.maximum(sigmas, 1e-9) ** power
+    return np.abs(np.array(sigmas) - ahead) * here**power / (1.0 if directed else here)
 
 
 def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanism) -> np.ndarray:
@@ -77,34 +94,28 @@ def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanis
 
 
 class Surrogate:
-    """An Environment of one sample that costs nothing: the error that a schedule's forecasts sum up to, open loop.
-
-    Args:
-        gram: mean G of the recordings.
-        times: of the evaluations. weights: of their errors (see step_weights).
-    """
+    """An Environment of one sample that costs nothing: the error that a schedule's forecasts sum up to, open loop."""
 
     samples = 1
 
-    def __init__(self, gram: np.ndarray, times: Sequence[float], weights: np.ndarray, mechanism: Mechanism):
-        self.n = len(gram)
-        self._gram, self._mechanism = gram, mechanism
-        self._place, self._weights = positions(times), weights
+    def __init__(self, recorded: Recorded):
+        self.n = len(recorded.gram)
+        self._recorded = recorded
 
     def cost(self, schedule: Schedule, sample: int = 0) -> float:
         """Squared length of the weighted sum of all forecast errors, per value."""
-        combination = self._weights @ _errors(schedule.indices, self._place, self._mechanism)
-        return float(combination @ self._gram @ combination)
+        known = self._recorded
+        combination = known.weights @ _errors(schedule.indices, known.positions, known.mechanism)
+        return float(combination @ known.gram @ combination)
 
 
-def segment_costs(
-        gram: np.ndarray, times: Sequence[float], weights: np.ndarray, mechanism: Mechanism) -> np.ndarray:
+def segment_costs(recorded: Recorded) -> np.ndarray:
     """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: weighted squared errors over j + 1 .. m - 1.
 
     Forecasts use the last two computed evaluations at most; a higher order than 1 is taken for the first.
     """
+    gram, place, weights, mechanism = recorded.gram, recorded.positions, recorded.weights, recorded.mechanism
     n = len(gram)
-    place = positions(times)
     cost = np.full((n, n + 1, n + 1), np.inf)
     for j in range(n):
         for i in range(j) if j else [0]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
+from ...caching.evaluations import Evaluations
 from ...policies.budget import computed_for_budget
 from ...policies.dynamic_program import solve
 from ...policies.environment import Memo
@@ -22,7 +23,7 @@ from ...policies.schedule import Schedule
 from ...policies.uniform import uniform
 from .checkpoint import Checkpoint
 from .judges import Judge
-from .recording import Recording, Surrogate, segment_costs, step_weights
+from .recording import Recorded, Recording, Surrogate, segment_costs, step_weights
 from .rollouts import FewerSteps, Rollouts
 from .workflow import Sample, TrainingError, Workflow
 
@@ -109,6 +110,7 @@ class Training:
         self.about, self.given, self.progress = about, references, progress or Progress()
         self.notes = [] if notes is None else notes
         self.started = time.monotonic()
+        self.directed = False
         self.spent = {"uncached": 0, "rollouts": 0, "held out": 0}
         self.curve: list[tuple[int, float]] = []
 
@@ -120,7 +122,7 @@ class Training:
         """
         request, seed = self.request, self.workflow.seed
         evaluations = self.workflow.foresee()
-        n = len(evaluations)
+        n, self.directed = len(evaluations), evaluations.directed
         training = self.workflow.samples(request.samples, seed)
         report = self._probe(training, n)
         ks = sorted({computed_for_budget(b, n, report.cached_cost) for b in request.budgets} - {1, n})
@@ -131,7 +133,7 @@ class Training:
         seen, gram = self._references(training, "reference", self.given)
         held_seen, _ = self._references(held_out, "held-out")
         memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")
-        starts = recorded_starts(ks, evaluations.times, evaluations.sigmas, gram, self._mechanism(), memo)
+        starts = recorded_starts(ks, evaluations, gram, self._mechanism(), memo)
         held_memo = self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out")
         config = Learner(evaluations=request.evaluations, seed=seed % 2**31)
         with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
@@ -185,7 +187,7 @@ class Training:
     def _uncached(self, sample: Sample, name: str) -> tuple[torch.Tensor, np.ndarray]:
         stored = self.checkpoint.tensors(name)
         if stored is None or {"latent", "gram"} - set(stored):
-            recording = Recording(self._mechanism().of_residual)
+            recording = Recording(self.directed, self._mechanism().of_residual)
             latent = self.workflow.reference(sample, recording)
             stored = {"latent": latent, "gram": torch.from_numpy(recording.gram())}
             self.checkpoint.store(name, stored)
@@ -221,8 +223,8 @@ class Training:
         return PolicyFile(from_schedules(learned.schedules, learned.policy), about, table)
 
 
-def recorded_starts(ks: list[int], times: Sequence[float], sigmas: Sequence[float], gram: np.ndarray,
-                    mechanism: mechanisms.Mechanism, memo: Memo) -> dict[str, dict[int, Schedule]]:
+def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, mechanism: mechanisms.Mechanism,
+                    memo: Memo) -> dict[str, dict[int, Schedule]]:
     """What learning begins with: {"uniform", "dp", "recorded": {k: schedule}}, from recorded uncached runs.
 
     "dp" is the dynamic program's, and "recorded" the best of what climbs from there on the error that all forecasts sum
@@ -231,15 +233,16 @@ def recorded_starts(ks: list[int], times: Sequence[float], sigmas: Sequence[floa
     Args:
         gram: see recording; of another size than the run if an evaluation was not recorded, and then not used.
     """
-    n = len(times)
+    n, times = len(evaluations), evaluations.times
     even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
     if len(gram) != n:
         return {"uniform": even}
     programs, climbed = {}, {}
     for power in POWERS:
-        described = (gram, times, step_weights(sigmas, power), mechanism)
-        programs[power] = solve(segment_costs(*described), ks, times)
-        surrogate = Memo(Surrogate(*described))
+        weights = step_weights(evaluations.sigmas, power, evaluations.directed and not mechanism.of_residual)
+        recorded = Recorded(gram, evaluations.positions, weights, mechanism)
+        programs[power] = solve(segment_costs(recorded), ks, times)
+        surrogate = Memo(Surrogate(recorded))
         climbed[power] = {k: hill_climb(surrogate.mean_cost, programs[power][k]) for k in ks}
     best = {k: min((climbed[power][k] for power in POWERS), key=memo.mean_cost) for k in ks}
     return {"uniform": even, "dp": programs[DP_POWER], "recorded": best}

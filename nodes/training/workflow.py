@@ -107,11 +107,11 @@ class Workflow:
             raise TrainingError(evaluations.refusal + ".")
         return evaluations
 
-    def reference(self, sample: Sample, record: Callable[[torch.Tensor, torch.Tensor], None]) -> torch.Tensor:
-        """The uncached output, [1, ...] float32 on the CPU; `record` gets every evaluation's input and prediction."""
-        def recorder(executor, x, *args, **kwargs):
-            denoised = executor(x, *args, **kwargs)
-            record(x, denoised)
+    def reference(self, sample: Sample, record: Callable[[torch.Tensor, torch.Tensor, float], None]) -> torch.Tensor:
+        """The uncached output, [1, ...] float32 on the CPU; `record` gets every input, prediction and sigma."""
+        def recorder(executor, x, timestep, *args, **kwargs):
+            denoised = executor(x, timestep, *args, **kwargs)
+            record(x, denoised, float(timestep.flatten()[0]))
             return denoised
 
         model = _without_cache(self.guiders[sample.guider].model_patcher)

@@ -61,17 +61,17 @@ class DemoRollouts:
 
 
 @torch.inference_mode()
-def record(demo: DemoModel, samples: Sequence[Sample], steps: int, of_residual: bool):
+def record(demo: DemoModel, samples: Sequence[Sample], steps: int, directed: bool, of_residual: bool):
     """The mean inner products of the samples' uncached predictions (see nodes.training.recording)."""
     from comfy.patcher_extension import WrappersMP
 
     total = 0.0
     for sample in samples:
-        recording = Recording(of_residual)
+        recording = Recording(directed, of_residual)
 
-        def recorder(executor, x, *args, recording=recording, **kwargs):
-            denoised = executor(x, *args, **kwargs)
-            recording(x, denoised)
+        def recorder(executor, x, timestep, *args, recording=recording, **kwargs):
+            denoised = executor(x, timestep, *args, **kwargs)
+            recording(x, denoised, float(timestep.flatten()[0]))
             return denoised
 
         model = demo.model.clone()

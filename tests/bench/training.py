@@ -51,16 +51,17 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     from tests.bench.environment import DemoRollouts, latent_error, record
 
     made = mechanisms.make(*mechanism)
-    arguments = (options.steps, mechanism, "blocks", latent_error)
+    arguments = (options.steps, mechanism, options.point, latent_error)
     started = time.monotonic()
     rollouts = DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments)
     uncached = options.samples * options.steps
     references = time.monotonic() - started
     started = time.monotonic()
-    gram = record(demo, demo.samples(min(RECORDED, options.samples), TRAINING), options.steps, made.of_residual)
     plan = evaluations_of(demo, options.steps)
+    recorded = demo.samples(min(RECORDED, options.samples), TRAINING)
+    gram = record(demo, recorded, options.steps, plan.directed, made.of_residual)
     memo = Memo(rollouts)
-    starts = recorded_starts(options.k, plan.times, plan.sigmas, gram, made, memo)
+    starts = recorded_starts(options.k, plan, gram, made, memo)
     taken = time.monotonic() - started
     chosen, costs, result = {"uniform": starts["uniform"], "dp": starts["dp"]}, {"uniform": (0, 0.0)}, None
     costs["dp"] = RECORDED * options.steps, taken
@@ -111,7 +112,7 @@ def measure(name: str, options, models_dir: Path) -> Iterator[Figure]:
     chosen, costs, result = learn_all(demo, options, mechanism)
     if options.policies and result is not None:
         save_policy(demo, options, mechanism, result, costs["learned"])
-    test = DemoRollouts(demo, demo.samples(options.test), options.steps, mechanism, "blocks", latent_error)
+    test = DemoRollouts(demo, demo.samples(options.test), options.steps, mechanism, options.point, latent_error)
     for k in options.k:
         even = distances(test, chosen["uniform"][k])
         for method in (m for m in METHODS if m in chosen and m in options.methods):
@@ -139,7 +140,7 @@ def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[i
         name=title, pack_version=VERSION, model_family=identity.family(demo.model),
         model_identity={"layout": identity.layout(demo.model.model.diffusion_model)}, mechanism=mechanism[0],
         mechanism_options={"order": mechanism[1]} if mechanism[0] in ("taylor", "hermite") else {},
-        cache_point="blocks",
+        cache_point=options.point,
         sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
         size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model), reward="latent RMSE",
         training={"samples": options.samples, "held-out samples": options.samples, "evaluations": cost[0],
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["flux", "wan"])
     parser.add_argument("--mechanism", default="taylor")
     parser.add_argument("--order", type=int, default=1)
+    parser.add_argument("--point", default="output", help="cache point: output or blocks")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--k", type=int, nargs="+", default=[7, 9, 13])
     parser.add_argument("--samples", type=int, default=4, help="training samples, and as many held out (default: 4)")
