@@ -33,7 +33,10 @@ class ReCacheBudget(io.ComfyNode):
                 "Makes sampling faster by an amount that you choose: the network computes only the share of the "
                 "evaluations that the budget pays for, and the rest is forecast from what it computed before. "
                 "Put it last before the sampler, after LoRAs and other model nodes."),
-            search_aliases=["cache", "speed up", "faster", "teacache", "easycache", "taylorseer", "recache"],
+            search_aliases=[
+                "cache", "speed up", "faster", "accelerate", "skip steps", "recache", "teacache", "easycache",
+                "lazycache", "magcache", "wavespeed", "first block cache", "fbcache", "deepcache", "taylorseer",
+                "hicache", "dicache", "cache-dit", "缓存", "加速", "キャッシュ", "高速化", "캐시", "가속"],
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="Any diffusion model: FLUX, Wan, HunyuanVideo, Qwen-Image, SDXL, ..."),

@@ -37,7 +37,7 @@ class ReCacheReport(io.ComfyNode):
             category="model/recache",
             description="Shows what ReCache did in a sampling run: which evaluations were computed, how much faster "
                         "it was, what was not as planned and why. Connect the sampled latent and ReCache's model.",
-            search_aliases=["cache report", "recache"],
+            search_aliases=["cache report", "speed", "timing", "time saved", "skipped steps", "recache"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -45,10 +45,11 @@ class ReCacheReport(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model that came out of ReCache Budget."),
             ],
             outputs=[
-                io.Latent.Output(display_name="samples"),
-                io.String.Output(display_name="text"),
-                io.Image.Output(display_name="schedule"),
-                io.String.Output(display_name="json"),
+                io.Latent.Output(display_name="samples", tooltip="The same latent, for VAE Decode."),
+                io.String.Output(display_name="text", tooltip="The report in words."),
+                io.Image.Output(
+                    display_name="schedule", tooltip="One cell for each evaluation, coloured where it was computed."),
+                io.String.Output(display_name="json", tooltip="The report for programs, every figure in it."),
             ],
         )
 

@@ -28,22 +28,29 @@ class Sampling:
     connect: str
 
 
-def _seed(tooltip: str | None = None) -> io.Input:
+def _latent() -> io.Input:
+    return io.Latent.Input(
+        "latent_image", tooltip="What goes into your sampler's latent_image: an empty latent, or an encoded image.")
+
+
+def _seed(tooltip: str) -> io.Input:
     return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False, tooltip=tooltip)
 
 
 def _ksampler_inputs() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="The model as your KSampler gets it, without ReCache Budget."),
-        io.Conditioning.Input("positive"),
-        io.Conditioning.Input("negative"),
-        io.Latent.Input("latent_image"),
-        _seed(),
-        io.Int.Input("steps", default=20, min=2, max=10000),
-        io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01),
-        io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS)),
-        io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS)),
-        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01),
+        io.Conditioning.Input("positive", tooltip="What goes into your KSampler's positive."),
+        io.Conditioning.Input("negative", tooltip="What goes into your KSampler's negative."),
+        _latent(),
+        _seed("As on your KSampler; the noises to learn on are the batch that starts from it."),
+        io.Int.Input("steps", default=20, min=2, max=10000, tooltip="As on your KSampler."),
+        io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="As on your KSampler."),
+        io.Combo.Input(
+            "sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), tooltip="As on your KSampler."),
+        io.Combo.Input(
+            "scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), tooltip="As on your KSampler."),
+        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="As on your KSampler."),
     ]
 
 
@@ -56,10 +63,10 @@ def _ksampler(prompts: Sequence[tuple] = (), *, model, positive, negative, laten
 def _custom_inputs() -> list[io.Input]:
     return [
         io.Guider.Input("guider", tooltip="The guider as your sampler gets it, without ReCache Budget."),
-        io.Sampler.Input("sampler"),
-        io.Sigmas.Input("sigmas"),
-        io.Latent.Input("latent_image"),
-        _seed("Of the noise, as on RandomNoise."),
+        io.Sampler.Input("sampler", tooltip="What goes into your SamplerCustomAdvanced's sampler."),
+        io.Sigmas.Input("sigmas", tooltip="What goes into your SamplerCustomAdvanced's sigmas."),
+        _latent(),
+        _seed("As on your RandomNoise; the noises to learn on are the batch that starts from it."),
     ]
 
 

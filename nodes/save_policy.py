@@ -25,10 +25,10 @@ class ReCacheSavePolicy(io.ComfyNode):
             category="model/recache",
             description="Saves a trained policy in models/recache, where ReCache Budget lists it (press R to refresh "
                         "the page's lists). A file of the same name is replaced.",
-            search_aliases=["recache"],
+            search_aliases=["export policy", "share policy", "recache"],
             is_output_node=True,
             inputs=[
-                Policy.Input("policy"),
+                Policy.Input("policy", tooltip="From ReCache Train."),
                 io.String.Input("name", default="my-policy", tooltip="Such as flux-portraits; folders are allowed."),
                 io.String.Input("notes", default="", multiline=True, optional=True,
                                 tooltip="Kept in the file: where it comes from, what it is good for."),

@@ -38,13 +38,14 @@ class ReCacheTrainingPrompt(io.ComfyNode):
             category="model/recache",
             description="Adds a prompt to what ReCache Train learns on. Chain several; a policy that saw more than one "
                         "prompt holds better for others.",
-            search_aliases=["recache"],
+            search_aliases=["more prompts", "training set", "recache"],
             inputs=[
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
+                io.Conditioning.Input("positive", tooltip="The prompt, encoded as for the sampler."),
+                io.Conditioning.Input("negative", tooltip="Its negative prompt; without guidance any will do."),
                 Prompts.Input("previous", optional=True, tooltip="The ReCache Training Prompt before this one."),
             ],
-            outputs=[Prompts.Output(display_name="prompts")],
+            outputs=[Prompts.Output(
+                display_name="prompts", tooltip="For ReCache Train, or for one more ReCache Training Prompt.")],
         )
 
     @classmethod
@@ -71,7 +72,9 @@ def _common_inputs() -> list[io.Input]:
         io.Combo.Input(
             "mechanism", options=list(caching.MECHANISMS), default="taylor", advanced=True,
             tooltip="How a skipped evaluation is reconstructed; use the policy with the same one."),
-        io.Int.Input("order", default=1, min=1, max=3, advanced=True, tooltip="Of taylor and hermite."),
+        io.Int.Input(
+            "order", default=1, min=1, max=3, advanced=True,
+            tooltip="Of taylor and hermite; use the policy with the same one."),
         io.Combo.Input(
             "cache_point", options=list(caching.CACHE_POINTS), default="auto", advanced=True,
             tooltip="Where features are taken; see ReCache Budget."),
@@ -107,14 +110,14 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
         category="model/recache",
         description="Learns which evaluations of your own workflow are worth computing, so that ReCache Budget stays "
                     f"closer to the original at the same speed. {sampled.connect}",
-        search_aliases=["learn", "fit", "calibrate", "recache"],
+        search_aliases=["learn", "fit", "calibrate", "tune", "schedule", "train cache", "recache"],
         is_output_node=True,
         hidden=[io.Hidden.unique_id],
         inputs=[*sampled.inputs(), *_common_inputs()],
         outputs=[
             Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
-            io.Image.Output(display_name="report"),
-            io.String.Output(display_name="text"),
+            io.Image.Output(display_name="report", tooltip="What was learned as a picture, beside even spacing."),
+            io.String.Output(display_name="text", tooltip="The same in words."),
         ],
     )
 
