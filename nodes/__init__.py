@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import folders, stopping
+from . import folders, sharing, stopping
 from .budget import ReCacheBudget
 from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
@@ -12,6 +12,7 @@ from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
 
 folders.register()
 stopping.register()
+sharing.register()
 
 
 class ReCacheExtension(ComfyExtension):

@@ -10,8 +10,8 @@ from .. import caching
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
 from ..policies.schedule import explicit
-from . import picking
-from .choosing import caching_inputs, policy_inputs
+from . import picking, queued, sharing
+from .choosing import acceptable, caching_inputs, policy_inputs
 from .display import show_report, show_text
 
 
@@ -37,7 +37,8 @@ class ReCacheBudget(io.ComfyNode):
                 "cache", "speed up", "faster", "accelerate", "skip steps", "recache", "teacache", "easycache",
                 "lazycache", "magcache", "wavespeed", "first block cache", "fbcache", "deepcache", "taylorseer",
                 "hicache", "dicache", "cache-dit", "缓存", "加速", "キャッシュ", "高速化", "캐시", "가속"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            not_idempotent=True,  # a run is shown on the node that set it up, so two nodes can't share one output
             inputs=[
                 io.Model.Input("model", tooltip="Any diffusion model: FLUX, Wan, HunyuanVideo, Qwen-Image, SDXL, ..."),
                 io.Float.Input(
@@ -60,6 +61,10 @@ class ReCacheBudget(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, policy: str | None = None) -> bool | str:
+        return acceptable(policy)
+
+    @classmethod
     def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
         return picking.stamp(policy)
 
@@ -69,11 +74,12 @@ class ReCacheBudget(io.ComfyNode):
                 trained: PolicyFile | None = None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         try:
-            file = trained or picking.chosen(policy, model, mechanism, order, cache_point)
-            remarks = {}
+            file, missing = trained, ""
+            if file is None:
+                origin = sharing.stated_origin(queued.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
+                file, missing = picking.chosen(policy, model, mechanism, order, cache_point, origin)
             if file is not None:
                 schedule = picking.budget_schedule(budget, picking.by_policy(file.policy))
-                remarks = {"remarks": picking.remarks(file, model, mechanism, order)}
             elif policy == "list":
                 explicit(evaluations, 100_000)  # nonsense is refused before anything is loaded
                 schedule = listed_schedule(evaluations)
@@ -82,10 +88,11 @@ class ReCacheBudget(io.ComfyNode):
             computed_for_budget(budget, 1)
             settings = caching.Settings(
                 schedule=schedule, mechanism=mechanism, order=order, cache_point=cache_point,
-                cache_device=cache_device, published=lambda report: show_report(node_id, report), **remarks)
+                cache_device=cache_device, published=lambda report: show_report(node_id, report),
+                remarks=picking.remarks(file, model, mechanism, order, missing))
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
-        show_text(node_id, _plan(budget, policy, file))
+        show_text(node_id, "\n".join(filter(None, [_plan(budget, policy, file), missing])))
         return io.NodeOutput(caching.attach(model, settings))
 
 

@@ -24,6 +24,14 @@ def policy_inputs(*more: str, tooltip: str = "") -> list[io.Input]:
     ]
 
 
+def acceptable(policy: str | None) -> bool | str:
+    """For validate_inputs: any name is, because a policy that is missing here stops no run (see picking.chosen).
+
+    None is a policy that another node gives.
+    """
+    return policy is None or isinstance(policy, str) or "policy has to be a name; choose one from the list."
+
+
 def caching_inputs() -> list[io.Input]:
     """Mechanism, order and cache point."""
     return [

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from server import PromptServer
 
 from ..caching import Report
+
+_MAX_LINE = 200
+
+
+def add_route(method: str, path: str, handler: Callable) -> None:
+    """Answer the page's requests; nothing where no page is served. Call it while ComfyUI loads the pack."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.routes.route(method, path)(handler)
+
+
+def one_line(text: Any) -> str:
+    """Words that a workflow brings, as a line of at most 200 printable characters; empty for what is no text."""
+    if not isinstance(text, str):
+        return ""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
+    return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 3] + "..."
 
 
 def show_text(node_id: str | None, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import folder_paths
 KIND = "recache"
 SHIPPED = Path(__file__).parent.parent / "policies" / "shipped"
 KEPT_TRAININGS = 20
+UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')  # in a file's name: what some file system does not take
 
 
 def register() -> None:
@@ -31,8 +33,11 @@ def policy_names() -> list[str]:
 
 
 def policy_path(name: str) -> tuple[Path, Path] | None:
-    """The folder that holds the policy file `name`, and its path; None if there is none."""
-    path = folder_paths.get_full_path(KIND, name)
+    """The folder that holds the policy file `name`, and its path; None if there is none.
+
+    A name from another system, with the other slashes, names the same file.
+    """
+    path = folder_paths.get_full_path(KIND, name.replace("\\", "/"))
     if path is None:
         return None
     folder = next(f for f in map(Path, folder_paths.get_folder_paths(KIND)) if Path(path).is_relative_to(f))

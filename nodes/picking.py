@@ -11,6 +11,7 @@ from ..policies.policy_file import PolicyFile, PolicyFileError, load
 from ..policies.schedule import Schedule, ScheduleError
 from ..policies.uniform import uniform
 from . import folders
+from .display import one_line
 from .training import identity
 
 log = logging.getLogger(__name__)
@@ -47,15 +48,27 @@ def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float,
     return (known[0], *times[1:]) if abs(times[0] - known[0]) < SAME_TIME else times
 
 
-def chosen(policy: str, model, mechanism: str, order: int, cache_point: str) -> PolicyFile | None:
-    """The policy file that the picker's `policy` stands for, or None where it stands for none.
+def chosen(policy: str, model, mechanism: str, order: int, cache_point: str, origin: str = "") -> tuple[
+        PolicyFile | None, str]:
+    """The policy file that the picker's `policy` stands for, or None where it stands for none; and what is missing.
+
+    A file that is missing, as when a workflow comes from somebody else, is no error: what "auto" would take is used,
+    and the sentence says so, which is "" otherwise. `origin` is what the workflow tells of where the policy comes from.
 
     Raises:
-        PolicyFileError: see load_named.
+        PolicyFileError: the file is there, but is no policy.
     """
     if policy in NO_FILE:
-        return None
-    return best_for(model, mechanism, order, cache_point) if policy == "auto" else load_named(policy)
+        return None, ""
+    if policy != "auto" and folders.policy_path(policy) is not None:
+        return load_named(policy), ""
+    file = best_for(model, mechanism, order, cache_point)
+    if policy == "auto":
+        return file, ""
+    came = f" ({origin})" if origin else ""
+    instead = "evenly spread evaluations are" if file is None else f"'{file.about.name}', which fits this model, is"
+    return file, (f"The policy '{one_line(policy)}'{came} is not in models/recache; until it is there, {instead} used "
+                  f"instead.")
 
 
 def load_named(name: str) -> PolicyFile:
@@ -103,8 +116,13 @@ def fits(file: PolicyFile, layout: str) -> bool:
     return any(key.startswith("layout") and value == layout for key, value in file.about.model_identity.items())
 
 
-def remarks(file: PolicyFile, model, mechanism: str, order: int) -> Callable[..., list[str]]:
-    """What a run's report says of the policy, in one line: which it is, and what it was fitted on that differs."""
+def remarks(file: PolicyFile | None, model, mechanism: str, order: int, missing: str = "") -> Callable[..., list[str]]:
+    """What a run's report says of the policy: that one is missing (see pick), which is used, and what it was fitted on
+    that differs.
+    """
+    told = [missing] if missing else []
+    if file is None:
+        return lambda guider, sampler, noise, times: told
     about, known = file.about, file.policy.times
     fixed = []
     if not fits(file, identity.layout(model.model.diffusion_model)):
@@ -128,7 +146,7 @@ def remarks(file: PolicyFile, model, mechanism: str, order: int) -> Callable[...
         if about.size and about.size != identity.size_of(guider.model_patcher, tuple(noise.shape)):
             differs.append(f"size {'x'.join(map(str, about.size))}")
         line = f"Policy '{about.name}'"
-        return [f"{line} was fitted on {', '.join(differs)}; its schedule was carried over." if differs else
+        return [*told, f"{line} was fitted on {', '.join(differs)}; its schedule was carried over." if differs else
                 f"{line} was fitted on these settings."]
 
     return said
@@ -136,6 +154,9 @@ def remarks(file: PolicyFile, model, mechanism: str, order: int) -> Callable[...
 
 def stamp(policy: str) -> str:
     """Changes when the file that is picked changes, so that ComfyUI does not keep what an older one gave."""
-    names = folders.policy_names() if policy == "auto" else [policy]
-    paths = [folders.policy_path(name) for name in names] if policy not in NO_FILE else []
-    return repr([(str(path), path.stat().st_mtime_ns) for path in (found[1] for found in paths if found)])
+    if policy in NO_FILE:
+        return ""
+    found = [folders.policy_path(policy)] if policy != "auto" else []
+    if not any(found):  # auto chooses
+        found = [folders.policy_path(name) for name in folders.policy_names()]
+    return repr([(str(path), path.stat().st_mtime_ns) for _, path in filter(None, found)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from comfy_api.latest import io
@@ -10,8 +9,6 @@ from comfy_api.latest import io
 from ..policies.policy_file import SUFFIX, PolicyFile, inside, save
 from . import folders
 from .choosing import Policy
-
-_UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')  # what some file system does not take
 
 
 class ReCacheSavePolicy(io.ComfyNode):
@@ -38,7 +35,7 @@ class ReCacheSavePolicy(io.ComfyNode):
 
     @classmethod
     def execute(cls, policy: PolicyFile, name: str, notes: str = "") -> io.NodeOutput:
-        stem = _UNSAFE.sub("_", name.strip().replace("\\", "/")).removesuffix(SUFFIX).rstrip(". ")
+        stem = folders.UNSAFE.sub("_", name.strip().replace("\\", "/")).removesuffix(SUFFIX).rstrip(". ")
         if not stem:
             raise ValueError("ReCache Save Policy: the name is empty; write one, such as flux-portraits.")
         try:

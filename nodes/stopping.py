@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from aiohttp import web
-from server import PromptServer
+
+from .display import add_route
 
 STOP_ROUTE = "/recache/stop"
 
@@ -30,6 +31,4 @@ async def stop(request: web.Request) -> web.Response:
 
 def register() -> None:
     """Add the route, where a page is served."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None:
-        server.routes.post(STOP_ROUTE)(stop)
+    add_route("POST", STOP_ROUTE, stop)

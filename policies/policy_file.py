@@ -111,8 +111,12 @@ def save(path: str | os.PathLike, file: PolicyFile) -> None:
         PolicyFileError: the policy or what is said about it is not within the limits of the format, or the file can't
             be written.
     """
+    save_bytes(path, _encode(file, Path(path)))
+
+
+def save_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write the bytes of a policy file after checking them as `load` does; see `save`."""
     path = Path(path)
-    content = _encode(file, path)
     _decode(content, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +142,20 @@ def load(path: str | os.PathLike, folder: str | os.PathLike) -> PolicyFile:
     Raises:
         PolicyFileError: anything that is not a whole, unchanged, plausible policy file of a known format version.
     """
+    return _decode(read_bytes(path, folder), inside(folder, path))
+
+
+def load_bytes(content: bytes, name: str | os.PathLike) -> PolicyFile:
+    """A policy file from its bytes; see `load`. `name` is what an error calls it."""
+    return _decode(content, Path(name))
+
+
+def read_bytes(path: str | os.PathLike, folder: str | os.PathLike) -> bytes:
+    """The bytes of a file in `folder` (see `inside`), not checked.
+
+    Raises:
+        PolicyFileError: it can't be read, or is bigger than any policy file.
+    """
     path = inside(folder, path)
     try:
         status = path.stat()
@@ -146,10 +164,9 @@ def load(path: str | os.PathLike, folder: str | os.PathLike) -> PolicyFile:
         if status.st_size > MAX_BYTES:
             raise _wrong(path.name, "is too big to be a policy file; choose one that ReCache saved")
         with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise _wrong(path.name, f"can't be read ({error.strerror})") from error
-    return _decode(content, path)
 
 
 def _encode(file: PolicyFile, path: Path) -> bytes:
