@@ -1,0 +1,107 @@
+"""The pack's words in every language, through ComfyUI's own folder for them (locales/), are complete and in step."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+
+import pytest
+
+from tests.hosting.server import PACK
+from tests.hosting.session import ROOT
+
+LANGUAGES = ("en", "zh", "ja", "ko")
+OWN_SCRIPT = {"zh": "[\u4e00-\u9fff]", "ja": "[\u3040-\u30ff]", "ko": "[\uac00-\ud7a3]"}
+MESSAGE_SYNTAX = re.compile(r"[{}@|]")  # the page would read these as placeholders, links and plurals
+
+
+def words(language: str, file: str) -> dict:
+    """A file of locales/."""
+    return json.loads((ROOT / "locales" / language / f"{file}.json").read_text(encoding="utf-8"))
+
+
+def flat(tree: dict, before: str = "") -> dict[str, str]:
+    """``{"a": {"b": "text"}}`` as ``{"a.b": "text"}``."""
+    found = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+    return found
+
+
+def english(node: dict) -> dict:
+    """What nodeDefs.json says of a node of ``/object_info``, in English."""
+    inputs = {}
+    for kind in ("required", "optional"):
+        for name, (_, *options) in node["input"].get(kind, {}).items():
+            inputs[name] = {"name": name, "tooltip": options[0].get("tooltip") if options else None}
+    outputs = {}
+    for i, (name, kind, tooltip) in enumerate(zip(node["output_name"], node["output"], node["output_tooltips"])):
+        # The page names an output by its type where both are called the same.
+        outputs[str(i)] = ({} if name == kind else {"name": name}) | {"tooltip": tooltip}
+    described = {"display_name": node["display_name"], "description": node["description"], "inputs": inputs}
+    return described | ({"outputs": outputs} if outputs else {})
+
+
+@pytest.fixture(scope="module")
+def nodes(server) -> dict[str, dict]:
+    """The pack's nodes, as the server describes them."""
+    from tests.hosting.client import Client
+
+    with Client(server.url) as client:
+        known = client.object_info()
+    return {name: node for name, node in sorted(known.items()) if node["python_module"] == f"custom_nodes.{PACK}"}
+
+
+def test_english_is_what_the_nodes_say(nodes):
+    expected = json.dumps({name: english(node) for name, node in nodes.items()}, indent=2, ensure_ascii=False)
+    path = ROOT / "locales" / "en" / "nodeDefs.json"
+    changes = [line for line in difflib.ndiff(path.read_text(encoding="utf-8").splitlines(), expected.splitlines())
+               if line[0] in "+-"]
+    assert not changes, f"Bring {path} in step, and the same entries of zh, ja and ko:\n" + "\n".join(changes)
+
+
+@pytest.mark.parametrize("language", OWN_SCRIPT)
+def test_every_node_and_input_is_translated_and_nothing_else(language):
+    expected, translated = flat(words("en", "nodeDefs")), flat(words(language, "nodeDefs"))
+    assert translated.keys() == expected.keys()
+    for key, text in translated.items():
+        if key.endswith((".tooltip", ".description")):
+            assert re.search(OWN_SCRIPT[language], text), f"{language}: {key} is not translated"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_can_show_the_nodes_words(language):
+    for key, text in flat(words(language, "nodeDefs")).items():
+        assert text.strip() == text != "", key
+        assert not MESSAGE_SYNTAX.search(text), f"{language}: {key}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_types_and_categories_have_names(nodes, language):
+    main = words(language, "main")
+    types = {kind for node in nodes.values() for kind in node["output"]}
+    assert main["dataTypes"].keys() == {kind for kind in types if kind.startswith("RECACHE_")}
+    assert main["nodeCategories"].keys() == {node["category"].split("/")[-1] for node in nodes.values()}
+
+
+@pytest.mark.parametrize("language", OWN_SCRIPT)
+def test_the_pages_sentences_are_translated_with_the_same_placeholders(language):
+    expected, translated = flat(words("en", "main")["recache"]), flat(words(language, "main")["recache"])
+    assert translated.keys() == expected.keys()
+    for key, text in expected.items():
+        assert sorted(re.findall(r"\{\w+\}", translated[key])) == sorted(re.findall(r"\{\w+\}", text)), key
+
+
+def test_the_pages_sentences_are_those_that_its_code_shows():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web").rglob("*.js"))
+    assert set(re.findall(r'\bt\(\s*"([\w.]+)"', code)) == flat(words("en", "main")["recache"]).keys()
+
+
+def test_the_server_gives_them_all_out(server):
+    from tests.hosting.client import Client
+
+    with Client(server.url) as client:
+        served = client.get("/i18n")
+    for language in LANGUAGES:
+        assert served[language] == words(language, "main") | {"nodeDefs": words(language, "nodeDefs")}
