@@ -6,6 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import folders, sharing, stopping
 from .budget import ReCacheBudget
+from .compare import ReCacheCompare
+from .frontier import ReCacheFrontier, ReCacheFrontierCustom
 from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
 from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
@@ -20,7 +22,8 @@ class ReCacheExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
-            ReCacheBudget, ReCacheReport, ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheSavePolicy]
+            ReCacheBudget, ReCacheReport, ReCacheCompare, ReCacheFrontier, ReCacheFrontierCustom, ReCacheTrain,
+            ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheSavePolicy]
 
 
 async def comfy_entrypoint() -> ReCacheExtension:

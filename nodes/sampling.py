@@ -43,7 +43,7 @@ def _ksampler_inputs() -> list[io.Input]:
         io.Conditioning.Input("positive", tooltip="What goes into your KSampler's positive."),
         io.Conditioning.Input("negative", tooltip="What goes into your KSampler's negative."),
         _latent(),
-        _seed("As on your KSampler; the noises to learn on are the batch that starts from it."),
+        _seed("As on your KSampler; the noises that are tried are the batch that starts from it."),
         io.Int.Input("steps", default=20, min=2, max=10000, tooltip="As on your KSampler."),
         io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="As on your KSampler."),
         io.Combo.Input(
@@ -66,7 +66,7 @@ def _custom_inputs() -> list[io.Input]:
         io.Sampler.Input("sampler", tooltip="What goes into your SamplerCustomAdvanced's sampler."),
         io.Sigmas.Input("sigmas", tooltip="What goes into your SamplerCustomAdvanced's sigmas."),
         _latent(),
-        _seed("As on your RandomNoise; the noises to learn on are the batch that starts from it."),
+        _seed("As on your RandomNoise; the noises that are tried are the batch that starts from it."),
     ]
 
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from .picture import BACKGROUND, CACHED, COMPUTED, TEXT
+from . import canvas
+from .canvas import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, WIDTH, written
 from .training.training import Outcome
 
-WIDTH, PLOT_HEIGHT, MARGIN, ROW = 960, 260, 16, 22
-GRID = (62, 66, 76)
+PLOT_HEIGHT, ROW = 260, 22
+WRITTEN = written(14)
 COLOURS = {"learned": COMPUTED, "dp": (90, 170, 240), "recorded": (120, 200, 130), "uniform": (200, 200, 205),
-           "fewer steps": (170, 110, 220)}
+           "fewer steps": FEWER_STEPS}
 
 
 def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int, height: int = PLOT_HEIGHT,
                   width: int = WIDTH) -> Image.Image:
     """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
-    image, draw, font = _canvas(width, height)
+    image, draw = canvas.canvas(width, height)
     left, top, right, bottom = MARGIN + 44, MARGIN + 20, width - MARGIN, height - MARGIN - 18
-    draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", fill=TEXT, font=font)
+    draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **WRITTEN)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = bottom - share * (bottom - top)
         draw.line((left, y, right, y), fill=GRID)
-        draw.text((MARGIN, y - 9), f"{share:.0%}", fill=TEXT, font=font)
-    draw.text((left, bottom + 4), f"{evaluations:,} network evaluations", fill=TEXT, font=font)
+        draw.text((MARGIN, y - 9), f"{share:.0%}", **WRITTEN)
+    draw.text((left, bottom + 4), f"{evaluations:,} network evaluations", **WRITTEN)
     points = [(left, bottom)]
     for spent, gain in [*curve, (evaluations, curve[-1][1] if curve else 0.0)]:
         x = left + (right - left) * spent / max(1, evaluations)
@@ -46,24 +46,24 @@ def training_picture(outcome: Outcome) -> torch.Tensor:
     for part in parts:
         whole.paste(part, (0, y))
         y += part.height
-    return torch.from_numpy(np.asarray(whole).astype(np.float32) / 255.0)[None]
+    return canvas.to_image(whole)
 
 
 def _frontier(outcome: Outcome) -> Image.Image:
     """Held-out cost of every candidate at every k, as bars relative to the uniform schedule's."""
     table = outcome.table
     names = [name for name in COLOURS if any(name in row for row in table.values())]
-    image, draw, font = _canvas(WIDTH, MARGIN * 2 + 24 + len(table) * (len(names) * 16 + 12))
+    image, draw = canvas.canvas(WIDTH, MARGIN * 2 + 24 + len(table) * (len(names) * 16 + 12))
     title = f"{outcome.policy.about.reward} on samples that were not trained on; lower is better"
-    draw.text((MARGIN, MARGIN - 8), title, fill=TEXT, font=font)
+    draw.text((MARGIN, MARGIN - 8), title, **WRITTEN)
     y = MARGIN + 20
     for k, row in table.items():
         longest = max(abs(cost) for cost in row.values()) or 1.0
-        draw.text((MARGIN, y), f"{k} of {outcome.n}", fill=TEXT, font=font)
+        draw.text((MARGIN, y), f"{k} of {outcome.n}", **WRITTEN)
         for name in (name for name in names if name in row):
             length = abs(row[name]) / longest * (WIDTH - 420)
             draw.rectangle((MARGIN + 90, y + 2, MARGIN + 90 + length, y + 13), fill=COLOURS[name])
-            draw.text((MARGIN + 98 + length, y - 1), f"{name} {row[name]:.4g}", fill=TEXT, font=font)
+            draw.text((MARGIN + 98 + length, y - 1), f"{name} {row[name]:.4g}", **WRITTEN)
             y += 16
         y += 12
     return image
@@ -72,18 +72,13 @@ def _frontier(outcome: Outcome) -> Image.Image:
 def _strips(outcome: Outcome) -> Image.Image:
     """The chosen schedule of every k."""
     schedules = outcome.learned.schedules
-    image, draw, font = _canvas(WIDTH, MARGIN * 2 + 24 + len(schedules) * ROW)
-    draw.text((MARGIN, MARGIN - 8), "which evaluations are computed", fill=TEXT, font=font)
+    image, draw = canvas.canvas(WIDTH, MARGIN * 2 + 24 + len(schedules) * ROW)
+    draw.text((MARGIN, MARGIN - 8), "which evaluations are computed", **WRITTEN)
     cell = (WIDTH - 2 * MARGIN - 90) / outcome.n
     for row, (k, schedule) in enumerate(schedules.items()):
         y = MARGIN + 20 + row * ROW
-        draw.text((MARGIN, y - 2), f"{k}: {outcome.learned.winners[k]}"[:11], fill=TEXT, font=font)
+        draw.text((MARGIN, y - 2), f"{k}: {outcome.learned.winners[k]}"[:11], **WRITTEN)
         for i, computed in enumerate(schedule.computed):
             x = MARGIN + 90 + i * cell
             draw.rectangle((x, y, x + max(1.0, cell - 2), y + ROW - 7), fill=COMPUTED if computed else CACHED)
     return image
-
-
-def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw, ImageFont.ImageFont]:
-    image = Image.new("RGB", (width, height), BACKGROUND)
-    return image, ImageDraw.Draw(image), ImageFont.load_default(size=14)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from .schedule import ScheduleError
 
@@ -44,6 +45,23 @@ def listed(text: str) -> tuple[float, ...]:
     if len(budgets) > _MAX_LISTED:
         raise ScheduleError(f"These are {len(budgets)} budgets; list {_MAX_LISTED} at most.")
     return budgets
+
+
+def knee(costs: Sequence[float], errors: Sequence[float]) -> int | None:
+    """Which point of a falling curve buys most of the quality for little of the cost; None if none does.
+
+    The one farthest below the straight line between the curve's ends, with both axes scaled to 0..1: Kneedle (Satopaa
+    et al. 2011, "Finding a 'Kneedle' in a Haystack") for a few points, which need no smoothing.
+
+    Args:
+        costs, errors: of the points, two or more, the cheapest first; the last one's error is the least.
+    """
+    scaled_costs, scaled_errors = (
+        [(value - min(values)) / ((max(values) - min(values)) or 1.0) for value in values]
+        for values in (costs, errors))
+    below = [1.0 - cost - error for cost, error in zip(scaled_costs, scaled_errors)]
+    best = max(range(len(below)), key=below.__getitem__)
+    return best if below[best] > _TOLERANCE else None
 
 
 def planned_speedup(k: int, n: int, cached_cost: float = 0.0) -> float:

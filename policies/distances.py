@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_MAX_PSNR = 100.0
+MAX_PSNR = 100.0
 _ALEXNET = "alexnet-owt-7be5be79.pth"
 
 
@@ -42,7 +42,7 @@ def latent_mse(a: Tensor, b: Tensor) -> Tensor:
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Minus the peak signal-to-noise ratio in dB of pictures or videos in 0..1, at least -100 (equal pictures)."""
-    return _frame_by_frame(lambda x, y: 10.0 * latent_mse(x, y).clamp(min=10 ** (-_MAX_PSNR / 10)).log10(), a, b)
+    return _frame_by_frame(lambda x, y: 10.0 * latent_mse(x, y).clamp(min=10 ** (-MAX_PSNR / 10)).log10(), a, b)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -108,6 +108,14 @@ class LPIPS:
         """See Distance."""
         self._model.to(a.device)
         return _frame_by_frame(lambda x, y: self._model(x, y, normalize=True).flatten(), a, b)
+
+
+def perceptual() -> tuple[Distance, str, list[str]]:
+    """LPIPS and its name; where it can't be had, what stands in for it, that one's name, and a sentence on why."""
+    try:
+        return LPIPS(), "LPIPS", []
+    except DistanceError as error:
+        return ssim, "1 - SSIM", [f"{error} SSIM was used instead."]
 
 
 def _frame_by_frame(distance: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:

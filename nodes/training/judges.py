@@ -47,6 +47,18 @@ class LatentJudge:
         return float(distances.latent_mse(seen, reference).sqrt())
 
 
+def pictures_of(vae, latent: torch.Tensor) -> torch.Tensor:
+    """Pictures [1, height, width, 3] or [1, frames, height, width, 3] in 0..1, half precision, on the CPU.
+
+    Raises:
+        TrainingError: the VAE is not of this latent's kind.
+    """
+    if vae.latent_dim == 2 and latent.ndim == 5 and latent.shape[2] > 1:
+        raise TrainingError("the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
+    with torch.inference_mode():
+        return vae.decode(latent).clamp(0.0, 1.0).to("cpu", torch.float16)
+
+
 class PictureJudge:
     """A distance between decoded pictures, or between the frames of videos, and a reward for good ones.
 
@@ -61,12 +73,7 @@ class PictureJudge:
         self._vae, self._distance, self._reward, self._alpha = vae, distance, reward, alpha
 
     def see(self, latent: torch.Tensor) -> torch.Tensor:
-        """Pictures [1, height, width, 3] or [1, frames, height, width, 3] in 0..1, half precision."""
-        if self._vae.latent_dim == 2 and latent.ndim == 5 and latent.shape[2] > 1:
-            raise TrainingError(
-                "the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
-        with torch.inference_mode():
-            return self._vae.decode(latent).clamp(0.0, 1.0).to("cpu", torch.float16)
+        return pictures_of(self._vae, latent)
 
     def cost(self, seen: torch.Tensor, reference: torch.Tensor) -> float:
         return float(rewards.image_loss(seen.float(), reference.float(), self._distance, self._reward, self._alpha))
@@ -93,16 +100,7 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
         raise TrainingError("a reward looks at pictures; choose a distance between pictures, or no reward.")
     if vae is None or distance == "latent":
         return LatentJudge(), []
-    notes, name = [], distance
-    if distance in ("auto", "lpips"):
-        try:
-            measure, name = distances.LPIPS(), "lpips"
-        except distances.DistanceError as error:
-            measure, name = distances.ssim, "ssim"
-            notes.append(f"{error} SSIM was used instead.")
-    else:
-        measure = distances.ssim
-    name = {"lpips": "LPIPS", "ssim": "1 - SSIM"}[name]
+    measure, name, notes = (distances.ssim, "1 - SSIM", []) if distance == "ssim" else distances.perceptual()
     if reward == "none" or not alpha:
         return PictureJudge(vae, measure, name), notes
     rewarded = _reward(reward, clip_vision, clip, prompt)

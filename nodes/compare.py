@@ -1,0 +1,98 @@
+"""ReCache Compare: how far cached pictures are from the uncached ones, in figures and to look at."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from .compare_picture import compare_picture, heat_map
+from .display import show_text
+from .measures import SMALLEST, Pictures, mean, words
+
+
+class ReCacheCompare(io.ComfyNode):
+    """Compares two batches of pictures, or two clips, pair by pair."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ReCacheCompare",
+            display_name="ReCache Compare",
+            category="model/recache",
+            description="Shows what caching changed: uncached and cached pictures side by side, a heat map of where "
+                        "they differ, and LPIPS, PSNR and SSIM. Make both with the same seed and settings, once with "
+                        "ReCache Budget and once without.",
+            search_aliases=["compare", "difference", "heat map", "lpips", "psnr", "ssim", "quality", "recache"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Image.Input("uncached", tooltip="Pictures, or the frames of a video, made without ReCache."),
+                io.Image.Input("cached", tooltip="The same ones made with ReCache: as many, of the same size."),
+                io.Int.Input(
+                    "rows", default=4, min=1, max=16,
+                    tooltip="How many pairs the picture shows at most. Of more, it shows the first, the last and some "
+                            "evenly spread between; 3 shows the first, middle and last frame of a clip. The figures "
+                            "are always of all."),
+                io.Float.Input(
+                    "heat_scale", default=0.2, min=0.01, max=1.0, step=0.01,
+                    tooltip="The difference that the heat map shows brightest, as a share of black to white. Lower it "
+                            "to see smaller differences; keep it to compare two runs."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="picture", tooltip="Uncached, cached and heat map with figures."),
+                io.Image.Output(display_name="heat_map", tooltip="The heat map of every pair, in the pictures' size."),
+                io.String.Output(display_name="text", tooltip="The figures in words: the mean, and each pair shown."),
+                io.Float.Output(
+                    display_name="difference",
+                    tooltip="Mean LPIPS, or 1 - SSIM where LPIPS can't be had (the text says which). 0: equal."),
+                io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB; higher is closer, 100: equal."),
+                io.Float.Output(display_name="ssim", tooltip="Mean SSIM; higher is closer, 1: equal."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, uncached: torch.Tensor, cached: torch.Tensor, rows: int, heat_scale: float) -> io.NodeOutput:
+        try:
+            uncached, cached = _comparable(uncached, cached)
+        except ValueError as error:
+            raise ValueError(f"ReCache Compare: {error}") from None
+        measure = Pictures()
+        each = measure.each(uncached, cached)
+        heat, total = heat_map(uncached, cached, heat_scale), mean(each)
+        count = len(each)
+        shown = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)] if count > rows else range(count)
+        lines = [words(measure.name, total)]
+        if count > 1:
+            worst = max(range(count), key=lambda i: each[i].difference)
+            lines[0] += f" (mean of {count})"
+            lines += [f"{i + 1} of {count}: {words(measure.name, each[i])}" for i in shown]
+            lines.append(f"least alike is {worst + 1} of {count}: {words(measure.name, each[worst])}")
+        text = "\n".join(lines + measure.notes)
+        picture = compare_picture(uncached, cached, heat, shown, [words(measure.name, row) for row in each], heat_scale,
+                                  lines[0])
+        show_text(cls.hidden.unique_id, lines[0])
+        preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
+        return io.NodeOutput(picture, heat, text, total.difference, total.psnr, total.ssim, ui=preview)
+
+
+def _comparable(uncached: torch.Tensor, cached: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both as RGB in 0..1.
+
+    Raises:
+        ValueError: they can't be compared.
+    """
+    (count, height, width), (others, *size) = uncached.shape[:3], cached.shape[:3]
+    if size != [height, width]:
+        raise ValueError(f"the uncached pictures are {width} x {height} and the cached ones {size[1]} x {size[0]}; "
+                         "make both with the same size.")
+    if count != others:
+        raise ValueError(f"there are {count} uncached pictures and {others} cached ones; make both with the same batch "
+                         "size or length.")
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"pictures of {width} x {height} are too small to compare; {SMALLEST} x {SMALLEST} is the "
+                         "least.")
+    for name, pictures in (("uncached", uncached), ("cached", cached)):
+        if not torch.isfinite(pictures).all():
+            raise ValueError(f"the {name} pictures hold NaN or infinity instead of colours; look at the model, the VAE "
+                             "and their precision.")
+    return tuple(pictures[..., :3].expand(-1, -1, -1, 3).clamp(0.0, 1.0) for pictures in (uncached, cached))

@@ -1,0 +1,165 @@
+"""ReCache Frontier: the quality/time curve of an artist's own workflow, so that one look chooses the budget."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import comfy.model_management
+import comfy.utils
+from comfy_api.latest import io, ui
+
+from ..policies.budget import listed
+from ..policies.distances import DistanceError
+from ..policies.policy_file import PolicyFile
+from . import picking, sampling
+from .choosing import caching_inputs, policy_inputs
+from .display import show_text
+from .frontier_picture import frontier_picture
+from .measures import words
+from .quality_curve import Curve, Point, Runs, measured
+from .sampling import Sampling
+
+
+def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
+    return io.Schema(
+        node_id=node_id,
+        display_name=name,
+        category="model/recache",
+        description="Runs your own workflow at every budget that you list, and without a cache, and draws quality "
+                    "against time with the knee marked: the budget where more time stops buying much quality. "
+                    f"{sampled.connect}",
+        search_aliases=["benchmark", "sweep", "quality", "speed", "pareto", "knee", "cache", "recache"],
+        is_output_node=True,
+        hidden=[io.Hidden.unique_id],
+        inputs=[
+            *sampled.inputs(),
+            io.String.Input(
+                "budgets", default="0.14, 0.18, 0.26, 0.4",
+                tooltip="The budgets to try, as shares of the full compute. Each takes its share of the time of an "
+                        "uncached run; four to six draw a good curve."),
+            io.Int.Input(
+                "samples", default=2, min=1, max=64,
+                tooltip="Noises to try each budget on. Quality is their mean, time their median. One is quickest; more "
+                        "hold better for other seeds."),
+            io.Boolean.Input(
+                "fewer_steps", default=True,
+                tooltip="Also run your workflow without a cache and with fewer steps, as many as each budget computes: "
+                        "what you would do without ReCache."),
+            *policy_inputs(),
+            *caching_inputs(),
+            io.Vae.Input(
+                "vae", optional=True,
+                tooltip="To compare pictures (LPIPS, PSNR, SSIM) and show them. Without it, latents are compared."),
+        ],
+        outputs=[
+            io.Image.Output(
+                display_name="picture", tooltip="The curve, and what every budget gives and takes, with pictures."),
+            io.Float.Output(
+                display_name="budget",
+                tooltip="The budget at the knee, for ReCache Budget. The largest one listed if the curve has no knee."),
+            io.String.Output(display_name="text", tooltip="The curve in words, a line for each budget."),
+            io.String.Output(display_name="json", tooltip="The whole table, for other tools."),
+        ],
+    )
+
+
+class ReCacheFrontier(io.ComfyNode):
+    """The quality/time curve of a KSampler workflow."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _schema("ReCacheFrontier", "ReCache Frontier", sampling.KSAMPLER)
+
+    @classmethod
+    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+        return picking.stamp(policy)
+
+    @classmethod
+    def execute(cls, **given) -> io.NodeOutput:
+        return _frontier(cls, sampling.KSAMPLER, **given)
+
+
+class ReCacheFrontierCustom(io.ComfyNode):
+    """The quality/time curve of a SamplerCustomAdvanced workflow."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _schema("ReCacheFrontierCustom", "ReCache Frontier (Custom Sampling)", sampling.CUSTOM)
+
+    @classmethod
+    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+        return picking.stamp(policy)
+
+    @classmethod
+    def execute(cls, **given) -> io.NodeOutput:
+        return _frontier(cls, sampling.CUSTOM, **given)
+
+
+def _frontier(cls, sampled: Sampling, *, budgets: str, samples: int, fewer_steps: bool, policy: str,
+              trained: PolicyFile | None = None, mechanism: str = "taylor", order: int = 1, cache_point: str = "auto",
+              vae=None, **connected) -> io.NodeOutput:
+    node_id = cls.hidden.unique_id
+    try:
+        shares = listed(budgets)
+        flow = sampled.workflow(**connected)
+        file = trained or picking.chosen(policy, flow.model, mechanism, order, cache_point)
+        runs = Runs(flow, picking.evenly if file is None else picking.by_policy(file.policy), mechanism, order,
+                    cache_point, picking.remarks(file, flow.model, mechanism, order) if file else lambda *run: ())
+        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
+    except (ValueError, DistanceError) as error:
+        raise ValueError(f"ReCache Frontier: {error}") from None
+    except comfy.model_management.InterruptProcessingException:
+        show_text(node_id, "cancelled")
+        raise
+    text, picture = describe(curve), frontier_picture(curve)
+    show_text(node_id, text.splitlines()[0])
+    preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
+    best = max(curve.cached) if curve.knee is None else curve.knee
+    return io.NodeOutput(picture, best, text, json.dumps(table(curve)), ui=preview)
+
+
+def _progress(node_id: str | None):
+    """Shows on the node what is being done."""
+    bar, said = comfy.utils.ProgressBar(1000, node_id=node_id), [""]
+
+    def progress(doing: str, share: float) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(int(1000 * share))
+        if doing != said[0]:
+            said[0] = doing
+            show_text(node_id, doing)
+
+    return progress
+
+
+def describe(curve: Curve) -> str:
+    """The curve as lines for an artist; the first is the gist."""
+    def line(point: Point) -> str:
+        return (f"{point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s, "
+                f"{curve.speedup(point):.2g}x faster, {words(curve.measure, point.figures)}")
+
+    gist = "no knee: here, quality falls as fast as time" if curve.knee is None else (
+        f"knee at budget {curve.knee:g}: {line(curve.cached[curve.knee])}")
+    lines = [gist, f"uncached: {curve.evaluations} evaluations, {curve.uncached.seconds:.3g} s"]
+    for budget, point in curve.cached.items():
+        lines.append(f"{budget:g}: {line(point)}")
+        if budget in curve.fewer:
+            lines.append(f"    fewer steps instead: {line(curve.fewer[budget])}")
+    return "\n".join(lines + curve.notes)
+
+
+def table(curve: Curve) -> dict:
+    """The curve, ready for JSON."""
+    def row(point: Point) -> dict:
+        return {"computed": point.computed, "seconds": point.seconds, "speedup": curve.speedup(point),
+                **asdict(point.figures)}
+
+    report = curve.report
+    return {
+        "evaluations": curve.evaluations, "measure": curve.measure, "knee": curve.knee, "mechanism": report.mechanism,
+        "order": report.order, "cache_point": report.cache_point, "uncached": row(curve.uncached),
+        "budgets": [
+            {"budget": budget, **row(point), "fewer_steps": row(curve.fewer[budget]) if budget in curve.fewer else None}
+            for budget, point in curve.cached.items()],
+        "notes": curve.notes}

@@ -1,0 +1,196 @@
+"""What each budget gives and takes on an artist's own workflow, measured against its uncached run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+from .. import caching
+from ..policies.budget import computed_for_budget, knee
+from . import picking
+from .measures import Figures, Latents, Measure, Pictures, mean
+from .training.judges import pictures_of
+from .training.workflow import Sample, TrainingError, Workflow
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to make the pictures.
+
+    Attributes:
+        computed: evaluations of the network in a run.
+        seconds: of the sampler in a run; the median over the samples.
+        figures: the mean over the samples (and frames).
+        picture: what it made of the first sample, [height, width, 3] (a video's middle frame); None without a VAE.
+    """
+
+    computed: int
+    seconds: float
+    figures: Figures
+    picture: torch.Tensor | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The quality/time curve.
+
+    Attributes:
+        evaluations: of the uncached run.
+        cached: {budget: point}, by rising budget.
+        fewer: {budget: point} of uncached runs that take as many evaluations; empty if they were not asked for.
+        knee: the budget at the knee (see policies.budget.knee), or None if the curve has none.
+        measure: what the figures' difference is.
+        report: of the engine's last run.
+        notes: sentences for the artist.
+    """
+
+    evaluations: int
+    uncached: Point
+    cached: dict[float, Point]
+    fewer: dict[float, Point]
+    knee: float | None
+    measure: str
+    report: caching.Report
+    notes: list[str]
+
+    def speedup(self, point: Point) -> float:
+        """How many times faster than uncached."""
+        return self.uncached.seconds / point.seconds
+
+
+@dataclass
+class Way:
+    """One way to make the pictures, and what came of it: a value a sample.
+
+    Attributes:
+        name: tells an artist what is being done.
+        cost: about how long a run takes, as a share of the uncached one.
+        run: makes the latent of a sample, and tells how many evaluations were computed.
+    """
+
+    name: str
+    cost: float
+    run: Callable[[Sample], tuple[torch.Tensor, int]]
+    computed: int = 0
+    seconds: list[float] = field(default_factory=list)
+    latents: list[torch.Tensor] = field(default_factory=list)
+
+
+class Runs:
+    """A workflow's runs under one way of caching, at any budget.
+
+    Attributes:
+        report: what the engine says of the last one.
+    """
+
+    def __init__(self, workflow: Workflow, choose: picking.Choose, mechanism: str, order: int, cache_point: str,
+                 remarks: Callable[..., Sequence[str]]):
+        self.report: caching.Report | None = None
+        self._workflow, self._budget = workflow, 1.0
+        self._settings = caching.Settings(
+            schedule=lambda *run: picking.budget_schedule(self._budget, choose)(*run), mechanism=mechanism, order=order,
+            cache_point=cache_point, published=self._note, remarks=remarks)
+
+    def _note(self, report: caching.Report) -> None:
+        self.report = report
+
+    def run(self, sample: Sample, budget: float) -> tuple[torch.Tensor, int]:
+        """The latent of one run, and how many evaluations were computed.
+
+        Raises:
+            TrainingError: nothing could be cached.
+        """
+        self._budget = budget
+        latent = self._workflow.cached(sample, self._settings)
+        if not self.report.planned:
+            raise TrainingError(f"nothing could be cached at the budget {budget:g}: {' '.join(self.report.notes)}")
+        return latent, len(self.report.computed)
+
+
+def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: int, fewer_steps: bool, vae=None,
+             progress: Callable[[str, float], None] = lambda doing, share: None) -> Curve:
+    """The curve of `budgets`, in any order. Runs one sample at a time, and keeps its latents in main memory.
+
+    Args:
+        count: samples, 1 or more. fewer_steps: whether to run fewer steps too, as many as each budget computes.
+        vae: to compare pictures; None compares latents.
+        progress: called at every step with what is being done and the share done, 0..1.
+
+    Raises:
+        ValueError, DistanceError: it can't be measured; one sentence for the artist.
+    """
+    n, budgets = len(workflow.foresee()), sorted(set(budgets))
+    samples = workflow.samples(count, workflow.seed)
+
+    def uncached(share: float) -> Callable[[Sample], tuple[torch.Tensor, int]]:
+        return lambda sample: (workflow.uncached(sample, share), round(share * n))
+
+    # What only a first run takes, such as compiling, is no budget's: both kinds of run are warm before any is timed.
+    # The second tells what a cached evaluation costs, too, and so which budgets differ.
+    _run([Way("warming up", 1 / n, uncached(1 / n)), Way("warming up", budgets[0], lambda s: runs.run(s, budgets[0]))],
+         samples[:1], workflow, lambda doing, share: progress(doing, 0.0))
+    ks: dict[float, int] = {}
+    notes = []
+    for budget in budgets:
+        k = computed_for_budget(budget, n, runs.report.cached_cost)
+        if k in ks.values():
+            notes.append(f"The budget {budget:g} pays for no more than the one before it, {k} of {n}; it is left out.")
+        else:
+            ks[budget] = k
+    full = Way("uncached", 1.0, uncached(1.0))
+    cached = [Way(f"budget {b:g}", b, lambda sample, b=b: runs.run(sample, b)) for b in ks]
+    fewer = [Way(f"{k} of {n} without a cache", k / n, uncached(k / n)) for k in ks.values()] if fewer_steps else []
+    _run([full, *cached, *fewer], samples, workflow, progress)
+    measure = Latents() if vae is None else Pictures()
+    points = _points(full, [*cached, *fewer], vae, measure, progress)
+    by_budget = dict(zip(ks, points[1:]))
+    # The cost is counted and not timed, so that the same seed gives the same knee.
+    place = knee([*(p.computed for p in by_budget.values()), n],
+                 [*(p.figures.difference for p in by_budget.values()), 0.0])
+    return Curve(n, points[0], by_budget, dict(zip(ks, points[1 + len(ks):])),
+                 None if place is None else list(ks)[place], measure.name, runs.report,
+                 [*notes, *runs.report.remarks, *measure.notes])
+
+
+def _run(ways: Sequence[Way], samples: Sequence[Sample], workflow: Workflow,
+         progress: Callable[[str, float], None]) -> None:
+    """Run every way on every sample."""
+    total, done = len(samples) * sum(way.cost for way in ways), 0.0
+    for i, sample in enumerate(samples):
+        for way in ways:
+            name = way.name if len(samples) == 1 else f"{way.name}, seed {i + 1} of {len(samples)}"
+            progress(name, done / total)
+            workflow.stepped = lambda step, name=name, cost=way.cost, before=done: progress(
+                name, (before + step * cost) / total)
+            latent, way.computed = way.run(sample)
+            done += way.cost
+            if not torch.isfinite(latent).all():
+                raise TrainingError(f"the run '{name}' ended in NaN; look at the model and its precision.")
+            way.latents.append(latent)
+            way.seconds.append(workflow.seconds)
+
+
+def _points(full: Way, others: Sequence[Way], vae, measure: Measure, progress: Callable[[str, float], None],
+            ) -> list[Point]:
+    """What came of the ways, `full` first; two outputs are decoded at a time."""
+    ways = [full, *others]
+    figures: dict[str, list[Figures]] = {way.name: [] for way in ways}
+    pictures: dict[str, torch.Tensor] = {}
+    for i in range(len(full.latents)):
+        reference = _seen(full.latents[i], vae)
+        for way in ways:
+            progress(f"measuring {measure.name}", 1.0)
+            seen = reference if way is full else _seen(way.latents[i], vae)
+            figures[way.name] += measure.each(reference, seen)
+            if vae is not None:
+                pictures.setdefault(way.name, seen[len(seen) // 2].clone())
+    return [
+        Point(way.computed, median(way.seconds), mean(figures[way.name]), pictures.get(way.name)) for way in ways]
+
+
+def _seen(latent: torch.Tensor, vae) -> torch.Tensor:
+    """What is compared: the latent, or the pictures [frames, height, width, 3] that the VAE makes of it."""
+    return latent if vae is None else pictures_of(vae, latent).flatten(0, -4)
