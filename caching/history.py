@@ -50,7 +50,7 @@ class History:
         """Remember a computed feature at `position`; the oldest one's memory is used again where it is full.
 
         Args:
-            base: the stack's input, subtracted where the mechanism is one of residuals.
+            base: the stack's input, subtracted where the mechanism is one of residuals; None if it was already.
             probe: the first block's residual, where the mechanism probes.
         """
         if self.features and self.features[0].shape != feature.shape:
@@ -65,7 +65,7 @@ class History:
         else:
             slot = torch.empty_like(feature, device=self.device or feature.device,
                                     memory_format=torch.contiguous_format)
-        if self.mechanism.of_residual:
+        if self.mechanism.of_residual and base is not None:
             if slot.device == feature.device:
                 torch.sub(feature, base, out=slot)
             else:

@@ -21,6 +21,7 @@ class Report:
         times: planned evaluation times in [0, 1].
         planned: evaluations that were to be computed.
         computed: evaluations that were computed.
+        recalled: those among them that an earlier run with the same beginning had computed (see answers).
         unplanned: evaluation and reason, for each that was computed though it was to be cached.
         notes: sentences on whatever else the artist should know, such as why a run was not cached at all.
         cached_cost: what a cached evaluation is charged, as a share of a computed one.
@@ -37,6 +38,7 @@ class Report:
     times: tuple[float, ...] = ()
     planned: list[int] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)
+    recalled: list[int] = field(default_factory=list)
     unplanned: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cached_cost: float = 0.0

@@ -14,6 +14,7 @@ import torch
 from torch._dynamo import OptimizedModule
 
 from . import mechanisms
+from .answers import Answer, Answers, kept, question
 from .blocks import Learner, Recorder, Skipper, Stack
 from .evaluations import Evaluations
 from .flops import FlopMeter
@@ -37,6 +38,8 @@ class Settings:
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" keeps features where they arise, "cpu" in main memory.
         published: called with the report after every run; what it raises is logged.
+        answers: where runs keep what the network answered, and look first; for runs whose network is a function of
+            its input, and with these settings only.
         remarks: (guider, sampler, noise, evaluation times) -> sentences for the report, asked as a run begins.
         identity: tells these settings from all others.
 
@@ -50,6 +53,7 @@ class Settings:
     cache_point: str = "auto"
     cache_device: str = "auto"
     published: Callable[[Report], None] = field(default=lambda report: None)
+    answers: Answers | None = None
     remarks: Callable[..., Sequence[str]] = field(default=lambda guider, sampler, noise, times: ())
     identity: str = field(default_factory=lambda: uuid4().hex)
 
@@ -68,6 +72,12 @@ def is_active(cond: dict, timestep: torch.Tensor) -> bool:
     """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
     return not (("timestep_start" in cond and timestep[0] > cond["timestep_start"])
                 or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))
+
+
+def _count_hooks(conds, model, timestep: torch.Tensor, model_options: dict) -> None:
+    """What the host does for conds with hooks: schedules of LoRA strength count evaluations."""
+    for cond in (c for conds_of_kind in conds if conds_of_kind for c in conds_of_kind if c.get("hooks") is not None):
+        model.current_patcher.prepare_hook_patches_current_keyframe(timestep, cond["hooks"], model_options)
 
 
 class ForecastFailed(Exception):
@@ -135,7 +145,8 @@ class Run:
         self.calls: Counter = Counter()
         self.seen: Counter = Counter()
         self.network = None
-        self.network_ran = False
+        self.network_ran = self.recalled = False
+        self.found: dict[tuple, tuple] | None = None
         self.bypassed = False
         self.forced = ""
         self.report = Report(
@@ -258,15 +269,17 @@ class Run:
             self.give_up(f"The sampler or another cache node left the plan at evaluation {self.index}, "
                          "so the rest was computed.")
         self.sigma = sigma
-        self.open, self.network_ran, self.forced = True, False, ""
+        self.open, self.network_ran, self.recalled, self.forced = True, False, False, ""
         self.calls.clear()
         try:
             with self.clock.span():
                 yield
         finally:
             self.open = False
-        if self.network_ran:
+        if self.network_ran or self.recalled:
             self.report.computed.append(self.index)
+            if not self.network_ran:
+                self.report.recalled.append(self.index)
             if not self.planned:
                 self.report.unplanned.append((self.index, self.forced or self.given_up or "another node asked for it"))
         elif self.to_compute:
@@ -316,15 +329,24 @@ class Run:
         if self.cache_point == "output" and not self.to_compute:
             outs = self._forecast_outputs(keys, x_in)
             if outs is not None:
-                for c in (c for cond in active if cond for c in cond if c.get("hooks") is not None):
-                    # schedules of LoRA strength count evaluations
-                    model.current_patcher.prepare_hook_patches_current_keyframe(timestep, c["hooks"], model_options)
+                _count_hooks(active, model, timestep, model_options)
                 return outs
-        outs = executor(model, conds, x_in, timestep, model_options)
-        if not self.network_ran:
-            return outs
-        if not self.settled:
-            self.use_output(self.block_refusal or "the model offers no blocks to take features from")
+        asked = question(x_in, timestep, (self.call, *keys)) if self._asks else None
+        answer = None if asked is None else self.settings.answers.get(asked)
+        if answer is not None:
+            outs = self._recall(answer, model, x_in.device)
+            _count_hooks(active, model, timestep, model_options)
+        else:
+            self.found = None if asked is None else {}
+            outs = executor(model, conds, x_in, timestep, model_options)
+            if not self.network_ran:
+                return outs
+            if not self.settled:
+                self.use_output(self.block_refusal or "the model offers no blocks to take features from")
+            if asked is not None and not self.given_up:
+                stack = self.stack if self.cache_point == "blocks" else None
+                self.settings.answers.put(
+                    asked, Answer([kept(out) for out in outs], self.report.cache_point_reason, stack, self.found))
         if self.index < self.last_cached and not all(bool(torch.isfinite(out).all()) for out in outs):
             self.give_up(f"The model returned NaN or infinity at evaluation {self.index}, "
                          "so nothing was forecast from there on.")
@@ -333,6 +355,26 @@ class Run:
                 if key is not None:
                     self._remember(key, (x_in - out) / self.sigma if self.of_direction else out, x_in)
         return outs
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the answer to this computed evaluation may be known, or of use to another run."""
+        return (self.settings.answers is not None and self.planned and not self.given_up
+                and not (self.settled and self.last_cached < 0))
+
+    def _recall(self, answer: Answer, model, device: torch.device) -> list[torch.Tensor]:
+        """The predictions of an earlier run for this very question, and its features into the histories."""
+        self.recalled = True
+        if not self.settled:
+            self.network = model
+            if answer.stack is None:
+                self.use_output(answer.reason)
+            else:
+                self.use_blocks(answer.stack)
+        if self.cache_point == "blocks" and self.keeps:
+            for key, (feature, probe) in answer.features.items():
+                self._remember(key, feature.to(device), None, None if probe is None else probe.to(device))
+        return [out.to(device, copy=True) for out in answer.outs]
 
     def _look_for_obstacles(self, conds, model_options) -> None:
         """What makes skipping the blocks unsound, as far as it can be seen from outside."""
@@ -401,7 +443,7 @@ class Run:
 
         if self.stack is None and not self.block_refusal and not self.settled:
             return self._learn(executor.class_obj, call, transformer_options, others, keys)
-        if executor.class_obj is not self.network or not self.keeps:
+        if executor.class_obj is not self.network or not (self.keeps or self.found is not None):
             return call()
         recorder = Recorder(others, self.stack, self.mechanism.of_residual, self.mechanism.probes,
                             lambda *feature: self._remember_blocks(keys, *feature))
@@ -424,7 +466,7 @@ class Run:
             stack = learner.stack()
             self.network = model
             self.use_blocks(stack)
-            if self.cache_point == "blocks" and self.keeps:
+            if self.cache_point == "blocks":
                 image = stack.image_tokens(learner.output, learner.tokens)
                 self._remember_blocks(keys, image, learner.base, learner.probe)
         return out
@@ -434,7 +476,11 @@ class Run:
         parts = zip(keys, image.chunk(n), base.chunk(n) if base is not None else [None] * n,
                     probe.chunk(n) if probe is not None else [None] * n)
         for key, feature, base_part, probe_part in parts:
-            self._remember(key, feature, base_part, probe_part)
+            if self.found is not None:
+                feature, base_part = feature if base_part is None else feature - base_part, None
+                self.found[key] = kept(feature), None if probe_part is None else kept(probe_part)
+            if self.keeps:
+                self._remember(key, feature, base_part, probe_part)
 
     def _forecast_blocks(self, keys, base, probe):
         n = len(keys)

@@ -219,7 +219,8 @@ def describe(outcome: Outcome) -> str:
     lines = [f"{gist} on samples that were not trained on",
              f"{about.mechanism} at {about.cache_point}; {taken:,} network evaluations ({parts}) in "
              f"{_minutes(about.training['seconds'])}; at {REAL_MODEL_SECONDS} s each, as FLUX.1-dev may take, they are "
-             f"{_minutes(taken * REAL_MODEL_SECONDS)}"]
+             f"{_minutes(taken * REAL_MODEL_SECONDS)}",
+             f"{outcome.shared:,} more were shared by runs that begin alike"]
     for k, row in table.items():
         costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
         lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]} [{outcome.learned.schedules[k]}]; {costs}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ class Environment(Protocol):
 
     n: int  # evaluations in a run
     samples: int  # training samples, numbered 0..samples-1
+    # shares: bool, optional; what a rollout computes is known to all rollouts of its sample that begin as it does
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """L(schedule) on one sample: lower is better, deterministic (the sample fixes the noise)."""
@@ -25,12 +26,24 @@ class Environment(Protocol):
 WORST = 1e30  # what a cost that is not finite counts as: a run that ends in NaN is a bad schedule, not an error
 
 
+def beginnings(schedule: Schedule) -> Iterator[int]:
+    """One number for each computed evaluation: the decisions up to it, as bits, so that equal ones begin alike."""
+    decided = 0
+    for i in schedule.indices:
+        decided |= 1 << i
+        yield decided
+
+
 class Memo:
     """An Environment that asks another one only for what it has not seen, and counts what the answers take.
 
+    Counts are of the questions alone, also where `known` had the answer, so that a resumed search counts what it had
+    counted before.
+
     Attributes:
-        evaluations: network evaluations so far: k for every cost asked for the first time, also where `known` had it,
-            so that a resumed search counts what it had counted before.
+        asked: sum of k over the costs asked for, each once.
+        evaluations: network evaluations that they take: `asked`, or where the environment shares beginnings, the
+            computed evaluations among them that no rollout of the same sample had reached by the same decisions.
         rollouts: costs asked for so far, each once.
 
     Args:
@@ -47,8 +60,8 @@ class Memo:
     ):
         self.n = environment.n
         self.samples = environment.samples
-        self.evaluations = 0
-        self.rollouts = 0
+        self.evaluations = self.asked = self.rollouts = 0
+        self._reached: set[tuple[int, int]] | None = set() if getattr(environment, "shares", False) else None
         self._environment = environment
         self._known = known or {}
         self._record = record
@@ -64,9 +77,18 @@ class Memo:
                 cost = cost if math.isfinite(cost) else WORST
                 self._record(*key, cost)
             self._asked[key] = cost
-            self.evaluations += schedule.k
-            self.rollouts += 1
+            self._count(schedule, sample)
         return self._asked[key]
+
+    def _count(self, schedule: Schedule, sample: int) -> None:
+        self.rollouts += 1
+        self.asked += schedule.k
+        if self._reached is None:
+            self.evaluations += schedule.k
+            return
+        before = len(self._reached)
+        self._reached.update((sample, beginning) for beginning in beginnings(schedule))
+        self.evaluations += len(self._reached) - before
 
     def mean_cost(self, schedule: Schedule, samples: Iterable[int] | None = None) -> float:
         """Mean over `samples`, all by default."""

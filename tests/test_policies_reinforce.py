@@ -116,6 +116,23 @@ def test_memo_asks_once_counts_and_resumes():
     assert (environment.calls, again.evaluations, len(recorded)) == (3, 6, 3)
 
 
+def test_memo_counts_a_shared_beginning_once_for_each_sample():
+    class Sharing(Distances):
+        shares = True
+
+    recorded = {}
+    first = Memo(Sharing(), record=lambda computed, sample, cost: recorded.update({(computed, sample): cost}))
+    steps = [  # indices, sample, evaluations that are new
+        ([0, 3, 7], 0, 3), ([0, 3, 8], 0, 1), ([0, 3, 7, 8], 0, 1), ([0, 3], 0, 0), ([0, 2, 7], 0, 2),
+        ([0, 3, 7], 1, 3), ([0, 3, 7], 0, 0)]
+    for memo in (first, Memo(Sharing(), known=recorded)):
+        for indices, sample, new in steps:
+            before = memo.evaluations
+            memo.cost(from_indices(indices, 12), sample)
+            assert memo.evaluations - before == new
+        assert (memo.rollouts, memo.asked, memo.evaluations) == (6, 18, 10)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_run_that_ends_in_nan_is_a_bad_schedule(value):
     class Broken(Distances):

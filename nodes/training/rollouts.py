@@ -1,4 +1,8 @@
-"""The environment that a policy learns from: what a schedule costs on a sample of the workflow."""
+"""The environment that a policy learns from: what a schedule costs on a sample of the workflow.
+
+Rollouts of one sample that begin alike share what the network computed (see caching.answers): up to the first decision
+that differs they are the same run.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +17,28 @@ from .workflow import Sample, TrainingError, Workflow
 
 
 class Rollouts:
-    """An Environment (see policies.environment) of a workflow's samples; it keeps nothing that grows.
+    """An Environment (see policies.environment) of a workflow's samples; it keeps nothing that grows but `answers`.
 
     Args:
         references: what the judge sees in each sample's uncached output.
         mechanism, order, cache_point: as on ReCache Budget.
+        answers: what the network answered, shared by all rollouts; None: every rollout computes all of its own. The
+            caller clears it.
 
     Attributes:
+        shares: whether rollouts that begin alike compute their beginning once.
         report: what the engine says of the last rollout.
     """
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
-                 judge: Judge, mechanism: str, order: int, cache_point: str):
-        self.n, self.samples = n, len(samples)
+                 judge: Judge, mechanism: str, order: int, cache_point: str, answers: caching.Answers | None = None):
+        self.n, self.samples, self.shares = n, len(samples), answers is not None
         self.report: caching.Report | None = None
         self._workflow, self._samples, self._references, self._judge = workflow, samples, references, judge
         self._computed: tuple[bool, ...] = ()
         self._settings = caching.Settings(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
-            cache_point=cache_point, published=self._note)
+            cache_point=cache_point, published=self._note, answers=answers)
 
     def _note(self, report: caching.Report) -> None:
         self.report = report

@@ -19,7 +19,7 @@ from ...policies.learner import Learned, Learner, Stop, learn
 from ...policies.local_search import hill_climb
 from ...policies.policy import from_schedules
 from ...policies.policy_file import About, PolicyFile
-from ...policies.schedule import Schedule
+from ...policies.schedule import Schedule, from_indices
 from ...policies.uniform import uniform
 from .checkpoint import Checkpoint
 from .judges import Judge
@@ -30,6 +30,7 @@ from .workflow import Sample, TrainingError, Workflow
 SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
 POWERS = (0.0, 0.5, 1.0)  # see recording.step_weights; which is best differs between models and noise schedules
 DP_POWER = 0.5
+ANSWERS_BYTES = 2 << 30  # of main memory, for what rollouts that begin alike share
 HELD_OUT_SEED = 0x5EED  # added to the seed for samples that are not trained on
 
 
@@ -80,6 +81,8 @@ class Outcome:
         table: {k: {name: mean held-out cost}}, with fewer steps too.
         n: evaluations of a run. cache_point, cached_cost: as the engine settled them.
         evaluations: {purpose: network evaluations}, of references, rollouts and held-out rollouts.
+        shared: evaluations that rollouts compute besides those, but that an earlier one of the same beginning had
+            computed already.
         notes: sentences for the artist.
     """
 
@@ -91,6 +94,7 @@ class Outcome:
     cache_point: str
     cached_cost: float
     evaluations: dict[str, int]
+    shared: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -110,7 +114,8 @@ class Training:
         self.about, self.given, self.progress = about, references, progress or Progress()
         self.notes = [] if notes is None else notes
         self.started = time.monotonic()
-        self.directed = False
+        self.directed = self.shares = False
+        self.answers = caching.Answers(ANSWERS_BYTES)
         self.spent = {"uncached": 0, "rollouts": 0, "held out": 0}
         self.curve: list[tuple[int, float]] = []
 
@@ -120,6 +125,12 @@ class Training:
         Raises:
             TrainingError: this workflow can't be trained on, or the references are not of it.
         """
+        try:
+            return self._run()
+        finally:
+            self.answers.clear()
+
+    def _run(self) -> Outcome:
         request, seed = self.request, self.workflow.seed
         evaluations = self.workflow.foresee()
         n, self.directed = len(evaluations), evaluations.directed
@@ -140,29 +151,43 @@ class Training:
             learned = learn(memo, held_memo, starts, config, self._learning)
         self.spent["rollouts"] += learned.evaluations
         self.spent["held out"] += learned.held_out_evaluations
+        shared = sum(memo.asked - memo.evaluations for memo in (memo, held_memo))
+        if self.answers.again:
+            self.notes.append(f"{self.answers.again:,} evaluations were computed again, because the answers of all "
+                              f"rollouts take more than {ANSWERS_BYTES >> 30} GB of memory.")
         table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, self.judge))
         return Outcome(self._file(learned, table, report), learned, starts, table, n, report.cache_point,
-                       report.cached_cost, self.spent, self.notes)
+                       report.cached_cost, self.spent, shared, self.notes)
 
     def _probe(self, samples: list[Sample], n: int) -> caching.Report:
-        """One cached run: how the engine caches this workflow, and whether the checkpoint is of it.
+        """A cached run or two: how the engine caches this workflow, and whether the checkpoint is of it.
 
-        A checkpoint is found by its fingerprint, which can't see everything that other nodes put on a model.
+        A checkpoint is found by its fingerprint, which can't see everything that other nodes put on a model; nor can
+        anyone see whether they make an evaluation depend on those before it, so that rollouts must not share any. It is
+        tried, once for a checkpoint: what is counted depends on it.
         """
         rollouts = self._rollouts(n, samples, [])
-        latent = rollouts.run(Schedule(uniform(n, max(1, n // 4)).computed), 0)
-        self.spent["rollouts"] += max(1, n // 4)
-        before = self.checkpoint.tensors("probe")
-        if before is None or "latent" not in before or not _difference(before["latent"], latent) <= SAME_OUTPUT:
-            if before is not None:
-                self.checkpoint.forget("The checkpoint is not of this workflow any more, so training begins anew.")
-            self.checkpoint.store("probe", {"latent": latent})
-        return rollouts.report
+        schedule = uniform(n, max(1, n // 4))
+        half = max(1, schedule.k // 2)
+        latent, report = rollouts.run(schedule, 0), rollouts.report
+        before = self.checkpoint.tensors("probe") or {}
+        if before and not ("latent" in before and _difference(before["latent"], latent) <= SAME_OUTPUT):
+            self.checkpoint.forget("The checkpoint is not of this workflow any more, so training begins anew.")
+            before = {}
+        if "shares" not in before:
+            self.shares = True
+            rollouts = self._rollouts(n, samples, [])
+            rollouts.run(from_indices(schedule.indices[:half], n), 0)
+            before = {"latent": latent, "shares": torch.tensor(torch.equal(rollouts.run(schedule, 0), latent))}
+            self.checkpoint.store("probe", before)
+        self.shares = bool(before["shares"])
+        self.spent["rollouts"] += 2 * schedule.k + (0 if self.shares else half)
+        return report
 
     def _rollouts(self, n: int, samples: list[Sample], seen: list[torch.Tensor]) -> Rollouts:
         request = self.request
         return Rollouts(self.workflow, n, samples, seen, self.judge, request.mechanism, request.order,
-                        request.cache_point)
+                        request.cache_point, self.answers if self.shares else None)
 
     def _references(self, samples: list[Sample], name: str, given: torch.Tensor | None = None):
         """What the judge sees in each uncached output, and the mean inner products of the recorded ones."""
