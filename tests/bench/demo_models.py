@@ -75,13 +75,26 @@ class DemoModel:
         latents = []
         for start in range(0, len(samples), self.batch):
             part = samples[start:start + self.batch]
-            noise = torch.stack([
-                torch.randn(self.latent, generator=torch.Generator().manual_seed(s.seed)) for s in part])
+            noise = torch.stack([self._noise(s) for s in part])
             latents.append(comfy.sample.sample(
                 model, noise, steps, self.cfg, self.sampler, self.scheduler,
                 self._conditioning([s.prompt for s in part]), self._conditioning([""] * len(part)),
                 torch.zeros_like(noise), disable_pbar=True, seed=0))
         return torch.cat(latents)
+
+    def workflow(self, samples: Sequence[Sample], steps: int) -> tuple:
+        """The same runs as ReCache Train makes them: its Workflow, the number of evaluations, its samples."""
+        from recache.nodes.training import workflow
+
+        empty = torch.zeros(1, *self.latent)
+        prompts = [(self._conditioning([s.prompt]), self._conditioning([""])) for s in samples]
+        run = workflow.ksampler(self.model, prompts, steps, self.cfg, self.sampler, self.scheduler, 1.0,
+                                {"samples": empty}, 0)
+        return run, len(run.foresee()), [
+            workflow.Sample(i, self._noise(s)[None], empty, None) for i, s in enumerate(samples)]
+
+    def _noise(self, sample: Sample) -> torch.Tensor:
+        return torch.randn(self.latent, generator=torch.Generator().manual_seed(sample.seed))
 
     def pictures(self, latents: torch.Tensor) -> torch.Tensor:
         """Decoded by the stock VAE: [B, frames, 3, height, width] in [0, 1]; one frame for images."""

@@ -8,8 +8,11 @@ import torch
 
 from recache import caching
 from recache.nodes.training.recording import Recording
+from recache.nodes.training.rollouts import Rollouts
 from recache.policies.schedule import Schedule
 from tests.bench.demo_models import DemoModel, Sample
+
+ANSWERS_BYTES = 1 << 30
 
 Judge = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -21,6 +24,8 @@ class DemoRollouts:
         mechanism: its name and order. cache_point: "blocks" or "output".
         judge: (latents, reference latents) -> costs [batch].
         together: run all samples in one batch, which is faster for a learner that asks for all of them.
+        sharing: rollouts of one sample that begin alike compute their beginning once, as in ReCache Train; not those
+            of all samples together.
 
     Attributes:
         reference, pictures: uncached outputs of all samples, and what they show.
@@ -28,14 +33,22 @@ class DemoRollouts:
 
     @torch.inference_mode()
     def __init__(self, demo: DemoModel, samples: Sequence[Sample], steps: int, mechanism: tuple[str, int],
-                 cache_point: str, judge: Judge, together: bool = False):
-        self.together = together
+                 cache_point: str, judge: Judge, together: bool = False, sharing: bool = True):
+        self.together, self.sharing = together, sharing
         self.n, self.samples = steps, len(samples)
         self.demo, self.judge = demo, judge
         self._samples, self._mechanism, self._cache_point = samples, mechanism, cache_point
         self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
         self.reference = demo.sample(demo.model, samples, steps)
         self.pictures = demo.pictures(self.reference)
+        self.answers = caching.Answers(ANSWERS_BYTES) if sharing else None
+        self._single = Rollouts(
+            *demo.workflow(samples, steps), [], None, *mechanism, cache_point, self.answers)
+
+    @property
+    def shares(self) -> bool:
+        """See Environment."""
+        return self.sharing and not self.together
 
     @torch.inference_mode()
     def latents(self, schedule: Schedule, chosen: slice = slice(None)) -> torch.Tensor:
@@ -54,7 +67,8 @@ class DemoRollouts:
         """See Environment."""
         if (schedule.computed, sample) not in self._costs:
             chosen = slice(None) if self.together else slice(sample, sample + 1)
-            costs = self.judge(self.latents(schedule, chosen), self.reference[chosen]).tolist()
+            latents = self.latents(schedule) if self.together else self._single.run(schedule, sample)
+            costs = self.judge(latents, self.reference[chosen]).tolist()
             for i, cost in zip(range(self.samples)[chosen], costs):
                 self._costs[schedule.computed, i] = cost
         return self._costs[schedule.computed, sample]
