@@ -13,7 +13,7 @@ from ..policies.budget import listed
 from ..policies.distances import DistanceError
 from ..policies.policy_file import PolicyFile
 from . import picking, sampling
-from .choosing import caching_inputs, policy_inputs
+from .choosing import acceptable, caching_inputs, policy_inputs
 from .display import show_text
 from .frontier_picture import frontier_picture
 from .measures import words
@@ -64,48 +64,56 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
     )
 
 
-class ReCacheFrontier(io.ComfyNode):
+class _Frontier(io.ComfyNode):
+    """What both nodes have. Neither is the other's base, because the host keeps a class's schema on it."""
+
+    sampled: Sampling
+
+    @classmethod
+    def validate_inputs(cls, policy: str | None = None) -> bool | str:
+        return acceptable(policy)
+
+    @classmethod
+    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+        return picking.stamp(policy)
+
+    @classmethod
+    def execute(cls, **given) -> io.NodeOutput:
+        return _frontier(cls, **given)
+
+
+class ReCacheFrontier(_Frontier):
     """The quality/time curve of a KSampler workflow."""
 
+    sampled = sampling.KSAMPLER
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheFrontier", "ReCache Frontier", sampling.KSAMPLER)
-
-    @classmethod
-    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
-        return picking.stamp(policy)
-
-    @classmethod
-    def execute(cls, **given) -> io.NodeOutput:
-        return _frontier(cls, sampling.KSAMPLER, **given)
+        return _schema("ReCacheFrontier", "ReCache Frontier", cls.sampled)
 
 
-class ReCacheFrontierCustom(io.ComfyNode):
+class ReCacheFrontierCustom(_Frontier):
     """The quality/time curve of a SamplerCustomAdvanced workflow."""
 
+    sampled = sampling.CUSTOM
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheFrontierCustom", "ReCache Frontier (Custom Sampling)", sampling.CUSTOM)
-
-    @classmethod
-    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
-        return picking.stamp(policy)
-
-    @classmethod
-    def execute(cls, **given) -> io.NodeOutput:
-        return _frontier(cls, sampling.CUSTOM, **given)
+        return _schema("ReCacheFrontierCustom", "ReCache Frontier (Custom Sampling)", cls.sampled)
 
 
-def _frontier(cls, sampled: Sampling, *, budgets: str, samples: int, fewer_steps: bool, policy: str,
-              trained: PolicyFile | None = None, mechanism: str = "taylor", order: int = 1, cache_point: str = "auto",
-              vae=None, **connected) -> io.NodeOutput:
+def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str, trained: PolicyFile | None = None,
+              mechanism: str = "taylor", order: int = 1, cache_point: str = "auto", vae=None, **connected,
+              ) -> io.NodeOutput:
     node_id = cls.hidden.unique_id
     try:
         shares = listed(budgets)
-        flow = sampled.workflow(**connected)
-        file = trained or picking.chosen(policy, flow.model, mechanism, order, cache_point)
+        flow = cls.sampled.workflow(**connected)
+        file, missing = trained, ""
+        if file is None:
+            file, missing = picking.chosen(policy, flow.model, mechanism, order, cache_point)
         runs = Runs(flow, picking.evenly if file is None else picking.by_policy(file.policy), mechanism, order,
-                    cache_point, picking.remarks(file, flow.model, mechanism, order) if file else lambda *run: ())
+                    cache_point, picking.remarks(file, flow.model, mechanism, order, missing))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error}") from None
