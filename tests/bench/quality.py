@@ -1,8 +1,8 @@
 """Quality at equal computed evaluations: mechanisms, cache points, schedules, the host's caches and fewer steps.
 
 The reference of every sample is the uncached run of the same model, prompt and noise; prompts and seeds were never
-trained on. "learned" schedules are those of the demo policies that the pack ships; EasyCache and LazyCache get a copy
-of their input and a threshold that makes them compute k evaluations or a few more (see rivals).
+trained on. "learned" schedules are those of the demo policies that the pack ships; EasyCache, LazyCache and DiCache's
+online probe get a threshold, tuned on these samples, that makes them compute k evaluations or a few more (see rivals).
 
 Figures: ``st_lpips`` (lower is better, mean over samples and frames), ``psnr`` in dB, ``latent_mse``.
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from os import environ
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
     from recache import caching
     from recache.policies.uniform import uniform
     from tests.bench import demo_models
-    from tests.bench.rivals import NODES, host_cache
+    from tests.bench.rivals import RIVALS, tuned
 
     for name in models:
         demo = demo_models.load(name, models_dir)
@@ -78,8 +79,8 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
             cell = {"model": name, "mechanism": "none", "order": "-", "cache_point": "-", "schedule": "fewer steps",
                     "k": k, "n": STEPS}
             yield from figures_of(compare(demo, latents, reference, pictures), cell)
-            for rival in NODES if rivals else ():
-                latents, computed = host_cache(rival, demo, samples, STEPS, k)
+            for rival, run in RIVALS.items() if rivals else ():
+                latents, computed = tuned(partial(run, demo, samples, STEPS), k)
                 cell = {"model": name, "mechanism": rival, "order": "-", "cache_point": "-", "schedule": "threshold",
                         "k": k, "n": STEPS}
                 yield Figure("computed", computed, "1", cell)
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--mechanism", nargs="+", help="only these")
     parser.add_argument("--point", nargs="+", default=["output", "blocks"], help="only at these cache points")
-    parser.add_argument("--rivals", action="store_true", help="EasyCache and LazyCache too")
+    parser.add_argument("--rivals", action="store_true", help="EasyCache, LazyCache and DiCache too")
     arguments = parser.parse_args()
     mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
     with tempfile.TemporaryDirectory() as base, torch.inference_mode():
