@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from statistics import stdev
 
 import torch
 
@@ -39,6 +40,8 @@ class Learner:
         evaluations: network evaluations that may be spent on training samples; the search ends when they are.
         radius: how far a near move takes a computed evaluation.
         screen: the share of samples after which a candidate that is behind is dropped, above 0 and at most 1.
+        surer: standard errors by which a candidate must be better, 0 or more; its mean lead over few samples is often
+            the luck of one of them, and does not last on others.
         kicks: climbs from a kicked elite, per k.
         kick: computed evaluations that a kick moves anywhere.
         seed: of everything random.
@@ -49,6 +52,7 @@ class Learner:
     evaluations: int = 1_000_000
     radius: int = 3
     screen: float = 0.25
+    surer: float = 1.5
     kicks: int = 40
     kick: int = 3
     seed: int = 0
@@ -214,13 +218,13 @@ class _Search:
         """Race two schedules over the samples, the hardest first; a candidate behind after the screening is dropped."""
         if candidate.computed == than.computed:
             return False
-        lead = 0.0
+        leads: list[float] = []
         hardest_first = sorted(range(self.samples), key=lambda sample: -self.cost(than, sample))
         for count, sample in enumerate(hardest_first, 1):
-            lead += self.cost(than, sample) - self.cost(candidate, sample)
-            if lead <= 0 and count >= self.config.screen * self.samples:
+            leads.append(self.cost(than, sample) - self.cost(candidate, sample))
+            if sum(leads) <= 0 and count >= self.config.screen * self.samples:
                 return False
-        return lead > 0
+        return sum(leads) > self.config.surer * _deviation(leads) * len(leads) ** 0.5
 
     def challenge(self, k: int, candidate: Schedule) -> bool:
         """Make the candidate the elite of k if it is better."""
@@ -246,3 +250,8 @@ class _Search:
         saved = [1.0 - self.memo.mean_cost(self.elites[k]) / self.scale[k] for k in self.ks]
         self.gain = sum(saved) / len(saved)
         self.curve.append((self.memo.evaluations, self.gain))
+
+
+def _deviation(values: list[float]) -> float:
+    """Standard deviation; 0 of a single value, which says nothing of others."""
+    return stdev(values) if len(values) > 1 else 0.0

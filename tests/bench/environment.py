@@ -1,4 +1,4 @@
-"""A demo model as the environment of a learner: one sample at a time or all in a batch."""
+"""A demo model as the environment of a learner."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from recache.nodes.training.recording import Recording
 from recache.nodes.training.rollouts import Rollouts
 from recache.policies.schedule import Schedule
 from tests.bench.demo_models import DemoModel, Sample
+from tests.bench.st_lpips import st_lpips
 
 ANSWERS_BYTES = 1 << 30
 
-Judge = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class DemoRollouts:
@@ -22,10 +22,8 @@ class DemoRollouts:
 
     Args:
         mechanism: its name and order. cache_point: "blocks" or "output".
-        judge: (latents, reference latents) -> costs [batch].
-        together: run all samples in one batch, which is faster for a learner that asks for all of them.
-        sharing: rollouts of one sample that begin alike compute their beginning once, as in ReCache Train; not those
-            of all samples together.
+        judge: one of JUDGES: (these rollouts, latents, the samples they are of) -> costs [batch].
+        shares: rollouts of one sample that begin alike compute their beginning once, as in ReCache Train.
 
     Attributes:
         reference, pictures: uncached outputs of all samples, and what they show.
@@ -33,30 +31,24 @@ class DemoRollouts:
 
     @torch.inference_mode()
     def __init__(self, demo: DemoModel, samples: Sequence[Sample], steps: int, mechanism: tuple[str, int],
-                 cache_point: str, judge: Judge, together: bool = False, sharing: bool = True):
-        self.together, self.sharing = together, sharing
+                 cache_point: str, judge: Callable, shares: bool = True):
+        self.shares = shares
         self.n, self.samples = steps, len(samples)
         self.demo, self.judge = demo, judge
         self._samples, self._mechanism, self._cache_point = samples, mechanism, cache_point
-        self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
         self.reference = demo.sample(demo.model, samples, steps)
         self.pictures = demo.pictures(self.reference)
-        self.answers = caching.Answers(ANSWERS_BYTES) if sharing else None
+        self.answers = caching.Answers(ANSWERS_BYTES) if shares else None
         self._single = Rollouts(
             *demo.workflow(samples, steps), [], None, *mechanism, cache_point, self.answers)
 
-    @property
-    def shares(self) -> bool:
-        """See Environment."""
-        return self.sharing and not self.together
-
     @torch.inference_mode()
-    def latents(self, schedule: Schedule, chosen: slice = slice(None)) -> torch.Tensor:
-        """The cached outputs of the chosen samples."""
+    def latents(self, schedule: Schedule) -> torch.Tensor:
+        """The cached outputs of all samples."""
         settings = caching.Settings(
             lambda times, cost: schedule.computed, mechanism=self._mechanism[0], order=self._mechanism[1],
             cache_point=self._cache_point)
-        latents = self.demo.sample(caching.attach(self.demo.model, settings), self._samples[chosen], self.n)
+        latents = self.demo.sample(caching.attach(self.demo.model, settings), self._samples, self.n)
         report = caching.reports_of(settings.identity)[-1]
         if report.computed != list(schedule.indices) or report.cache_point != self._cache_point:
             raise RuntimeError(f"{report.computed} instead of {schedule} at {report.cache_point}: {report.notes}")
@@ -65,13 +57,7 @@ class DemoRollouts:
     @torch.inference_mode()
     def cost(self, schedule: Schedule, sample: int) -> float:
         """See Environment."""
-        if (schedule.computed, sample) not in self._costs:
-            chosen = slice(None) if self.together else slice(sample, sample + 1)
-            latents = self.latents(schedule) if self.together else self._single.run(schedule, sample)
-            costs = self.judge(latents, self.reference[chosen]).tolist()
-            for i, cost in zip(range(self.samples)[chosen], costs):
-                self._costs[schedule.computed, i] = cost
-        return self._costs[schedule.computed, sample]
+        return float(self.judge(self, self._single.run(schedule, sample), slice(sample, sample + 1)))
 
 
 @torch.inference_mode()
@@ -95,6 +81,20 @@ def record(demo: DemoModel, samples: Sequence[Sample], steps: int, directed: boo
     return total
 
 
-def latent_error(latents: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def latent_error(rollouts: DemoRollouts, latents: torch.Tensor, chosen: slice = slice(None)) -> torch.Tensor:
     """What ReCache Train learns by where it has no VAE: root mean square errors [batch]."""
-    return (latents - reference).square().flatten(1).mean(1).sqrt()
+    return (latents - rollouts.reference[chosen]).square().flatten(1).mean(1).sqrt()
+
+
+def picture_distance(rollouts: DemoRollouts, latents: torch.Tensor, chosen: slice = slice(None)) -> torch.Tensor:
+    """ST-LPIPS [batch], the mean over frames."""
+    found, wanted = rollouts.demo.pictures(latents), rollouts.pictures[chosen]
+    return st_lpips(found.flatten(0, 1), wanted.flatten(0, 1)).unflatten(0, (-1, found.shape[1])).mean(1)
+
+
+def picture_error(rollouts: DemoRollouts, latents: torch.Tensor, chosen: slice = slice(None)) -> torch.Tensor:
+    """What stands in for ReCache Train's LPIPS: the root of ST-LPIPS, as that is of squared differences."""
+    return picture_distance(rollouts, latents, chosen).clamp_min(0.0).sqrt()
+
+
+JUDGES = {"latent": latent_error, "st-lpips": picture_error}

@@ -25,7 +25,7 @@ def search(demo, options, sharing: bool, evaluations: int) -> tuple[object, floa
     from tests.bench.environment import DemoRollouts, latent_error
 
     environment = DemoRollouts(demo, demo.samples(options.samples, 500), options.steps,
-                               (options.mechanism, options.order), options.point, latent_error, sharing=sharing)
+                               (options.mechanism, options.order), options.point, latent_error, shares=sharing)
     memo, start = Memo(environment), {"uniform": {k: uniform(options.steps, k) for k in options.k}}
     started = time.process_time()
     learned = learn(memo, memo, start, Learner(evaluations=evaluations, seed=options.seed))

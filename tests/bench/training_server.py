@@ -1,4 +1,4 @@
-"""What ReCache Train takes through the real server: one workflow on the trained FLUX demo model, from /prompt to policy.
+"""What ReCache Train takes through the real server: a workflow on the trained FLUX demo model, from /prompt to policy.
 
 Eight prompts with two noises each, budgets of 7, 9 and 13 of 50. Figures: ``seconds`` from queueing to the saved
 policy with torch's own number of threads, ``evaluations`` of the network, ``hours_at_half_a_second`` (what as many
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.figures import Figure, publish
-from tests.bench.training import TRAINING, distances
+from tests.bench.training import TRAINING
 from tests.hosting import session
 
 STEPS, KS, PROMPTS = 50, (7, 9, 13), 8
@@ -52,7 +52,7 @@ def measure(options) -> Iterator[Figure]:
     from recache.policies.policy_file import load
     from recache.policies.uniform import uniform
     from tests.bench import demo_models
-    from tests.bench.environment import DemoRollouts, latent_error
+    from tests.bench.environment import DemoRollouts, picture_distance
     from tests.hosting.client import Client
     from tests.hosting.server import serve
 
@@ -72,9 +72,11 @@ def measure(options) -> Iterator[Figure]:
         yield Figure("evaluations", evaluations, "1", cell)
         yield Figure("hours_at_half_a_second", evaluations * REAL_MODEL_SECONDS / 3600.0, "h", cell)
         test = DemoRollouts(
-            demo, demo.samples(options.test), STEPS, ("taylor", 1), file.about.cache_point, latent_error)
+            demo, demo.samples(options.test), STEPS, ("taylor", 1), file.about.cache_point,
+            picture_distance)
         for k in KS:
-            learned, even = (distances(test, s) for s in (file.policy.schedule(k), uniform(STEPS, k)))
+            schedules = file.policy.schedule(k), uniform(STEPS, k)
+            learned, even = (picture_distance(test, test.latents(schedule)) for schedule in schedules)
             yield Figure("st_lpips", float(learned.mean()), "1", cell | {"k": k})
             yield Figure("over_uniform", float(learned.mean() / even.mean()), "1", cell | {"k": k})
 
