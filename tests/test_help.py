@@ -36,8 +36,8 @@ def test_a_page_tells_of_every_setting_and_shows_a_picture(node, language):
     words = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))[node]
     assert text.startswith(f"# {words['display_name']}\n")
     for name, described in words["inputs"].items():
-        assert re.search(rf"^\|[^|]*\b{name}\b[^|]*\|" if language == "en" else rf"^\| {described['name']}", text,
-                         re.MULTILINE), f"{name} is missing"
+        label = re.escape(f"**{described['name']}**")
+        assert re.search(rf"^- {label}", text, re.MULTILINE), f"{name} is missing"
     pictures = PICTURE.findall(text)
     assert pictures
     for alternative, source in pictures:
