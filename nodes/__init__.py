@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import folders, sharing, stopping
+from . import folders, sharing, watching
 from .budget import ReCacheBudget
 from .compare import ReCacheCompare
 from .frontier import ReCacheFrontier, ReCacheFrontierCustom
@@ -13,8 +13,8 @@ from .save_policy import ReCacheSavePolicy
 from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
 
 folders.register()
-stopping.register()
 sharing.register()
+watching.register()
 
 
 class ReCacheExtension(ComfyExtension):

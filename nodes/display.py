@@ -19,6 +19,13 @@ def add_route(method: str, path: str, handler: Callable) -> None:
         server.routes.route(method, path)(handler)
 
 
+def send_event(event: str, data: dict[str, Any]) -> None:
+    """Tell every open page, where web/ listens to `event`; nothing where no page is served."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.send_sync(event, data)
+
+
 def one_line(text: Any) -> str:
     """Words that a workflow brings, as a line of at most 200 printable characters; empty for what is no text."""
     if not isinstance(text, str):

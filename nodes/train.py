@@ -10,12 +10,12 @@ from comfy_api.latest import io, ui
 
 from .. import caching
 from ..policies.budget import listed
+from ..policies.learner import mean_gain
 from ..policies.policy_file import About
-from . import folders, sampling, stopping
+from . import folders, queued, sampling, watching
 from .choosing import Policy
-from .display import show_text
 from .sampling import Sampling
-from .train_picture import curve_picture, training_picture
+from .train_picture import training_picture
 from .training import identity, judges
 from .training.checkpoint import Checkpoint
 from .training.training import Outcome, Progress, Request, Training
@@ -23,7 +23,6 @@ from .version import VERSION
 
 Prompts = io.Custom("RECACHE_PROMPTS")
 
-PREVIEW_SECONDS = 3.0
 REAL_MODEL_SECONDS = 0.5
 
 
@@ -146,11 +145,20 @@ class ReCacheTrainCustom(io.ComfyNode):
         return _train(cls, sampling.CUSTOM, **given)
 
 
-def _train(cls, sampled: Sampling, *, budgets: str, samples: int, evaluations: int, minutes: float, mechanism: str,
-           order: int, cache_point: str, distance: str, reward: str, alpha: float, references=None, vae=None,
-           clip_vision=None, clip=None, prompt: str = "", prompts: tuple = (), **connected) -> io.NodeOutput:
+def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutput:
     node_id = cls.hidden.unique_id
-    stopping.began()
+    with watching.training(node_id, queued.workflow_id(cls.hidden.extra_pnginfo), evaluations) as watched:
+        outcome = _outcome(watched, node_id, sampled, evaluations=evaluations, **asked)
+        text, picture = describe(outcome), training_picture(outcome)
+        watched.ended("done", text.splitlines()[0])
+    shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
+    return io.NodeOutput(outcome.policy, picture, text, ui=shown)
+
+
+def _outcome(watched: watching.Watched, node_id: str | None, sampled: Sampling, *, budgets: str, samples: int,
+             evaluations: int, minutes: float, mechanism: str, order: int, cache_point: str, distance: str, reward: str,
+             alpha: float, references=None, vae=None, clip_vision=None, clip=None, prompt: str = "",
+             prompts: tuple = (), **connected) -> Outcome:
     try:
         request = Request(listed(budgets), samples, max(2, samples // 2), mechanism, order, cache_point, evaluations,
                           minutes)
@@ -167,42 +175,41 @@ def _train(cls, sampled: Sampling, *, budgets: str, samples: int, evaluations: i
             getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed, mechanism,
             order, cache_point, samples, judge.name, prompt,
             None if vae is None else vae.first_stage_model.state_dict())
-        outcome = Training(
+        return Training(
             flow, request, judge, Checkpoint(folders.training_folder(print_of), notes.append), about,
-            None if references is None else references["samples"], _progress(node_id, request), notes).run()
+            None if references is None else references["samples"], _progress(watched, node_id, request),
+            notes).run()
     except ValueError as error:
         raise ValueError(f"ReCache Train: {error}") from None
-    except comfy.model_management.InterruptProcessingException:
-        show_text(node_id, "cancelled; nothing is lost, queue again to go on from here")
-        raise
-    text, picture = describe(outcome), training_picture(outcome)
-    show_text(node_id, text.splitlines()[0])
-    shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
-    return io.NodeOutput(outcome.policy, picture, text, ui=shown)
 
 
-def _progress(node_id: str | None, request: Request) -> Progress:
-    """Shows on the node what a training does, with the curve as a preview."""
+def _progress(watched: watching.Watched, node_id: str | None, request: Request) -> Progress:
+    """Shows on the node what a training does."""
     bar = comfy.utils.ProgressBar(1000, node_id=node_id)
-    started, shown = time.monotonic(), [0.0]
+    started = time.monotonic()
+    searched = [started]  # when the search began
 
-    def say(sentence: str, share: float) -> None:
+    def phase(name: str, part: int, parts: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(int(1000 * share))
-        show_text(node_id, sentence)
+        if name == "search":
+            searched[0] = time.monotonic()
+        watched.now(phase=name, part=part, parts=parts)
 
-    def gained(evaluations: int, gain: float, curve: list[tuple[int, float]]) -> None:
+    def gained(evaluations: int, gains: dict[int, float], curve: list[tuple[int, float]], n: int) -> None:
         now = time.monotonic()
-        if now - shown[0] < PREVIEW_SECONDS:
-            return
-        shown[0], spent = now, now - started
-        share = max(evaluations / request.evaluations, spent / (60 * request.minutes) if request.minutes else 0.0)
-        left = f", {_minutes(spent / share - spent)} left at most" if share > 0.01 else ""
-        preview = curve_picture(curve, max(1, evaluations), height=220, width=480)
-        bar.update_absolute(min(999, int(1000 * share)), preview=("JPEG", preview, 512))
-        show_text(node_id, f"{gain:.0%} less error than uniform{left}")
+        limits = [60.0 * request.minutes - (now - started)] if request.minutes else []
+        if 100 * evaluations > request.evaluations:
+            limits.append((now - searched[0]) * (request.evaluations / evaluations - 1.0))
+        left = min(limits, default=None)
+        over = watched.stopped() or (left is not None and left <= 0.0)
+        told = watched.now(
+            phase="choosing" if over else "search", evaluations=evaluations, gain=mean_gain(gains), curve=tuple(curve),
+            budgets=tuple((k, n, gain) for k, gain in gains.items()),
+            seconds_left=None if over else left)
+        if told:
+            bar.update_absolute(min(999, 1000 * evaluations // request.evaluations))
 
-    return Progress(say, gained, stopping.asked)
+    return Progress(phase, gained, watched.stopped)
 
 
 def _minutes(seconds: float) -> str:

@@ -17,11 +17,10 @@ COLOURS = {"learned": COMPUTED, "dp": (90, 170, 240), "recorded": (120, 200, 130
            "fewer steps": FEWER_STEPS}
 
 
-def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int, height: int = PLOT_HEIGHT,
-                  width: int = WIDTH) -> Image.Image:
+def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image.Image:
     """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
-    image, draw = canvas.canvas(width, height)
-    left, top, right, bottom = MARGIN + 44, MARGIN + 20, width - MARGIN, height - MARGIN - 18
+    image, draw = canvas.canvas(WIDTH, PLOT_HEIGHT)
+    left, top, right, bottom = MARGIN + 44, MARGIN + 20, WIDTH - MARGIN, PLOT_HEIGHT - MARGIN - 18
     draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **WRITTEN)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = bottom - share * (bottom - top)

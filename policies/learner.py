@@ -25,7 +25,7 @@ from .reinforce import Reinforce, train
 from .schedule import Schedule, from_indices
 
 Starts = dict[str, dict[int, Schedule]]
-Progress = Callable[[int, float], None]
+Progress = Callable[[int, dict[int, float]], None]
 
 _WORST_LOSS = 100.0  # in costs of the first start: a ruined picture is bad enough, and must not drown the others
 
@@ -86,7 +86,7 @@ def learn(
     held_out: Environment,
     starts: Starts,
     config: Learner = Learner(),
-    progress: Progress = lambda evaluations, gain: None,
+    progress: Progress = lambda evaluations, gains: None,
 ) -> Learned:
     """Learn one policy for all k of the starts. The same arguments give the same policy.
 
@@ -94,7 +94,7 @@ def learn(
         environment, held_out: training and held-out samples of the same run. A Memo is used as it is, so that a caller
             can keep what was computed, to resume.
         starts: {name: {k: schedule}}. The first name has every k and is what gains are measured against.
-        progress: called with the evaluations and the gain so far (see Learned.curve) before every rollout. What it
+        progress: called with the evaluations and {k: gain} so far (see Learned.curve) before every rollout. What it
             raises ends learning and is passed on; `Stop` ends only the search: the starts and the held-out samples are
             still tried, and the best so far is returned.
     """
@@ -120,7 +120,7 @@ class _Search:
         self.starts, self.config, self.progress = starts, config, progress
         first = next(iter(starts.values()))
         self.ks = sorted(first)
-        self.gain = 0.0
+        self.gains = dict.fromkeys(self.ks, 0.0)
         self.curve: list[tuple[int, float]] = []
         self.scale = {k: abs(self.mean_cost(self.memo, first[k])) or 1.0 for k in self.ks}
         self.elites = {
@@ -136,14 +136,14 @@ class _Search:
     def cost(self, schedule: Schedule, sample: int) -> float:
         if self.memo.evaluations >= self.config.evaluations:
             raise Stop
-        self.progress(self.memo.evaluations, self.gain)
+        self.progress(self.memo.evaluations, self.gains)
         return self.memo.cost(schedule, sample)
 
     def mean_cost(self, memo: Memo, schedule: Schedule) -> float:
         """Mean over all samples, whatever evaluations are left."""
         for sample in range(memo.samples):
             with contextlib.suppress(Stop):
-                self.progress(self.memo.evaluations, self.gain)
+                self.progress(self.memo.evaluations, self.gains)
             memo.cost(schedule, sample)
         return memo.mean_cost(schedule)
 
@@ -247,9 +247,13 @@ class _Search:
         return Learned(self.policy, schedules, winners, validation, spent, held_out_spent, self.curve)
 
     def _note_gain(self) -> None:
-        saved = [1.0 - self.memo.mean_cost(self.elites[k]) / self.scale[k] for k in self.ks]
-        self.gain = sum(saved) / len(saved)
-        self.curve.append((self.memo.evaluations, self.gain))
+        self.gains = {k: 1.0 - self.memo.mean_cost(self.elites[k]) / self.scale[k] for k in self.ks}
+        self.curve.append((self.memo.evaluations, mean_gain(self.gains)))
+
+
+def mean_gain(gains: dict[int, float]) -> float:
+    """The mean over k of {k: gain}."""
+    return sum(gains.values()) / len(gains)
 
 
 def _deviation(values: list[float]) -> float:

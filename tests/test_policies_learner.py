@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_policy_and_resuming_costs_nothing(learned)
     mixture = Mixture(8, seed=0)
     first = Memo(mixture, record=lambda computed, sample, cost: recorded.update({(computed, sample): cost}))
 
-    def crash(evaluations, gain):
+    def crash(evaluations, gains):
         if evaluations > 4_000:
             raise KeyboardInterrupt
 
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_policy_and_resuming_costs_nothing(learned)
 
 
 def test_stopping_keeps_the_best_so_far():
-    def stop(evaluations, gain):
+    def stop(evaluations, gains):
         if evaluations > 3_000:
             raise Stop
 
@@ -143,7 +143,7 @@ def test_too_few_evaluations_for_anything_give_the_best_start():
 
 
 def test_stopping_at_once_gives_the_best_start():
-    def stop(evaluations, gain):
+    def stop(evaluations, gains):
         raise Stop
 
     result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, stop)

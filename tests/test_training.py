@@ -226,7 +226,7 @@ def test_references_are_used_if_they_are_of_this_workflow(outcome, tmp_path):
 def test_cancelling_keeps_what_was_computed_and_stopping_keeps_the_best(outcome, tmp_path):
     asked = []
 
-    def cancel(evaluations, gain, curve):
+    def cancel(evaluations, gains, curve, n):
         asked.append(evaluations)
         if len(asked) == 20:
             comfy.model_management.interrupt_current_processing()

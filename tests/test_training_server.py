@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+import urllib.error
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
@@ -66,20 +67,63 @@ def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
     assert not server.complaints()
 
 
-def test_a_training_is_stopped_from_the_page_and_keeps_its_best(models, client):
-    prompt = client.queue(workflow(evaluations=1_000_000, minutes=0.0, seed=2))
-    client.receive(lambda: any("less error" in t for t in client.progress_of(prompt).texts.get("5", [])), 120)
-    assert b"/recache/stop" in urlopen(f"{client.url}/extensions/recache/recache.js").read()
-    client.post("/recache/stop")
-    result = client.wait(prompt, 120).check()
-    assert "on samples that were not trained on" in result.outputs["5"]["text"][0]
+def state(client, until, seconds: float = 600.0) -> dict:
+    """The newest training as a page sees it, once `until(state)`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        newest = client.get("/recache/training")["trainings"][-1]
+        if until(newest):
+            return newest
+        time.sleep(0.1)
+    raise TimeoutError(f"The training is {newest}.")
+
+
+def test_a_training_tells_what_it_does_and_keeps_its_best_when_stopped(models, client):
+    last = client.get("/recache/training")["trainings"][-1:]
+    prompt = client.queue(workflow(evaluations=1_000_000, minutes=0.0, seed=2), {"extra_pnginfo": {"workflow": {
+        "id": "the workflow"}}})
+    running = state(client, lambda s: [s] != last and s["phase"] == "search" and s["evaluations"] > 200)
+    assert (running["node"], running["workflow"], running["state"]) == ("5", "the workflow", "running")
+    assert running["limit"] == 1_000_000 and [row[:2] for row in running["budgets"]] == [[4, 12], [5, 12]]
+    assert running["gain"] == pytest.approx(sum(row[2] for row in running["budgets"]) / 2)
+    spent, gains = zip(*running["curve"])
+    assert list(spent) == sorted(spent) and list(gains) == sorted(gains) and gains[-1] == pytest.approx(running["gain"])
+    assert client.post("/recache/stop", {"training": running["id"] + 1}) == {"stopped": False}
+    assert not state(client, lambda s: True)["stopping"]
+    assert client.post("/recache/stop", {"training": running["id"]}) == {"stopped": True}
+    result = client.wait(prompt).check()
+    ended = state(client, lambda s: s["state"] != "running")
+    assert ended["state"] == "done" and ended["summary"] == result.outputs["5"]["text"][0].splitlines()[0]
+    assert "on samples that were not trained on" in ended["summary"] and ended["curve"][-1][1] >= gains[-1]
+    assert client.post("/recache/stop", {"training": running["id"]}) == {"stopped": False}
+
+
+@pytest.mark.parametrize("named", [None, [1], {}, "x", -1, 1.5, True, 2**70])
+def test_nonsense_stops_nothing(client, named):
+    assert client.post("/recache/stop", {"training": named}) == {"stopped": False}
+
+
+@pytest.mark.parametrize("body", [{"id": 1}, [], "x", 7])
+def test_a_stop_that_names_no_training_is_refused(client, body):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        client.post("/recache/stop", body)
+    assert error.value.code == 400
 
 
 def test_a_training_is_cancelled_and_goes_on_when_queued_again(models, client):
     long = workflow(evaluations=300, seed=3)
+    last = client.get("/recache/training")["trainings"][-1:]
     prompt = client.queue(long)
-    client.receive(lambda: any("less error" in t for t in client.progress_of(prompt).texts.get("5", [])), 120)
+    state(client, lambda s: [s] != last and s["phase"] == "search" and s["evaluations"] > 20)
     client.interrupt()
-    cancelled = client.wait(prompt, 120)
-    assert cancelled.status == "interrupted" and "nothing is lost" in cancelled.texts["5"][-1]
-    assert client.run(long).check().seconds < 120
+    assert client.wait(prompt).status == "interrupted"
+    cancelled = state(client, lambda s: s["state"] != "running")
+    assert cancelled["state"] == "cancelled" and "nothing is lost" in cancelled["summary"]
+    client.run(long).check()
+
+
+def test_a_training_that_fails_does_not_run_any_more(models, client):
+    result = client.run(workflow(budgets="nonsense"))
+    assert result.status == "error"
+    failed = state(client, lambda s: s["state"] != "running")
+    assert failed["state"] == "failed" and failed["summary"] == result.error["exception_message"].strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ...caching.evaluations import Evaluations
 from ...policies.budget import computed_for_budget
 from ...policies.dynamic_program import solve
 from ...policies.environment import Memo
-from ...policies.learner import Learned, Learner, Stop, learn
+from ...policies.learner import Learned, Learner, Stop, learn, mean_gain
 from ...policies.local_search import hill_climb
 from ...policies.policy import from_schedules
 from ...policies.policy_file import About, PolicyFile
@@ -61,13 +62,15 @@ class Progress:
     """What a training shows while it runs; every method may be replaced.
 
     Attributes:
-        say: called with a sentence on what is being done, and the share done, 0..1.
-        gained: called before every rollout with (evaluations, gain, curve so far); see policies.learner.
+        phase: called as a part of the training begins, with its name, its number from 1 and how many there are: every
+            "reference" and "held-out" uncached run, then "starts", "search" and "fewer steps".
+        gained: called before every rollout with (evaluations, {k: gain}, curve so far, evaluations of a run); see
+            policies.learner.
         stopped: whether the artist asked to stop and keep the best so far.
     """
 
-    say: Callable[[str, float], None] = lambda sentence, share: None
-    gained: Callable[[int, float, list[tuple[int, float]]], None] = lambda evaluations, gain, curve: None
+    phase: Callable[[str, int, int], None] = lambda name, part, parts: None
+    gained: Callable[[int, dict[int, float], list[tuple[int, float]], int], None] = lambda *so_far: None
     stopped: Callable[[], bool] = lambda: False
 
 
@@ -143,12 +146,14 @@ class Training:
         held_out = self.workflow.samples(request.held_out, (seed + HELD_OUT_SEED) % 2**64)
         seen, gram = self._references(training, "reference", self.given)
         held_seen, _ = self._references(held_out, "held-out")
+        self.progress.phase("starts", 1, 1)
         memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")
         starts = recorded_starts(ks, evaluations, gram, self._mechanism(), memo)
         held_memo = self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out")
         config = Learner(evaluations=request.evaluations, seed=seed % 2**31)
+        self.progress.phase("search", 1, 1)
         with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
-            learned = learn(memo, held_memo, starts, config, self._learning)
+            learned = learn(memo, held_memo, starts, config, partial(self._learning, n))
         self.spent["rollouts"] += learned.evaluations
         self.spent["held out"] += learned.held_out_evaluations
         shared = sum(memo.asked - memo.evaluations for memo in (memo, held_memo))
@@ -198,7 +203,7 @@ class Training:
         checked = {0, count - 1}
         seen, grams = [], []
         for i, sample in enumerate(samples):
-            self.progress.say(f"uncached run {i + 1} of {len(samples)} ({name})", 0.0)
+            self.progress.phase(name, i + 1, len(samples))
             if i < count and i not in checked:
                 latent = given[i:i + 1].to("cpu", torch.float32)
             else:
@@ -222,16 +227,17 @@ class Training:
     def _mechanism(self) -> mechanisms.Mechanism:
         return mechanisms.make(self.request.mechanism, self.request.order)
 
-    def _learning(self, evaluations: int, gain: float) -> None:
+    def _learning(self, n: int, evaluations: int, gains: dict[int, float]) -> None:
+        gain = mean_gain(gains)
         if not self.curve or gain > self.curve[-1][1]:
             self.curve.append((evaluations, gain))
-        self.progress.gained(evaluations, gain, self.curve)
+        self.progress.gained(evaluations, gains, self.curve, n)
         out_of_time = self.request.minutes and time.monotonic() - self.started > 60.0 * self.request.minutes
         if out_of_time or self.progress.stopped():
             raise Stop
 
     def _table(self, learned: Learned, fewer: FewerSteps) -> dict[int, dict[str, float]]:
-        self.progress.say("the same compute as fewer steps", 1.0)
+        self.progress.phase("fewer steps", 1, 1)
         memo = self.checkpoint.memo(fewer, "fewer-steps")
         return {k: learned.validation[k] | {"fewer steps": memo.mean_cost(uniform(fewer.n, k))}
                 for k in learned.schedules}

@@ -83,12 +83,14 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
 
 
 def _progress():
+    from recache.policies.learner import mean_gain
+
     last = [time.monotonic()]
 
-    def progress(evaluations: int, gain: float) -> None:
+    def progress(evaluations: int, gains: dict[int, float]) -> None:
         if time.monotonic() - last[0] > 30:
             last[0] = time.monotonic()
-            print(f"learned: {evaluations} evaluations, gain {gain:.3f}", file=sys.stderr, flush=True)
+            print(f"learned: {evaluations} evaluations, gain {mean_gain(gains):.3f}", file=sys.stderr, flush=True)
 
     return progress
 

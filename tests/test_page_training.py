@@ -1,0 +1,139 @@
+"""ReCache Train's panel on ComfyUI's real page, during real trainings of the trained FLUX demo model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.hosting.browser import FRONTENDS, RENDERERS
+from tests.test_training_server import workflow
+
+WEIGHTS = Path(__file__).parent / "trained" / "weights"
+PANEL = ".recache-training"
+BUTTON = f"{PANEL} button"
+SECONDS = 600.0  # that a training may take at most, on a busy machine
+
+pytestmark = pytest.mark.usefixtures("models")
+
+
+@pytest.fixture
+def models(request, frontend):
+    running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
+    shutil.copy(WEIGHTS / "flux.safetensors", running.models / "diffusion_models" / "demo_flux.safetensors")
+
+
+def opened(page, seed: int, evaluations: int = 1_000_000) -> None:
+    """The page with a training that goes on until somebody ends it."""
+    training = workflow(evaluations=evaluations, minutes=0.0, seed=seed)
+    del training["6"]
+    training["4"]["inputs"] |= {"width": 64, "height": 64}
+    page.load(training)
+    page.load(page.workflow())  # as a file of the page's own, with an id
+    page.wait(f"() => document.querySelector('{PANEL}')")
+
+
+def text(page, part: str) -> str:
+    return page.evaluate("(selector) => document.querySelector(selector).textContent", f"{PANEL} {part}")
+
+
+def newest(page) -> dict:
+    """The newest training as the server tells it."""
+    return page.evaluate("async () => (await (await fetch('/recache/training')).json()).trainings.at(-1)")
+
+
+def learns(page) -> None:
+    """Waits until the panel draws a curve."""
+    page.wait(f"() => document.querySelector('{PANEL} .curve')?.getAttribute('d').includes('H')", seconds=SECONDS)
+
+
+def has_ended(page) -> dict:
+    """Waits until the panel shows how the newest training ended, and returns its state."""
+    page.wait("async () => { const { trainings } = await (await fetch('/recache/training')).json(); "
+              "return trainings.at(-1).state !== 'running' && "
+              f"document.querySelector('{PANEL} .doing').textContent === trainings.at(-1).summary }}", seconds=SECONDS)
+    return newest(page)
+
+
+def seen(page, name: str) -> None:
+    """A picture of the panel in its node."""
+    page.evaluate(
+        "(selector) => { const node = app.canvas.graph.nodes.find((node) => node.type.startsWith('ReCacheTrain')); "
+        "app.canvas.ds.scale = 1; app.canvas.ds.offset = [200 - node.pos[0], 800 - node.pos[1] - node.size[1]]; "
+        "app.canvas.setDirty(true, true) }")
+    page.settle()
+    page.screenshot(name)
+
+
+@FRONTENDS
+@RENDERERS
+def test_a_training_is_watched_and_stopped_with_the_button(page, renderer, frontend):
+    opened(page, seed=11 + 2 * len(renderer) + len(frontend))
+    button = page.tab.locator(BUTTON)
+    assert button.is_disabled() and text(page, ".gain") == "" and "is drawn here" in text(page, ".doing")
+    seen(page, f"training-idle-{frontend}")
+    page.start()
+    learns(page)
+    page.wait(f"() => document.querySelector('{BUTTON}').disabled === false")
+    assert text(page, ".gain").endswith("less error than uniform")
+    assert page.tab.locator(f"{PANEL} li span:first-child").all_inner_texts() == ["4 of 12", "5 of 12"]
+    assert page.tab.locator(f"{PANEL} svg").get_attribute("aria-label").startswith("Learning curve: ")
+    assert "of 1,000,000 network evaluations" in text(page, ".doing")
+    seen(page, f"training-running-{frontend}")
+    button.click()
+    state = has_ended(page)
+    assert state["state"] == "done" and state["evaluations"] < 1_000_000
+    assert text(page, ".gain") == f"{round(100 * state['gain'])}% less error than uniform"
+    assert button.is_disabled() and text(page, ".spoken") == state["summary"]
+    assert [f"{round(100 * gain)}%" for _, _, gain in state["budgets"]] == page.tab.locator(
+        f"{PANEL} li span:last-child").all_inner_texts()
+    seen(page, f"training-done-{frontend}")
+    page.setting("Comfy.ColorPalette", "light")
+    seen(page, f"training-light-{frontend}")
+
+
+@RENDERERS
+def test_in_a_subgraph_after_a_reload_and_with_the_keyboard(page, renderer):
+    opened(page, seed=31 + len(renderer))
+    page.evaluate("() => app.graph.convertToSubgraph(new Set([app.graph.getNodeById(5)]))")
+    page.load(page.workflow())
+    outer = page.evaluate("() => app.graph.nodes.find((node) => node.subgraph).id")
+    inside = f"() => app.canvas.setGraph(app.graph.getNodeById({outer}).subgraph)"
+    page.start()
+    page.wait("async () => (await (await fetch('/recache/training')).json()).trainings.at(-1)?.state === 'running'",
+              seconds=SECONDS)
+    assert newest(page)["node"] == f"{outer}:5"
+    page.evaluate(inside)
+    learns(page)
+    page.reload()
+    page.evaluate(inside)
+    learns(page)
+    assert page.evaluate("() => app.graph.extra !== null") and page.complaints() == []
+    page.tab.locator(BUTTON).focus()
+    page.tab.keyboard.press("Enter")
+    page.wait(f"() => document.querySelector('{BUTTON}').disabled")
+    assert has_ended(page)["state"] == "done"
+    page.reload()
+    page.evaluate(inside)
+    page.wait(f"() => document.querySelector('{PANEL} .gain')?.textContent")
+    assert has_ended(page)["state"] == "done" and page.tab.locator(BUTTON).is_disabled()
+
+
+def test_what_the_panel_adds_is_not_saved_or_sent(page):
+    opened(page, seed=1)
+    widgets = page.evaluate("() => app.graph.getNodeById(5).widgets.map(({ name }) => name)")
+    assert widgets[-1] == "training" and "training" not in page.prompt()["5"]["inputs"]
+    saved = next(node for node in page.workflow()["nodes"] if node["id"] == 5)
+    assert len(saved["widgets_values"]) == len(widgets) - 1 and None not in saved["widgets_values"]
+
+
+def test_a_training_of_another_workflow_is_not_shown(page, server):
+    opened(page, seed=51)
+    page.start()
+    learns(page)
+    opened(page, seed=52)
+    assert page.tab.locator(BUTTON).is_disabled() and text(page, ".gain") == ""
+    page.evaluate("() => fetch('/interrupt', { method: 'POST' })")
+    page.until_idle(SECONDS)
+    assert newest(page)["state"] == "cancelled" and text(page, ".gain") == ""

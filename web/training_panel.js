@@ -1,0 +1,125 @@
+// A training as the artist sees it: the learning curve, the best of every budget, what it does, and a button to end it.
+import { t } from "./i18n.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 300; // of the drawing, which is stretched to the panel
+const DEPTH = 100;
+const TOPS = [0.1, 0.25, 0.5, 1]; // gains that the drawing's upper edge may stand for
+export const HEIGHT = 214;
+
+const sheet = document.createElement("link");
+sheet.rel = "stylesheet";
+sheet.href = new URL("./training.css", import.meta.url).href;
+document.head.append(sheet);
+
+function made(tag, parent, className = "", namespace = null) {
+  const element = namespace ? document.createElementNS(namespace, tag) : document.createElement(tag);
+  if (className) element.setAttribute("class", className);
+  parent.append(element);
+  return element;
+}
+
+const percent = (share) => Math.round(100 * share);
+const bounded = (share) => Math.min(1, Math.max(0, share));
+const count = (number) => number.toLocaleString();
+const duration = (seconds) =>
+  seconds >= 90 ? t("train.minutes", { n: Math.round(seconds / 60) }) : t("train.seconds", { n: Math.round(seconds) });
+
+/** A panel's element; `show` draws what the server tells of a training, and `stop` is called when the button is pressed. */
+export class TrainingPanel {
+  constructor(stop) {
+    this.element = document.createElement("section");
+    this.element.className = "recache-training";
+    this.element.style.minHeight = `${HEIGHT}px`;
+    this.element.setAttribute("aria-label", t("train.panel"));
+    const head = made("div", this.element, "head");
+    this.gain = made("span", head, "gain");
+    this.left = made("span", head, "left");
+    const plot = made("div", this.element, "plot");
+    this.svg = made("svg", plot, "", SVG);
+    this.svg.setAttribute("role", "img");
+    this.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${DEPTH}`);
+    this.svg.setAttribute("preserveAspectRatio", "none");
+    const lines = [0.25, 0.5, 0.75].map((share) => `M0 ${DEPTH * share}H${WIDTH}`).join("");
+    made("path", this.svg, "grid", SVG).setAttribute("d", lines);
+    this.area = made("path", this.svg, "area", SVG);
+    this.curve = made("path", this.svg, "curve", SVG);
+    this.top = made("span", plot, "top");
+    this.top.setAttribute("aria-hidden", "true"); // the drawing's own label says more
+    this.budgets = made("ul", this.element);
+    this.doing = made("div", this.element, "doing");
+    this.button = made("button", this.element);
+    this.button.type = "button";
+    this.button.addEventListener("click", () => {
+      this.button.disabled = true; // until the server tells more
+      stop(this.state);
+    });
+    this.spoken = made("div", this.element, "spoken");
+    this.spoken.setAttribute("role", "status");
+    this.show(null);
+  }
+
+  /** Draws a state as nodes/watching.py describes it; null where no training of this node is known. */
+  show(state) {
+    this.state = state;
+    const running = state?.state === "running";
+    const learned = Boolean(state?.budgets.length);
+    const gained = learned ? { percent: percent(state.gain), ...spending(state) } : null;
+    this.gain.textContent = gained ? t("train.gain", gained) : "";
+    this.left.textContent = state?.seconds_left != null ? t("train.left", { time: duration(state.seconds_left) }) : "";
+    this.svg.setAttribute("aria-label", gained ? t("train.curve", gained) : t("train.no_curve"));
+    this.draw(learned ? state : null);
+    this.list(state?.budgets ?? []);
+    const phase = !state ? t("train.idle") : running ? doing(state) : (state.summary || t(`train.${state.state}`));
+    this.doing.textContent = running && learned ? `${phase}; ${t("train.spent", gained)}` : phase;
+    this.doing.title = this.doing.textContent;
+    this.button.textContent = t(running && state.stopping ? "train.stopping" : "train.stop");
+    this.button.disabled = !running || state.stopping;
+    if (this.spoken.textContent !== phase) this.spoken.textContent = state ? phase : ""; // not with every evaluation
+  }
+
+  /** The gain over network evaluations: up to now while it runs, the whole once it is over. */
+  draw(state) {
+    const top = TOPS.find((share) => share >= (state?.gain ?? 1)) ?? 1;
+    this.top.textContent = `${percent(top)}%`;
+    if (!state) {
+      this.curve.setAttribute("d", "");
+      this.area.setAttribute("d", "");
+      return;
+    }
+    const x = (spent) => ((WIDTH * spent) / Math.max(1, state.evaluations)).toFixed(1);
+    const y = (gain) => (DEPTH * (1 - bounded(gain / top))).toFixed(1);
+    const steps = state.curve.map(([spent, gain]) => `H${x(spent)}V${y(gain)}`).join("");
+    this.curve.setAttribute("d", `M0 ${DEPTH}${steps}H${WIDTH}`);
+    this.area.setAttribute("d", `M0 ${DEPTH}${steps}H${WIDTH}V${DEPTH}Z`);
+  }
+
+  /** The best of every budget against the uniform schedule. */
+  list(budgets) {
+    while (this.budgets.children.length > budgets.length) this.budgets.lastChild.remove();
+    budgets.forEach(([k, n, gain], i) => {
+      const row = this.budgets.children[i] ?? this.row();
+      const [name, bar, value] = row.children;
+      name.textContent = t("train.budget", { k, n });
+      bar.firstChild.style.width = `${100 * bounded(gain)}%`;
+      value.textContent = `${percent(gain)}%`;
+      row.title = t("train.budget_gain", { k, n, percent: percent(gain) });
+      row.setAttribute("aria-label", row.title);
+    });
+  }
+
+  row() {
+    const row = made("li", this.budgets);
+    made("span", row);
+    made("i", made("span", row, "bar"));
+    made("span", row);
+    return row;
+  }
+}
+
+const spending = ({ evaluations, limit }) => ({ spent: count(evaluations), limit: count(limit) });
+
+function doing({ phase, part, parts, stopping }) {
+  if (stopping) return t("train.phases.choosing");
+  return t(`train.phases.${phase || "beginning"}`, { part, parts });
+}
