@@ -106,6 +106,7 @@ async def give(request: web.Request) -> web.Response:
 async def take(request: web.Request) -> web.Response:
     """POST {"file": name, "data": base64}: see `keep`; the answer is {"file": name, "new": bool}, or {"error": why}.
 
+    A policy that is refused is an answer like any other; only what no page of ours sends has an error's status.
     Only JSON is taken: a page of another site can't send that without asking the server first.
     """
     if request.content_type != "application/json":
@@ -117,15 +118,17 @@ async def take(request: web.Request) -> web.Response:
             return _refused("The workflow's policy is too big to be one; get the workflow again.", 413)
     try:
         sent = json.loads(bytes(body))
-        name, content = sent["file"], base64.b64decode(sent["data"], validate=True)
-        if not isinstance(name, str):
+        name, data = sent["file"], sent["data"]
+        if not isinstance(name, str) or not isinstance(data, str):
             raise TypeError(name)
     except (ValueError, TypeError, KeyError, RecursionError):
         return _refused("The workflow's policy is damaged; get the workflow again.", 400)
     try:
-        name, new = await asyncio.to_thread(keep, name, content)
+        name, new = await asyncio.to_thread(keep, name, base64.b64decode(data, validate=True))
     except PolicyFileError as error:
         return web.json_response({"error": str(error)})
+    except ValueError:  # that is no base64
+        return web.json_response({"error": "The workflow's policy is damaged; get the workflow again."})
     return web.json_response({"file": name, "new": new})
 
 
