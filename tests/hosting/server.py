@@ -86,13 +86,18 @@ def left_out(folder: str, names: list[str]) -> set[str]:
 
 
 def install(custom_nodes: Path, test_nodes: bool = False) -> None:
-    """Copies what a user gets into a ``custom_nodes`` folder, in place of what was there; likewise the test nodes."""
+    """Copies what a user gets into a ``custom_nodes`` folder, in place of what was there.
+
+    `test_nodes` adds the test nodes, and the policies of the demo models, which no user has.
+    """
     target = custom_nodes / PACK
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT, target, ignore=left_out)
     if test_nodes:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(TEST_NODES, custom_nodes / TEST_NODES.name, ignore=ignore, dirs_exist_ok=True)
+        for policy in (ROOT / "policies" / "shipped").glob("demo-*"):
+            shutil.copy2(policy, target / "policies" / "shipped")
 
 
 @contextmanager
