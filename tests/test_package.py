@@ -64,7 +64,9 @@ def test_it_works_in_a_clean_comfyui(unpacked, host_path):
         assert server.imported().get(PACK) is True, server.log()
         assert server.complaints() == []
         assert client.object_info("ReCacheBudget")["python_module"] == f"custom_nodes.{PACK}"
-        assert f"/extensions/{PACK}/recache.js" in client.get("/extensions")
+        scripts = {f"/extensions/{PACK}/{path.name}" for path in ROOT.glob("web/*.js")}
+        assert scripts
+        assert scripts <= set(client.get("/extensions"))
         assert client.get("/i18n")["ja"]["recache"]
         assert set(client.get("/workflow_templates")[PACK]) == {path.stem for path in ROOT.glob("workflows/*.json")}
 
