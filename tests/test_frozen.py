@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.hosting.server import PACK
 
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 FROZEN = Path(__file__).with_name("frozen.txt")
 ADVICE = """
 Saved workflows rely on tests/frozen.txt. Do not rename, remove, reorder or retype what it lists, and do not change a
@@ -35,10 +36,31 @@ def described(name: str, node: dict) -> list[str]:
     return lines + [f"  out {name} {kind}" for name, kind in zip(node["output_name"], node["output"])]
 
 
+def own_nodes(client) -> dict[str, dict]:
+    """The pack's nodes in ``/object_info``."""
+    return {name: node for name, node in client.object_info().items()
+            if node["python_module"] == f"custom_nodes.{PACK}"}
+
+
 def test_nodes_are_as_saved_workflows_know_them(client):
-    module = f"custom_nodes.{PACK}"
-    nodes = {name: node for name, node in client.object_info().items() if node["python_module"] == module}
+    nodes = own_nodes(client)
     now = [line for name in sorted(nodes) for line in described(name, nodes[name])]
     frozen = FROZEN.read_text(encoding="utf-8").splitlines()
     changes = [line for line in difflib.ndiff(frozen, now) if line[0] in "+-"]
     assert not changes, ADVICE + "\n".join(changes)
+
+
+def test_the_page_saves_their_values_in_that_order_and_nothing_between(page, client):
+    nodes = own_nodes(client)
+    for name in nodes:
+        page.add(name)
+    saved = {node["type"]: node.get("widgets_values", []) for node in page.workflow()["nodes"]}
+    assert saved.keys() == nodes.keys()
+    for name, node in nodes.items():
+        specs = [node["input"][kind][key] for kind in ("required", "optional")
+                 for key in node["input_order"].get(kind, ())]
+        defaults = [options[0].get("default") if options else None for kind, *options in specs
+                    if isinstance(kind, list) or kind in WIDGETS]
+        assert len(saved[name]) == len(defaults), name
+        assert [value for value, default in zip(saved[name], defaults) if default is not None] == [
+            default for default in defaults if default is not None], name
