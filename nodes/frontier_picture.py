@@ -26,16 +26,17 @@ from .canvas import (
 )
 from .quality_curve import Curve, Point
 
-LEFT, TOP, PLOT, AXIS = 112, 74, 320, 50  # left of the plot; above it; its height; below it
-COLUMN, THUMBNAIL, GAP, LINE = 200, 240, 14, 20
+LEFT, TOP, PLOT, AXIS = 116, 78, 320, 54  # left of the plot; above it; its height; below it
+COLUMN, PICTURE_COLUMN, GAP, LINE = 190, 270, 14, 22  # widths of a column without and with pictures
 BEYOND = 3.0  # the plot ends at this many times the curve's largest difference; what is beyond is marked at its edge
 
 
 def frontier_picture(curve: Curve) -> torch.Tensor:
     """IMAGE [1, height, width, 3]."""
-    width = max(WIDTH, LEFT + (len(curve.cached) + 1) * COLUMN + MARGIN)
-    headings = [*(f"budget {budget:g}" for budget in curve.cached), "uncached"]
-    rows = [_row("ReCache", COMPUTED, headings, [*curve.cached.values(), curve.uncached], curve, width)]
+    column = COLUMN if curve.uncached.picture is None else PICTURE_COLUMN
+    width = max(WIDTH, LEFT + (len(curve.cached) + 1) * column + MARGIN)
+    headings = [f"budget {budget:g}" + (": the knee" if budget == curve.knee else "") for budget in curve.cached]
+    rows = [_row("ReCache", COMPUTED, [*headings, "uncached"], [*curve.cached.values(), curve.uncached], curve, width)]
     if curve.fewer:
         rows.append(_row("fewer steps", FEWER_STEPS, (), [*curve.fewer.values()], curve, width))
     parts = [_plot(curve, width), *rows, _notes(curve, width)]
@@ -56,9 +57,10 @@ def _plot(curve: Curve, width: int) -> Image.Image:
         point = curve.cached[curve.knee]
         title = (f"Knee at budget {curve.knee:g}: {curve.speedup(point):.1f}x faster, {point.seconds:.3g} s instead of "
                  f"{curve.uncached.seconds:.3g} s")
-    draw.text((MARGIN, MARGIN - 4), title, **written(20))
-    draw.text((MARGIN, MARGIN + 24), f"{curve.measure} to the uncached run; further up is closer to it",
-              **written(15, FAINT))
+    stand_in = ", which stands in for LPIPS," if curve.measure.notes else ""
+    draw.text((MARGIN, MARGIN - 4), title, **written(22))
+    draw.text((MARGIN, MARGIN + 26), f"{curve.measure.name}{stand_in} to the uncached run: further up is closer",
+              **written(16, FAINT))
     span = width - LEFT - 3 * MARGIN
     farthest = max(point.figures.difference for point in curve.cached.values()) or 1.0
     beyond = max([farthest, *(point.figures.difference for point in curve.fewer.values())])
@@ -72,11 +74,11 @@ def _plot(curve: Curve, width: int) -> Image.Image:
     for tick in _ticks(deepest):
         y = 8 + tick / deepest * (PLOT - 8)
         pen.line((0, y, span, y), fill=GRID)
-        draw.text((LEFT - 8, TOP + y), f"{tick:g}", anchor="rm", **written(14))
+        draw.text((LEFT - 8, TOP + y), f"{tick:g}", anchor="rm", **written(15))
     for tick in _ticks(longest):
         x = tick / longest * span
         pen.line((x, 0, x, PLOT), fill=GRID)
-        draw.text((LEFT + x, TOP + PLOT + 6), f"{tick:g} s", anchor="ma", **written(14))
+        draw.text((LEFT + x, TOP + PLOT + 6), f"{tick:g} s", anchor="ma", **written(15))
     cached, fewer = [place(p) for p in curve.cached.values()], [place(p) for p in curve.fewer.values()]
     _dashed(pen, cached[0], place(curve.uncached))
     _line(pen, fewer, FEWER_STEPS)
@@ -86,21 +88,19 @@ def _plot(curve: Curve, width: int) -> Image.Image:
             pen.polygon([(x - 6, PLOT - 12), (x + 6, PLOT - 12), (x, PLOT - 2)], fill=FEWER_STEPS)
     x, y = place(curve.uncached)
     _dot(pen, (x, y), UNCACHED)
-    pen.text((x - 10, y + 8), "uncached", anchor="ra", **written(15, UNCACHED))
+    _label(pen, (x - 10, y + 26), "uncached", UNCACHED, "ra")
     for budget, (x, y) in zip(curve.cached, cached):
         if budget == curve.knee:
             pen.ellipse((x - 11, y - 11, x + 11, y + 11), outline=TEXT, width=3)
-        _dot(pen, (x, y), COMPUTED)
-        name = f"{budget:g}  knee" if budget == curve.knee else f"{budget:g}"
-        pen.text((x + 12, y + 6), name, **written(16, TEXT if budget == curve.knee else COMPUTED))
+        _label(pen, (x + 13, y + 6), f"{budget:g}", TEXT if budget == curve.knee else COMPUTED)
     image.paste(area, (LEFT, TOP))
     legend = LEFT
     for colour, name in ((COMPUTED, "ReCache at each budget"), (FEWER_STEPS, "fewer steps, no cache")):
         if colour == COMPUTED or curve.fewer:
             draw.rectangle((legend, TOP + PLOT + 31, legend + 13, TOP + PLOT + 44), fill=colour)
-            draw.text((legend + 20, TOP + PLOT + 28), name, **written(15))
-            legend += 200
-    draw.text((width - MARGIN, TOP + PLOT + 28), "time of sampling", anchor="ra", **written(15, FAINT))
+            draw.text((legend + 20, TOP + PLOT + 28), name, **written(16))
+            legend += 220
+    draw.text((width - MARGIN, TOP + PLOT + 28), "time of sampling", anchor="ra", **written(16, FAINT))
     return image
 
 
@@ -114,6 +114,13 @@ def _line(pen: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]], colou
 def _dot(pen: ImageDraw.ImageDraw, place: tuple[float, float], colour: tuple[int, int, int]) -> None:
     x, y = place
     pen.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour)
+
+
+def _label(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: tuple[int, int, int],
+           anchor: str = "la") -> None:
+    """Text that lines do not cross."""
+    pen.rectangle(pen.textbbox(place, text, anchor=anchor, font=written(16)["font"]), fill=BACKGROUND)
+    pen.text(place, text, anchor=anchor, **written(16, colour))
 
 
 def _dashed(pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -133,11 +140,11 @@ def _row(name: str, colour: tuple[int, int, int], headings: Sequence[str], point
          width: int) -> Image.Image:
     """A column for each point: its heading, its picture and its figures."""
     column = (width - LEFT - MARGIN) / (len(curve.cached) + 1)
-    thumbnails = [None if point.picture is None else to_picture(point.picture, (int(column) - GAP, THUMBNAIL))
+    thumbnails = [None if point.picture is None else to_picture(point.picture, (int(column) - GAP,) * 2)
                   for point in points]
     head, tall = LINE + 6 if headings else 0, max((t.height + 8 for t in thumbnails if t), default=0)
     image, draw = canvas(width, MARGIN + head + tall + 3 * LINE)
-    draw.text((MARGIN, MARGIN + head), name, **written(15, colour))
+    draw.text((MARGIN, MARGIN + head), name, **written(16, colour))
     for i, (point, thumbnail) in enumerate(zip(points, thumbnails)):
         x, y = LEFT + i * column, MARGIN
         chosen = point is curve.cached.get(curve.knee)
@@ -153,9 +160,9 @@ def _row(name: str, colour: tuple[int, int, int], headings: Sequence[str], point
         lines = [f"{point.seconds:.3g} s", f"{point.computed} of {curve.evaluations} computed"]
         if point is not curve.uncached:
             lines[0] += f", {curve.speedup(point):.1f}x faster"
-            lines.append(f"{curve.measure} {point.figures.difference:.4f}")
+            lines.append(f"{curve.measure.name} {point.figures.difference:.4f}")
         for j, line in enumerate(lines):
-            draw.text((x, y + j * LINE), line, **written(15))
+            draw.text((x, y + j * LINE), line, **written(16))
     return image
 
 
@@ -167,7 +174,7 @@ def _notes(curve: Curve, width: int) -> Image.Image:
              "Knee: the budget that lies farthest from the dashed line, both axes scaled to 0..1 (Kneedle, Satopaa et "
              "al. 2011); the cost is counted in computed evaluations.",
              *curve.notes]
-    wrapped = [part for line in lines for part in textwrap.wrap(line, width // 7)]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, width // 8)]
     image, draw = canvas(width, MARGIN * 2 + len(wrapped) * LINE)
     for i, line in enumerate(wrapped):
         draw.text((MARGIN, MARGIN + i * LINE), line, **written(14, FAINT))

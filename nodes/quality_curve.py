@@ -42,7 +42,7 @@ class Curve:
         cached: {budget: point}, by rising budget.
         fewer: {budget: point} of uncached runs that take as many evaluations; empty if they were not asked for.
         knee: the budget at the knee (see policies.budget.knee), or None if the curve has none.
-        measure: what the figures' difference is.
+        measure: that made the figures.
         report: of the engine's last run.
         notes: sentences for the artist.
     """
@@ -52,7 +52,7 @@ class Curve:
     cached: dict[float, Point]
     fewer: dict[float, Point]
     knee: float | None
-    measure: str
+    measure: Measure
     report: caching.Report
     notes: list[str]
 
@@ -150,9 +150,12 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
     # The cost is counted and not timed, so that the same seed gives the same knee.
     place = knee([*(p.computed for p in by_budget.values()), n],
                  [*(p.figures.difference for p in by_budget.values()), 0.0])
-    return Curve(n, points[0], by_budget, dict(zip(ks, points[1 + len(ks):])),
-                 None if place is None else list(ks)[place], measure.name, runs.report,
-                 [*notes, *runs.report.remarks, *measure.notes])
+    fewer_by_budget = dict(zip(ks, points[1 + len(ks):]))
+    worse = [b for b, p in fewer_by_budget.items() if p.figures.difference < by_budget[b].figures.difference]
+    if worse:
+        notes.append(f"At {', '.join(f'{b:g}' for b in worse)}, fewer steps without a cache come closer.")
+    return Curve(n, points[0], by_budget, fewer_by_budget, None if place is None else list(ks)[place], measure,
+                 runs.report, [*notes, *runs.report.remarks])
 
 
 def _run(ways: Sequence[Way], samples: Sequence[Sample], workflow: Workflow,

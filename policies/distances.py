@@ -88,12 +88,12 @@ class LPIPS:
         try:
             import lpips
         except ImportError as error:
-            raise DistanceError("LPIPS needs the package lpips; run pip install lpips, or choose SSIM.") from error
+            raise DistanceError("LPIPS needs the package lpips; run pip install lpips, or use SSIM.") from error
         path = Path(torch.hub.get_dir(), "checkpoints", _ALEXNET)
         if not path.is_file():
             raise DistanceError(
                 f"LPIPS needs AlexNet's weights, {_ALEXNET} from pytorch.org, in the folder {path.parent}; "
-                "put the file there, or choose SSIM."
+                "put the file there, or use SSIM."
             )
         self._model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval().requires_grad_(False)
         try:

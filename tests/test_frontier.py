@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import comfy.model_management
@@ -16,7 +18,7 @@ from nodes import common_ksampler
 
 from recache import caching
 from recache.nodes import budget, frontier, frontier_picture
-from recache.nodes.measures import Figures
+from recache.nodes.measures import Figures, Latents
 from recache.nodes.quality_curve import Curve, Point
 from recache.nodes.training import workflow
 from recache.policies.budget import knee
@@ -24,6 +26,7 @@ from tests.sampling import models
 from tests.tiny.families import FAMILIES
 
 N = 12
+WEIGHTS = Path(__file__).parent / "trained" / "weights"
 BUDGETS = "0.5, 0.25, 0.75"
 
 
@@ -234,7 +237,7 @@ def curve(errors: dict[float, float], seconds: float = 10.0, knee: float | None 
         return Point(int(share * 50), share * seconds, Figures(error), picture)
 
     return Curve(50, point(1.0, 0.0), {b: point(b, e) for b, e in errors.items()},
-                 {b: point(b, 5 * e) for b, e in errors.items()}, knee, "latent RMSE",
+                 {b: point(b, 5 * e) for b, e in errors.items()}, knee, Latents(),
                  caching.Report("taylor", 1, "output", ""), [])
 
 
@@ -248,3 +251,44 @@ def test_every_curve_is_drawn(drawn):
     whole = copy.copy(drawn)
     object.__setattr__(whole, "fewer", {})
     assert frontier_picture.frontier_picture(whole).shape[1] < picture.shape[1]
+
+
+# ---- on a server
+
+
+def test_the_knee_feeds_the_budget_and_compare_shows_what_it_costs(server, client):
+    for name, folder in (("flux", "diffusion_models"), ("autoencoder", "vae")):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", server.models / folder / f"demo_{name}.safetensors")
+    sampling = {"positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": 1, "steps": N, "cfg": 2.0,
+                "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    prompt = {
+        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "demo_flux.safetensors", "weight_dtype": "default"}},
+        "2": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a frog", "model": "flux"}},
+        "3": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "", "model": "flux"}},
+        "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
+        "5": {"class_type": "VAELoader", "inputs": {"vae_name": "demo_autoencoder.safetensors"}},
+        "6": {"class_type": "ReCacheFrontier", "inputs": {
+            "model": ["1", 0], **sampling, "budgets": "0.25, 0.35, 0.6", "samples": 1, "fewer_steps": True,
+            "policy": "uniform", "vae": ["5", 0]}},
+        "7": {"class_type": "PreviewAny", "inputs": {"source": ["6", 3]}},
+        "8": {"class_type": "ReCacheBudget", "inputs": {"model": ["1", 0], "budget": ["6", 1], "policy": "uniform"}},
+        "13": {"class_type": "ReCacheCompare", "inputs": {
+            "uncached": ["11", 0], "cached": ["12", 0], "rows": 4, "heat_scale": 0.2}},
+        "14": {"class_type": "PreviewAny", "inputs": {"source": ["13", 4]}},
+    }
+    for model, sampler, decode in (("1", "9", "11"), ("8", "10", "12")):
+        prompt[sampler] = {"class_type": "KSampler", "inputs": {"model": [model, 0], **sampling}}
+        prompt[decode] = {"class_type": "VAEDecode", "inputs": {"samples": [sampler, 0], "vae": ["5", 0]}}
+    result = client.run(prompt).check()
+    table = json.loads(result.outputs["7"]["text"][0])
+    assert [row["computed"] for row in table["budgets"]] == [3, 4, 7]
+    chosen = next(row for row in table["budgets"] if row["budget"] == table["knee"])
+    assert result.outputs["6"]["text"][0].startswith(f"knee at budget {table['knee']:g}: {chosen['computed']} of {N}")
+    # The same seed at the same budget: Compare sees what the frontier saw, but for its half precision.
+    assert float(result.outputs["14"]["text"][0]) == pytest.approx(chosen["psnr"], abs=0.1)
+    assert result.outputs["13"]["text"][0].startswith("1 - SSIM ")
+    assert min(client.images(result, "6")[0].size) > 900 and client.images(result, "13")[0].width > 3 * 384
+    progress = [value for node, value, _ in result.progress if node == "6"]
+    assert progress and max(progress) == 1000
+    assert any("budget 0.35" in text for text in result.texts["6"])
+    assert not server.complaints()

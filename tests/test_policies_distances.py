@@ -71,7 +71,7 @@ def torch_cache(tmp_path):
 
 
 def test_lpips_without_its_backbone_says_what_to_do(torch_cache):
-    with pytest.raises(DistanceError, match="choose SSIM") as error:
+    with pytest.raises(DistanceError, match="use SSIM") as error:
         LPIPS()
     assert ALEXNET in str(error.value) and str(torch_cache) in str(error.value)
     (torch_cache / ALEXNET).write_bytes(b"not weights")
