@@ -140,8 +140,8 @@ def _row(name: str, colour: tuple[int, int, int], headings: Sequence[str], point
          width: int) -> Image.Image:
     """A column for each point: its heading, its picture and its figures."""
     column = (width - LEFT - MARGIN) / (len(curve.cached) + 1)
-    thumbnails = [None if point.picture is None else to_picture(point.picture, (int(column) - GAP,) * 2)
-                  for point in points]
+    side = min(int(column), PICTURE_COLUMN) - GAP
+    thumbnails = [None if point.picture is None else to_picture(point.picture, (side, side)) for point in points]
     head, tall = LINE + 6 if headings else 0, max((t.height + 8 for t in thumbnails if t), default=0)
     image, draw = canvas(width, MARGIN + head + tall + 3 * LINE)
     draw.text((MARGIN, MARGIN + head), name, **written(16, colour))
