@@ -90,9 +90,11 @@ def _plot(curve: Curve, width: int) -> Image.Image:
     _dot(pen, (x, y), UNCACHED)
     _label(pen, (x - 10, y + 26), "uncached", UNCACHED, "ra")
     for budget, (x, y) in zip(curve.cached, cached):
+        name, colour = f"{budget:g}", COMPUTED
         if budget == curve.knee:
+            name, colour = f"{budget:g} knee", TEXT
             pen.ellipse((x - 11, y - 11, x + 11, y + 11), outline=TEXT, width=3)
-        _label(pen, (x + 13, y + 6), f"{budget:g}", TEXT if budget == curve.knee else COMPUTED)
+        _label(pen, (x + 13, y + 6), name, colour)
     image.paste(area, (LEFT, TOP))
     legend = LEFT
     for colour, name in ((COMPUTED, "ReCache at each budget"), (FEWER_STEPS, "fewer steps, no cache")):
