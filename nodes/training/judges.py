@@ -101,10 +101,16 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
     if vae is None or distance == "latent":
         return LatentJudge(), []
     measure, name, notes = (distances.ssim, "1 - SSIM", []) if distance == "ssim" else distances.perceptual()
+    measure, name = _root(measure), f"root of {name}"
     if reward == "none" or not alpha:
         return PictureJudge(vae, measure, name), notes
     rewarded = _reward(reward, clip_vision, clip, prompt)
     return PictureJudge(vae, measure, f"{name} - {alpha:g} {reward}", rewarded, alpha), notes
+
+
+def _root(distance: distances.Distance) -> distances.Distance:
+    """The root of a distance that grows with squared differences, for what LatentJudge says of roots."""
+    return lambda a, b: distance(a, b).clamp_min(0.0).sqrt()
 
 
 def _reward(reward: str, clip_vision, clip, prompt: str) -> rewards.Reward:
