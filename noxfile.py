@@ -69,6 +69,12 @@ def bench(session: nox.Session) -> None:
     run(session, "tests/run.py", f"bench.{arguments.pop(0)}", arguments=arguments)
 
 
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """Make the files in workflows/ anew, through ComfyUI's own page: [parts of their names]."""
+    run(session, "tests/run.py", "authoring.make", arguments=list(session.posargs))
+
+
 @nox.session(venv_backend="venv")
 def pack(session: nox.Session) -> None:
     """Validate the pack and pack node.zip with the registry's own tool, then try the archive in a clean ComfyUI."""

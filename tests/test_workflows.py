@@ -1,28 +1,347 @@
-"""The workflows that ship: every node is known to a stock host with the pack, and ReCache is in the right place."""
+"""The workflows that ship: found under Templates, whole on a stock host, the host's own settings, and they run."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.authoring import stand_ins
+from tests.authoring.catalogue import HUB, WORKFLOWS, Workflow
+from tests.hosting.browser import comfy_page
+from tests.hosting.server import PACK
 from tests.hosting.session import ROOT
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NOTES = {"Note", "MarkdownNote"}
+EACH = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
+# Where a sampler has no ReCache, on purpose: what feeds it.
+UNCACHED = {"SDXL text to image": {"CheckpointLoaderSimple"}, "Compare cached and uncached": {"UNETLoader"}}
+BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_node_is_known_and_the_budget_feeds_the_sampler(path, client):
-    known = client.object_info()
-    graph = json.loads(path.read_text(encoding="utf-8"))
+def saved(workflow: Workflow) -> dict[str, Any]:
+    """The file as it ships."""
+    return json.loads((ROOT / "workflows" / f"{workflow.name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def models(host, tmp_path_factory):
+    """A folder with stand-ins for all model files."""
+    folder = tmp_path_factory.mktemp("models")
+    stand_ins.make(folder, tmp_path_factory.mktemp("families"))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["classic-pinned", "nodes2-newest"])
+def opened(request, browser, models):
+    """One page for many workflows, of either renderer and frontend; complaints of the page fail the last test.
+
+    Its server has the stand-ins, and a picture where every ComfyUI has an example.
+    """
+    renderer, frontend = request.param.split("-")
+    running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
+    shutil.copytree(models, running.models, dirs_exist_ok=True, copy_function=os.link)
+    Image.radial_gradient("L").convert("RGB").save(running.base / "input" / "example.png")
+    with comfy_page(browser, running.url, renderer) as page:
+        yield page
+        complaints = page.complaints()
+    assert complaints == []
+
+
+def open_template(page, name: str, module: str = PACK) -> None:
+    """Opens a template as a click in the Templates dialog does."""
+    address = f"/templates/{name}.json" if module == "default" else f"/api/workflow_templates/{module}/{name}.json"
+    page.evaluate(
+        "async (address) => { const graph = await (await fetch(address)).json(); "
+        "await app.loadGraphData(graph, true, true, 'template', { openSource: 'template' }) }", address)
+    page.settle()
+
+
+# The files
+
+
+def test_the_files_are_the_catalogue():
+    assert {path.stem for path in ROOT.glob("workflows/*.json")} == set(BY_NAME)
+    assert {path.name for path in ROOT.glob("workflows/*")} == {
+        f"{name}{ending}" for name in BY_NAME for ending in (".json", ".jpg")}
+
+
+@EACH
+def test_nodes_settings_and_notes_are_the_catalogues(workflow):
+    graph = saved(workflow)
     nodes = {node["id"]: node for node in graph["nodes"]}
-    assert {node["type"] for node in nodes.values()} - NOTES <= set(known)
-    models = [(nodes[link[1]]["type"], nodes[link[3]]["type"]) for link in graph["links"] if link[5] == "MODEL"]
-    assert ("ReCacheBudget", "KSampler") in models
-    assert {source for source, target in models if target == "KSampler"} == {"ReCacheBudget"}
-    assert any(node["type"] in NOTES for node in nodes.values())
+    kinds = sorted(node["type"] for node in nodes.values() if node["type"] not in NOTES)
+    assert kinds == sorted(kind for kind, _ in workflow.nodes.values())
+    notes = {node["widgets_values"][0] for node in nodes.values() if node["type"] == "MarkdownNote"}
+    assert notes == {workflow.note, workflow.models}
+    kept = {(file["name"], file["url"], file["directory"]) for node in nodes.values()
+            for file in node["properties"].get("models", ())}
+    assert kept == {(file.name, HUB + file.url, file.directory) for file in workflow.files}
 
 
-def test_there_are_workflows():
-    assert WORKFLOWS
+@EACH
+def test_recache_goes_last_before_the_sampler(workflow):
+    graph = saved(workflow)
+    kinds = {node["id"]: node["type"] for node in graph["nodes"]}
+    models = [(kinds[source], kinds[target]) for _, source, _, target, _, kind in graph["links"] if kind == "MODEL"]
+    into = {"KSampler", "KSamplerAdvanced", "BasicGuider"}
+    after = {target for source, target in models if source == "ReCacheBudget"}
+    assert after and after <= into | {"ReCacheReport"}
+    before = {source for source, target in models if target in into}
+    assert before == {"ReCacheBudget"} | UNCACHED.get(workflow.name, set())
+    assert {source for source, target in models if target == "ReCacheReport"} == {"ReCacheBudget"}
+
+
+@EACH
+def test_nothing_overlaps(workflow):
+    graph = saved(workflow)
+    boxes = {node["id"]: (node["pos"][0], node["pos"][1] - 30, node["pos"][0] + node["size"][0],
+                          node["pos"][1] + node["size"][1]) for node in graph["nodes"]}
+    groups = [(x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in graph["groups"])]
+
+    def overlap(a, b):
+        return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+    for places in (list(boxes.values()), groups):
+        assert not [(a, b) for i, a in enumerate(places) for b in places[:i] if overlap(a, b)]
+    for box in boxes.values():
+        assert sum(g[0] < box[0] and g[1] < box[1] and box[2] < g[2] and box[3] < g[3] for g in groups) == 1
+    # From left to right: a link never goes back to an earlier group.
+    order = {number: next(i for i, g in enumerate(groups) if overlap(g, box)) for number, box in boxes.items()}
+    assert all(order[source] <= order[target] for _, source, _, target, _, _ in graph["links"])
+
+
+@EACH
+def test_thumbnails_are_small_squares(workflow):
+    path = ROOT / "workflows" / f"{workflow.name}.jpg"
+    assert path.stat().st_size < 40_000
+    with Image.open(path) as image:
+        assert image.format == "JPEG" and image.size == (480, 480)
+
+
+# As ComfyUI serves and shows them
+
+
+@EACH
+def test_the_server_offers_it_under_templates(workflow, server, client):
+    assert workflow.name in client.get("/workflow_templates")[PACK]
+    for ending, kind in (("json", "application/json"), ("jpg", "image/jpeg")):
+        with urlopen(f"{server.url}/api/workflow_templates/{PACK}/{quote(workflow.name)}.{ending}") as answer:
+            assert answer.headers.get_content_type() == kind
+            assert answer.read() == (ROOT / "workflows" / f"{workflow.name}.{ending}").read_bytes()
+
+
+def test_it_is_found_under_templates_with_its_picture(opened):
+    opened.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = opened.tab.get_by_role("dialog")
+    dialog.get_by_text(PACK, exact=True).last.click()
+    opened.wait("() => [...document.querySelectorAll('[role=dialog] img')].filter((image) => "
+                "image.naturalWidth === 480).length >= 6")
+    opened.screenshot("templates")
+    shown = dialog.inner_text()
+    workflow = next(workflow for workflow in WORKFLOWS if workflow.name in shown)
+    dialog.get_by_text(workflow.name, exact=True).first.click()
+    opened.wait("(count) => app.graph.nodes.length === count", len(workflow.nodes) + 2)
+    assert opened.tab.get_by_role("dialog").count() == 0
+
+
+@EACH
+def test_the_page_opens_it_whole_and_the_server_takes_it(workflow, opened, client):
+    open_template(opened, workflow.name)
+    found = opened.evaluate("""() => app.graph.nodes.map((node) => ({
+        id: String(node.id), type: node.type, known: node.type in LiteGraph.registered_node_types,
+        red: Boolean(node.has_errors) || (node.inputs ?? []).some((input) => input.hasErrors),
+        open: (node.inputs ?? []).filter((input) => !input.widget && input.link === null
+            && input.name in (node.constructor.nodeData?.input?.required ?? {})).map((input) => input.name),
+        gone: (node.widgets ?? []).filter((widget) => Array.isArray(widget.options?.values)
+            && !widget.options.values.includes(widget.value)).map((widget) => [widget.name, widget.value]),
+    }))""")
+    assert len(found) == len(workflow.nodes) + 2
+    for node in found:
+        assert node["known"] and not node["red"] and not node["open"] and not node["gone"], node
+    assert opened.tab.get_by_role("dialog").count() == 0  # about missing nodes or models
+    opened.screenshot(f"workflow-{workflow.name}")
+
+    prompt = opened.prompt()
+    given = {(kind, name): value for kind, inputs in workflow.nodes.values() for name, value in inputs.items()
+             if not isinstance(value, tuple)}
+    kept = {(node["class_type"], name) for node in prompt.values() for name in node["inputs"]}
+    assert given.keys() <= kept
+    with busy(client):
+        client.post("/queue", {"delete": [client.queue(prompt)]})
+
+
+class busy:
+    """While it lasts, the server works on something long, so that what is queued is checked and then waits."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def __enter__(self):
+        self.running = self.client.queue({
+            "1": node("UNETLoader", unet_name="flux1-dev.safetensors", weight_dtype="default"),
+            "2": node("ReCacheTestTextEncode", text="a dog", model="flux"),
+            "3": node("EmptySD3LatentImage", width=128, height=128, batch_size=1),
+            "4": node("KSampler", model=["1", 0], positive=["2", 0], negative=["2", 0], latent_image=["3", 0],
+                      seed=id(self), steps=10000, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=1.0),
+            "5": node("PreviewAny", source=["4", 0])})
+        self.client.receive(lambda: self.client.progress_of(self.running).executed)
+
+    def __exit__(self, *_):
+        self.client.interrupt()
+        self.client.wait(self.running)
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+# What ComfyUI's own template of the model does
+
+# Inputs whose values are the artist's, and the ones where a workflow is simpler than its template on purpose.
+OWN = {"text", "seed", "noise_seed", "filename_prefix", "image", "policy", "upload"}
+SIMPLER = {"Z-Image text to image": {"width", "height"}}  # its template has a node to choose a size by
+
+
+def made_of(prompt: Mapping[str, dict], link: list, own: set[str]) -> Any:
+    """What comes out of `link`, as nested tuples; ReCache and switches are looked through, numbers are worked out."""
+    source = prompt[link[0]]
+    kind, inputs = source["class_type"], source["inputs"]
+
+    def value(given):
+        if not isinstance(given, list):
+            return round(given, 6) if isinstance(given, float) else given
+        return made_of(prompt, given, own)
+
+    if kind == "ReCacheBudget":
+        return value(inputs["model"])
+    if kind == "ReCacheReport":
+        return value(inputs["samples"])
+    if kind == "ComfySwitchNode":
+        return value(inputs["on_true" if value(inputs["switch"]) else "on_false"])
+    if kind.startswith("Primitive"):
+        return value(inputs["value"])
+    if kind == "ComfyMathExpression":
+        names = {name.split(".")[-1]: value(given) for name, given in inputs.items() if name.startswith("values.")}
+        return eval(inputs["expression"], {"floor": math.floor, "__builtins__": {}}, names)
+    return (kind, link[1], *sorted((name, value(given)) for name, given in inputs.items() if name not in own))
+
+
+def ends(prompt: Mapping[str, dict]) -> Iterator[tuple[str, list]]:
+    """What is saved: the input's name, and the link to it."""
+    for end in prompt.values():
+        if end["class_type"] in ("SaveImage", "SaveImageAdvanced", "SaveVideo"):
+            name = "video" if "video" in end["inputs"] else "images"
+            yield name, end["inputs"][name]
+
+
+@pytest.mark.parametrize("workflow", [w for w in WORKFLOWS if w.template], ids=lambda workflow: workflow.name)
+def test_it_is_comfyuis_own_template_but_for_recache(workflow, opened, host):
+    if host.version != "0.30.0":
+        pytest.skip("the templates belong to the newest ComfyUI")
+    own = OWN | SIMPLER.get(workflow.name, set())
+    said = len(opened.console)
+    open_template(opened, workflow.template, "default")
+    stock = {name: made_of(prompt, link, own) for prompt in [opened.prompt()] for name, link in ends(prompt)}
+    del opened.console[said:]  # what the page says of ComfyUI's own templates
+    listed = opened.evaluate("""async (address) => {
+        const found = [];
+        JSON.stringify(await (await fetch(address)).json(), (_, value) => {
+            if (value?.url && value?.directory) found.push([value.name, value.url.split('?')[0], value.directory]);
+            return value;
+        });
+        return found;
+    }""", f"/templates/{workflow.template}.json")
+    open_template(opened, workflow.name)
+    ours = {name: made_of(prompt, link, own) for prompt in [opened.prompt()] for name, link in ends(prompt)}
+    assert ours == stock
+    assert {(file.name, HUB + file.url, file.directory) for file in workflow.files} <= set(map(tuple, listed))
+
+
+# They run
+
+# Per input name, what is made small; the tiny models are square and short.
+SMALL = {"width": 64, "height": 64, "length": 5, "megapixels": 0.0157, "evaluations": 100, "samples": 1,
+         "budgets": "0.4"}
+STEPS = 10
+RUN = [name for name in BY_NAME if re.search("FLUX.1|Wan|SDXL|Compare|Choose", name)]
+
+
+def runnable(prompt: Mapping[str, dict]) -> dict[str, dict]:
+    """The prompt for tiny models: smaller, fewer steps, and without what no tiny file can stand in for.
+
+    Text encoders and the CLIP vision model are replaced by the tests' text node and left out; FLUX Kontext's scaler,
+    which knows large sizes only, by the stock scaler.
+    """
+    def of(kind: str) -> str:
+        return next((name for part, name in (("flux", "flux"), ("wan", "wan"), ("sd_xl", "sdxl")) if part in kind))
+
+    model = of(next(node["inputs"][name] for node in prompt.values() for name in ("unet_name", "ckpt_name")
+                    if name in node["inputs"]))
+    total = next(node["inputs"]["steps"] for node in prompt.values() if "steps" in node["inputs"])
+    changed = {}
+    for key, old in prompt.items():
+        kind, inputs = old["class_type"], dict(old["inputs"])
+        if kind in ("CLIPLoader", "DualCLIPLoader", "CLIPVisionLoader", "CLIPVisionEncode"):
+            continue
+        if kind == "CLIPTextEncode":
+            kind, inputs = "ReCacheTestTextEncode", {"text": "a fox on a blue background", "model": model}
+        if kind == "FluxKontextImageScale":
+            kind, inputs = "ImageScale", {"image": inputs["image"], "upscale_method": "area", "width": 64, "height": 64,
+                                          "crop": "center"}
+        inputs.pop("clip_vision_output", None)
+        for name, value in inputs.items():
+            if isinstance(value, list):
+                continue
+            if name in ("steps", "start_at_step", "end_at_step"):
+                inputs[name] = min(value, total) * STEPS // total
+            elif name in SMALL:
+                inputs[name] = SMALL[name]
+        changed[key] = {"class_type": kind, "inputs": inputs}
+    return changed
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_it_runs_to_a_picture(name, opened, client, server):
+    if opened.renderer != "classic":
+        pytest.skip("what runs is the same in both renderers")
+    open_template(opened, name)
+    prompt = runnable(opened.prompt())
+    result = client.run(prompt).check()
+    (end,) = (key for key, node in prompt.items() if node["class_type"] in ("SaveImage", "SaveVideo", "ReCacheCompare"))
+    if prompt[end]["class_type"] != "SaveVideo":
+        (picture,) = client.images(result, end)
+    else:
+        assert result.outputs[end]["images"][0]["filename"].endswith(".mp4")
+        (decode,) = (key for key, node in prompt.items() if node["class_type"] == "VAEDecode")
+        shown = client.run({**prompt, "shown": node("PreviewImage", images=[decode, 0])}).check()
+        pictures = client.images(shown, "shown")
+        assert len(pictures) == 5
+        picture = pictures[-1]
+    assert min(picture.size) >= 64 and np.asarray(picture.convert("RGB")).std() > 3.0
+    budgets = {key: node["inputs"]["budget"] for key, node in prompt.items() if node["class_type"] == "ReCacheBudget"}
+    reports = {node["inputs"]["model"][0]: key for key, node in prompt.items() if node["class_type"] == "ReCacheReport"}
+    assert budgets and budgets.keys() == reports.keys()
+    for key, budget in budgets.items():
+        if isinstance(budget, list):
+            assert client.images(result, budget[0]) and prompt[budget[0]]["class_type"] == "ReCacheFrontier"
+            budget = 0.4
+        said = result.outputs[reports[key]]["text"][0]
+        computed, n = map(int, re.match(r"(\d+) of (\d+) computed", said).groups())
+        assert computed == math.floor(budget * n + 1e-9), said
+        assert "unplanned" not in said and "all" not in said.split("\n")[0]
+    for key, trained in prompt.items():
+        if trained["class_type"] == "ReCacheSavePolicy":
+            stem = trained["inputs"]["name"]
+            assert result.outputs[key]["text"] == [f"saved as {stem}.safetensors in models/recache"]
+            (server.models / "recache" / f"{stem}.safetensors").unlink()

@@ -11,7 +11,7 @@ import torch
 
 TOKENS = 8
 # Widths of a token and of the pooled vector (0: none) that each demo model reads. The host fixes Wan's token width.
-DIMENSIONS = {"flux": (64, 64), "wan": (4096, 0)}
+DIMENSIONS = {"flux": (64, 64), "wan": (4096, 0), "sdxl": (2048, 1280)}
 STOP_WORDS = {"a", "an", "the", "on", "of", "with", "in", "and", "background"}
 
 
