@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import comfy.samplers
 import torch
+from torch.overrides import TorchFunctionMode
 
 # No sampler of the host needs more than three evaluations a step; a run past this is adaptive or looping.
 MAX_EVALUATIONS_PER_STEP = 16
@@ -113,6 +117,34 @@ def evaluation_times(sigmas, model_sampling) -> tuple[float, ...]:
     return tuple(time(sigma) for sigma in sigmas)
 
 
+_NOISE = {torch.randn: torch.zeros, torch.rand: torch.zeros,
+          torch.randn_like: torch.zeros_like, torch.rand_like: torch.zeros_like}
+
+
+class _NoNoise(TorchFunctionMode):
+    """On this thread, noise without a generator of its own is nought, and no generator is touched."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in _NOISE and kwargs.get("generator") is None:
+            func, kwargs = _NOISE[func], {key: value for key, value in kwargs.items() if key != "generator"}
+        return func(*args, **kwargs)
+
+
+def count(sampler, sigmas: torch.Tensor, model_sampling) -> Evaluations:
+    """Like `foresee`, beside a run that may be sampling on another thread: no random number generator is touched.
+
+    It does not tell whether the sampler is stochastic (always False), and refuses samplers that seed the generators.
+    """
+    function = getattr(sampler, "sampler_function", sampler)
+    if "manual_seed" in getattr(getattr(function, "__code__", None), "co_names", ()):
+        return Evaluations(refusal="this sampler can only be planned when it runs")
+    if getattr(sampler, "inpaint_options", None):  # ddim's make the host seed the generators, for what is masked
+        sampler = copy.copy(sampler)
+        sampler.inpaint_options = {}
+    return _foreseen(sampler, sigmas, model_sampling, 4, _NoNoise, (1,))
+
+
 def foresee(sampler, sigmas: torch.Tensor, model_sampling, dims: int, devices: list[int]) -> Evaluations:
     """List the evaluations that `sampler` will make over `sigmas`, for any sampler object of the host.
 
@@ -127,21 +159,26 @@ def foresee(sampler, sigmas: torch.Tensor, model_sampling, dims: int, devices: l
         dims: number of dimensions of the latent.
         devices: indices of the CUDA devices in use, whose generators are to be kept.
     """
+    return _foreseen(
+        sampler, sigmas, model_sampling, dims, lambda: torch.random.fork_rng(devices=devices), seeds=(1, 2))
+
+
+def _foreseen(sampler, sigmas, model_sampling, dims: int, keeping: Callable[[], AbstractContextManager],
+              seeds: tuple[int, ...]) -> Evaluations:
     sigmas = sigmas.detach().to("cpu", torch.float32).clone()
 
     def rehearse(response, seed):
         return _rehearse(sampler, sigmas.clone(), model_sampling, dims, response, seed)
 
     try:
-        with torch.random.fork_rng(devices=devices), torch.inference_mode():
-            first = rehearse(lambda x: 0.5 * x, seed=1)
-            content = rehearse(lambda x: torch.sin(3.0 * x), seed=1)
-            reseeded = rehearse(lambda x: 0.5 * x, seed=2)
+        with keeping(), torch.inference_mode():
+            first, *reseeded = (rehearse(lambda x: 0.5 * x, seed) for seed in seeds)
+            content = rehearse(lambda x: torch.sin(3.0 * x), seeds[0])
     except _TooMany:
         return Evaluations(refusal="this sampler chooses its evaluations as it goes, so it runs uncached")
     except Exception as error:  # noqa: BLE001  any sampler of any pack may be here; none may break the artist's run
         return Evaluations(refusal=f"this sampler could not be planned ({error}), so it runs uncached")
     if first.sigmas != content.sigmas:
         return Evaluations(refusal="this sampler chooses its evaluations as it goes, so it runs uncached")
-    stochastic = any(not torch.equal(a, b) for a, b in zip(first.inputs, reseeded.inputs))
+    stochastic = any(not torch.equal(a, b) for other in reseeded for a, b in zip(first.inputs, other.inputs))
     return Evaluations(tuple(first.sigmas), evaluation_times(first.sigmas, model_sampling), stochastic)

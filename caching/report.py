@@ -76,6 +76,13 @@ class Report:
         return self.seconds_computed * len(self.seconds) / total
 
     @property
+    def seconds_saved(self) -> float | None:
+        """Seconds that computing every evaluation would have taken (see measured_speedup), less those taken."""
+        if self.measured_speedup is None:
+            return None
+        return self.seconds_computed * len(self.seconds) - sum(self.seconds)
+
+    @property
     def summary(self) -> str:
         """One line for the node."""
         if not self.planned:

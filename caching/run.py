@@ -37,6 +37,8 @@ class Settings:
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" keeps features where they arise, "cpu" in main memory.
+        evaluated: called after every evaluation with its number, whether it was computed, and the schedule as far as
+            it is settled (else None); what it raises is logged.
         published: called with the report after every run; what it raises is logged.
         answers: where runs keep what the network answered, and look first; for runs whose network is a function of
             its input, and with these settings only.
@@ -52,6 +54,7 @@ class Settings:
     order: int = 1
     cache_point: str = "auto"
     cache_device: str = "auto"
+    evaluated: Callable[[int, bool, Sequence[bool] | None], None] = field(default=lambda *evaluation: None)
     published: Callable[[Report], None] = field(default=lambda report: None)
     answers: Answers | None = None
     remarks: Callable[..., Sequence[str]] = field(default=lambda guider, sampler, noise, times: ())
@@ -276,6 +279,7 @@ class Run:
                 yield
         finally:
             self.open = False
+        self._tell()
         if self.network_ran or self.recalled:
             self.report.computed.append(self.index)
             if not self.network_ran:
@@ -288,6 +292,13 @@ class Run:
             self.forget()
         elif self.planned and self.keeps:
             self._drop_unseen()
+
+    def _tell(self) -> None:
+        schedule = None if self.given_up else self.schedule
+        try:
+            self.settings.evaluated(self.index, self.network_ran or self.recalled, schedule)
+        except Exception:
+            log.exception("ReCache: the progress of a run could not be shown.")
 
     def _drop_unseen(self) -> None:
         """Forget conds and windows that this computed evaluation did not have: they ended, or windows moved on."""

@@ -8,6 +8,7 @@ from . import folders, sharing, watching
 from .budget import ReCacheBudget
 from .compare import ReCacheCompare
 from .frontier import ReCacheFrontier, ReCacheFrontierCustom
+from .planning import route as planning
 from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
 from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
@@ -15,6 +16,7 @@ from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
 folders.register()
 sharing.register()
 watching.register()
+planning.register()
 
 
 class ReCacheExtension(ComfyExtension):

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from comfy_api.latest import io
 
 from .. import caching
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
-from ..policies.schedule import explicit
 from . import picking, queued, sharing
 from .choosing import acceptable, caching_inputs, policy_inputs
-from .display import show_report, show_text
-
-
-def listed_schedule(text: str) -> Callable[[Sequence[float], float], tuple[bool, ...]]:
-    """The schedule that an artist wrote down, for the engine."""
-    return lambda times, cached_cost: explicit(text, len(times)).computed
+from .planning.plan import scheduler
+from .planning.runs import Watch
+from .training import identity
 
 
 class ReCacheBudget(io.ComfyNode):
@@ -77,29 +71,14 @@ class ReCacheBudget(io.ComfyNode):
             file, missing = trained, ""
             if file is None:
                 origin = sharing.stated_origin(queued.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
-                file, missing = picking.chosen(policy, model, mechanism, order, cache_point, origin)
-            if file is not None:
-                schedule = picking.budget_schedule(budget, picking.by_policy(file.policy))
-            elif policy == "list":
-                explicit(evaluations, 100_000)  # nonsense is refused before anything is loaded
-                schedule = listed_schedule(evaluations)
-            else:
-                schedule = picking.budget_schedule(budget, picking.evenly)
+                layout = identity.layout(model.model.diffusion_model)
+                file, missing = picking.chosen(policy, layout, mechanism, order, cache_point, origin)
             computed_for_budget(budget, 1)
+            watch = Watch(node_id, model, mechanism, cache_point, file)
             settings = caching.Settings(
-                schedule=schedule, mechanism=mechanism, order=order, cache_point=cache_point,
-                cache_device=cache_device, published=lambda report: show_report(node_id, report),
-                remarks=picking.remarks(file, model, mechanism, order, missing))
+                schedule=scheduler(budget, policy, evaluations, file), mechanism=mechanism, order=order,
+                cache_point=cache_point, cache_device=cache_device, evaluated=watch.evaluated,
+                published=watch.published, remarks=picking.remarks(file, model, mechanism, order, missing))
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
-        show_text(node_id, "\n".join(filter(None, [_plan(budget, policy, file), missing])))
         return io.NodeOutput(caching.attach(model, settings))
-
-
-def _plan(budget: float, policy: str, file: PolicyFile | None) -> str:
-    """What the node says before a run."""
-    if file is not None:
-        return f"will compute at most {budget:.0%} of the evaluations, chosen by the policy '{file.about.name}'"
-    if policy == "list":
-        return "will compute the listed evaluations"
-    return f"will compute at most {budget:.0%} of the evaluations, evenly spread"

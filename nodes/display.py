@@ -7,8 +7,6 @@ from typing import Any
 
 from server import PromptServer
 
-from ..caching import Report
-
 _MAX_LINE = 200
 
 
@@ -39,8 +37,3 @@ def show_text(node_id: str | None, text: str) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
-
-
-def show_report(node_id: str | None, report: Report) -> None:
-    """Show what a run did on the node that set it up."""
-    show_text(node_id, "\n".join([report.summary, *report.remarks]))

@@ -19,6 +19,7 @@ from .frontier_picture import frontier_picture
 from .measures import words
 from .quality_curve import Curve, Point, Runs, measured
 from .sampling import Sampling
+from .training import identity
 
 
 def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
@@ -111,7 +112,8 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         flow = cls.sampled.workflow(**connected)
         file, missing = trained, ""
         if file is None:
-            file, missing = picking.chosen(policy, flow.model, mechanism, order, cache_point)
+            layout = identity.layout(flow.model.model.diffusion_model)
+            file, missing = picking.chosen(policy, layout, mechanism, order, cache_point)
         runs = Runs(flow, picking.evenly if file is None else picking.by_policy(file.policy), mechanism, order,
                     cache_point, picking.remarks(file, flow.model, mechanism, order, missing))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from ..policies.budget import computed_for_budget
 from ..policies.policy import Policy
@@ -48,12 +50,13 @@ def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float,
     return (known[0], *times[1:]) if abs(times[0] - known[0]) < SAME_TIME else times
 
 
-def chosen(policy: str, model, mechanism: str, order: int, cache_point: str, origin: str = "") -> tuple[
+def chosen(policy: str, layout: str | None, mechanism: str, order: int, cache_point: str, origin: str = "") -> tuple[
         PolicyFile | None, str]:
     """The policy file that the picker's `policy` stands for, or None where it stands for none; and what is missing.
 
     A file that is missing, as when a workflow comes from somebody else, is no error: what "auto" would take is used,
-    and the sentence says so, which is "" otherwise. `origin` is what the workflow tells of where the policy comes from.
+    and the sentence says so, which is "" otherwise. `origin` is what the workflow tells of where the policy comes from;
+    `layout` the model's (see identity.layout), None where it is not known yet.
 
     Raises:
         PolicyFileError: the file is there, but is no policy.
@@ -62,7 +65,7 @@ def chosen(policy: str, model, mechanism: str, order: int, cache_point: str, ori
         return None, ""
     if policy != "auto" and folders.policy_path(policy) is not None:
         return load_named(policy), ""
-    file = best_for(model, mechanism, order, cache_point)
+    file = best_for(layout, mechanism, order, cache_point) if layout else None
     if policy == "auto":
         return file, ""
     came = f" ({origin})" if origin else ""
@@ -81,21 +84,26 @@ def load_named(name: str) -> PolicyFile:
     if found is None:
         raise PolicyFileError(f"The policy '{name[:100]}' is not in models/recache any more; choose another.")
     folder, path = found
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _loaded(path, folder, changed)
+
+
+@lru_cache(maxsize=64)
+def _loaded(path: Path, folder: Path, changed: int) -> PolicyFile:
     return load(path, folder)
 
 
-def best_for(model, mechanism: str, order: int, cache_point: str) -> PolicyFile | None:
-    """Of the policy files for this model's architecture, the one fitted to the most alike caching; or None.
+def best_for(layout: str, mechanism: str, order: int, cache_point: str) -> PolicyFile | None:
+    """Of the policy files for models of this layout (see identity.layout), the one fitted to the most alike caching.
 
-    An artist's own come before the pack's.
+    An artist's own come before the pack's; None where there is none.
     """
-    layout = identity.layout(model.model.diffusion_model)
     best: tuple[tuple, PolicyFile] | None = None
     for place, name in enumerate(sorted(folders.policy_names())):
         try:
             file = load_named(name)
         except PolicyFileError as error:
-            log.warning("ReCache: %s", error)
+            _warn(str(error))
             continue
         if not fits(file, layout):
             continue
@@ -109,6 +117,12 @@ def best_for(model, mechanism: str, order: int, cache_point: str) -> PolicyFile 
         if best is None or unlike < best[0]:
             best = unlike, file
     return best and best[1]
+
+
+@lru_cache(maxsize=64)
+def _warn(sentence: str) -> None:
+    """Log it once, not with every plan."""
+    log.warning("ReCache: %s", sentence)
 
 
 def fits(file: PolicyFile, layout: str) -> bool:

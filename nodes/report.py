@@ -18,9 +18,9 @@ def describe(report: caching.Report) -> str:
         order = "" if report.order is None else f", order {report.order}"
         lines.append(f"{report.mechanism}{order}, cached at {report.cache_point}: {report.cache_point_reason}")
     if report.seconds_computed is not None and report.seconds_cached is not None:
-        saved = report.seconds_computed * len(report.seconds) - sum(report.seconds)
         lines.append(f"{report.seconds_computed:.3g} s a computed evaluation, {report.seconds_cached:.3g} s a cached "
-                     f"one; {saved:.1f} s saved, {report.peak_cache_bytes / 2**20:.1f} MB of cache at most")
+                     f"one; {report.seconds_saved:.1f} s saved, "
+                     f"{report.peak_cache_bytes / 2**20:.1f} MB of cache at most")
     lines += [f"evaluation {index} was computed though it was to be cached: {reason}"
               for index, reason in report.unplanned]
     return "\n".join(lines + report.remarks)

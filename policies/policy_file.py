@@ -85,6 +85,18 @@ class PolicyFile:
     about: About
     validation: dict[int, dict[str, float]] = field(default_factory=dict)
 
+    def expected(self, share: float) -> tuple[int, float, float] | None:
+        """At the validated budget nearest to a share of the evaluations: k, its distance, and uniform's.
+
+        A policy keeps the best candidate of every budget; "fewer steps" is no candidate. None where nothing is known.
+        """
+        rows = {k: {name: d for name, d in row.items() if name != "fewer steps"} for k, row in self.validation.items()}
+        known = [k for k, row in rows.items() if row.get("uniform", 0.0) > 0.0]
+        if not known:
+            return None
+        k = min(known, key=lambda k: abs(k - share * self.policy.n))
+        return k, min(rows[k].values()), rows[k]["uniform"]
+
 
 def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
     """The path of a policy file in `folder`, with symlinks resolved; `name` may contain folders.

@@ -297,3 +297,16 @@ def test_a_report_that_can_not_be_shown_does_not_fail_the_run():
 def test_settings_that_can_not_be_are_refused_at_once(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         settings(computed={0}, **wrong)
+
+
+def test_every_evaluation_is_told_with_the_schedule(caplog):
+    told = []
+    run("sd3", settings(computed={0, 2}, evaluated=lambda *evaluation: told.append(evaluation)), steps=4)
+    schedule = (True, False, True, False)
+    assert told == [(i, computed, schedule) for i, computed in enumerate(schedule)]
+
+    def broken(index, computed, schedule):
+        raise RuntimeError("no page")
+
+    trace = run("sd3", settings(computed={0, 2}, evaluated=broken), steps=4)
+    assert trace.report.finished and "could not be shown" in caplog.text

@@ -407,19 +407,19 @@ def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_schedul
 
 def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recache_folder):
     model, other = models("flux")[0], models("flux_schnell")[0]
-    assert picking.best_for(model, "taylor", 1, "auto") is None
+    assert picking.best_for(identity.layout(model.model.diffusion_model), "taylor", 1, "auto") is None
     save_policy.ReCacheSavePolicy.execute(policy_file, "b mine")
     hermite = replace(policy_file, about=replace(policy_file.about, mechanism="hermite"))
     save_policy.ReCacheSavePolicy.execute(hermite, "a/hermite.safetensors", "from a test")
     assert folders.policy_names() == ["a/hermite.safetensors", "b mine.safetensors"]
-    assert picking.best_for(model, "taylor", 1, "auto").about.name == "b mine"
-    found = picking.best_for(model, "hermite", 1, "output")
+    assert picking.best_for(identity.layout(model.model.diffusion_model), "taylor", 1, "auto").about.name == "b mine"
+    found = picking.best_for(identity.layout(model.model.diffusion_model), "hermite", 1, "output")
     assert found.about.name == "a/hermite" and found.about.notes == "from a test"
-    assert picking.best_for(other, "taylor", 1, "auto") is None
+    assert picking.best_for(identity.layout(other.model.diffusion_model), "taylor", 1, "auto") is None
     report = run_with(budget.ReCacheBudget.execute(other, 0.5, "b mine.safetensors").args[0], name="flux_schnell")
     assert "another model (Flux)" in report.notes[0] and report.computed == report.planned
     (recache_folder / "c.safetensors").write_bytes(b"no policy")
-    assert picking.best_for(model, "taylor", 1, "auto").about.name == "b mine"
+    assert picking.best_for(identity.layout(model.model.diffusion_model), "taylor", 1, "auto").about.name == "b mine"
     schema = budget.ReCacheBudget.define_schema()
     assert "c.safetensors" in next(i for i in schema.inputs if i.id == "policy").options
 

@@ -7,6 +7,7 @@ run it in both node renderers and with both frontends.
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ class ComfyPage:
         return self.tab.evaluate(script, argument)
 
     def wait(self, script: str, argument: Any = None, seconds: float = 30.0) -> Any:
-        """Waits until JavaScript gives something true, and returns that."""
+        """Waits until JavaScript gives something true, and returns that; a promise is true at once."""
         return self.tab.wait_for_function(script, arg=argument, timeout=seconds * 1000).json_value()
 
     def note(self) -> None:
@@ -162,8 +163,11 @@ class ComfyPage:
 
     def until_idle(self, seconds: float = 120.0) -> None:
         """Waits until nothing is queued or running."""
-        self.wait("async () => { const queue = await (await fetch('/queue')).json(); "
-                  "return !queue.queue_running.length && !queue.queue_pending.length }", seconds=seconds)
+        deadline = time.monotonic() + seconds
+        while any(self.evaluate("() => fetch('/queue').then((answer) => answer.json())").values()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"ComfyUI did not finish within {seconds:g} seconds.")
+            self.tab.wait_for_timeout(100)
         self.settle()
 
     def undo(self) -> None:
@@ -219,6 +223,7 @@ HOST_COMPLAINTS = (
     "ComfyApp graph accessed before initialization",
     "Invalid layout total size",
     "input.link is deprecated",
+    "redirecting to root graph",  # a workflow that gets its id when the page is loaded again
     "huggingface.co",  # the size of a template's model, which may not be asked for
 )
 

@@ -1,0 +1,244 @@
+"""The plan that the page shows before a run: what the run then does, without loading a model or touching a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.error
+import urllib.request
+
+import comfy.samplers
+import pytest
+import torch
+
+from recache.caching.evaluations import count, foresee
+from recache.nodes.planning import plan, route, unloaded, wiring
+from recache.nodes.training import identity
+from tests.demo import WEIGHTS
+
+SETTINGS = {"budget": 0.3, "policy": "auto", "evaluations": "", "mechanism": "taylor", "order": 1,
+            "cache_point": "auto"}
+LOADER = {"type": "UNETLoader", "inputs": {"unet_name": "plan_flux.safetensors", "weight_dtype": "default"}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(server):
+    shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "plan_flux.safetensors")
+
+
+@pytest.fixture
+def own_model(models_dir):
+    shutil.copy(WEIGHTS / "flux.safetensors", models_dir / "diffusion_models" / "plan_flux.safetensors")
+    return LOADER
+
+
+def shifted(shift: float) -> dict:
+    return {"type": "ModelSamplingAuraFlow", "inputs": {"shift": shift, "model": LOADER}}
+
+
+def budget(model: dict) -> dict:
+    return {"type": "ReCacheBudget", "inputs": {"model": model}}
+
+
+def ksampler(model=LOADER, **changed) -> dict:
+    return {"type": "KSampler", "inputs": {
+        "steps": 10, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, "model": budget(model), **changed}}
+
+
+def asked(sampler, settings=None, **more) -> dict:
+    return {"workflow": "", "node": "8", "settings": SETTINGS | (settings or {}), "sampler": sampler} | more
+
+
+def question(*args, **more) -> plan.Question:
+    return route.question(json.dumps(asked(*args, **more)).encode())
+
+
+def queued(sampler: dict, settings: dict, model: dict) -> dict:
+    """The workflow of a description, as the page queues it, with ReCache Report's JSON at node "json"."""
+    nodes = {
+        "1": {"class_type": "UNETLoader", "inputs": LOADER["inputs"]},
+        "positive": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog", "model": "flux"}},
+        "negative": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "", "model": "flux"}},
+        "latent": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "8": {"class_type": "ReCacheBudget", "inputs": {**settings, "model": ["1", 0]}},
+    }
+    if model is not LOADER:
+        nodes["2"] = {"class_type": model["type"], "inputs": {**model["inputs"], "model": ["1", 0]}}
+        nodes["8"]["inputs"]["model"] = ["2", 0]
+    values = {name: value for name, value in sampler["inputs"].items() if not isinstance(value, dict)}
+    conds = {"positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0], "cfg": 1.5}
+    if sampler["type"] == "SamplerCustom":
+        for name in ("sampler", "sigmas"):
+            node = sampler["inputs"][name]
+            links = {key: ["8", 0] for key, value in node["inputs"].items() if isinstance(value, dict)}
+            nodes[name] = {"class_type": node["type"], "inputs": {**node["inputs"], **links}}
+            values[name] = [name, 0]
+        conds |= {"add_noise": True, "noise_seed": 3}
+    elif sampler["type"] == "KSamplerAdvanced":
+        conds |= {"add_noise": "enable", "noise_seed": 3}
+    else:
+        conds |= {"seed": 3}
+    nodes["sampling"] = {"class_type": sampler["type"], "inputs": {**values, **conds, "model": ["8", 0]}}
+    nodes["report"] = {"class_type": "ReCacheReport", "inputs": {"samples": ["sampling", 0], "model": ["8", 0]}}
+    return nodes | {"json": {"class_type": "PreviewAny", "inputs": {"source": ["report", 3]}}}
+
+
+ADVANCED = {"type": "KSamplerAdvanced", "inputs": {
+    "steps": 12, "sampler_name": "euler", "scheduler": "simple", "start_at_step": 2, "end_at_step": 9,
+    "return_with_leftover_noise": "disable", "model": budget(LOADER)}}
+CUSTOM = {"type": "SamplerCustom", "inputs": {
+    "model": budget(LOADER),
+    "sampler": {"type": "KSamplerSelect", "inputs": {"sampler_name": "dpmpp_2m"}},
+    "sigmas": {"type": "BasicScheduler", "inputs": {
+        "scheduler": "beta", "steps": 8, "denoise": 0.7, "model": budget(LOADER)}}}}
+
+
+@pytest.mark.parametrize("sampler, settings, model", [
+    (ksampler(), {}, LOADER),
+    (ksampler(shifted(3.0)), {}, shifted(3.0)),
+    (ksampler(sampler_name="heun", scheduler="beta", steps=6), {"budget": 0.45}, LOADER),
+    (ksampler(sampler_name="uni_pc", denoise=0.6), {"policy": "demo-wan-taylor1.safetensors"}, LOADER),
+    (ksampler(), {"policy": "list", "evaluations": "0-2, 7"}, LOADER),
+    (ksampler(), {"policy": "uniform", "mechanism": "reuse", "cache_point": "output"}, LOADER),
+    (ADVANCED, {"policy": "uniform"}, LOADER),
+    (CUSTOM, {}, LOADER),
+], ids=["auto", "shifted", "heun", "named", "list", "output", "advanced", "custom"])
+def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
+    told = client.post(route.ROUTE, asked(sampler, settings))
+    assert told["provisional"] == [] and told["refusal"] == "" and told["run"] is None
+    report = json.loads(client.run(queued(sampler, {**SETTINGS, **settings}, model)).check().outputs["json"]["text"][0])
+    assert told["computed"] == report["planned"] == report["computed"]
+    assert told["n"] == report["evaluations"] and told["speedup"] == pytest.approx(report["planned_speedup"])
+    after = client.post(route.ROUTE, asked(sampler, settings))
+    assert after["run"]["speedup"] == pytest.approx(report["measured_speedup"])
+    assert after["run"]["computed"] == report["computed"] and after["run"]["over"] and after["run"]["finished"]
+    other = client.post(route.ROUTE, asked(sampler, {"budget": 0.9, "policy": "uniform"}))
+    assert other["run"] is None
+
+
+def test_what_a_forecast_costs_is_known_after_the_first_run(client):
+    settings = {"mechanism": "residual", "cache_point": "blocks", "policy": "uniform", "budget": 0.5}
+    sampler = ksampler()
+    assert client.post(route.ROUTE, asked(sampler, settings))["provisional"] == ["cost"]
+    result = client.run(queued(sampler, {**SETTINGS, **settings}, LOADER)).check()
+    report = json.loads(result.outputs["json"]["text"][0])
+    assert report["cached_cost"] > 0.0
+    told = client.post(route.ROUTE, asked(sampler, settings))
+    assert told["provisional"] == [] and told["computed"] == report["computed"] and len(told["computed"]) < 5
+
+
+def test_a_model_is_known_from_the_header_of_its_file(own_model, host):
+    model = unloaded.model(own_model["inputs"])
+    assert all(tensor.is_meta for tensor in model.model.diffusion_model.parameters())
+    real = comfy.sd.load_diffusion_model(str(host.models / "diffusion_models" / "plan_flux.safetensors"))
+    assert identity.layout(model.model.diffusion_model) == identity.layout(real.model.diffusion_model)
+    assert torch.equal(model.model.model_sampling.sigmas, real.model.model_sampling.sigmas)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x10" + b"\0" * 7 + b"no json, surely!",
+                                     b"\x02" + b"\0" * 7 + b"{}", b"\x0e" + b"\0" * 7 + b'{"a": {"b":1}}'])
+def test_a_file_that_tells_no_model_makes_the_plan_provisional(models_dir, content):
+    (models_dir / "diffusion_models" / "odd.safetensors").write_bytes(content)
+    odd = {"type": "UNETLoader", "inputs": {"unet_name": "odd.safetensors"}}
+    told = plan.plan(question(ksampler(odd)))
+    assert told["provisional"] == ["model"] and told["n"] == 10 and len(told["computed"]) == 3
+    unloaded._model.cache_clear()
+    plan._foreseen.clear()
+
+
+def test_a_policy_says_what_it_expects(client):
+    def plan(*args):
+        return client.post(route.ROUTE, asked(*args))
+
+    told = plan(ksampler(shifted(3.0), steps=50), {"budget": 0.18})["policy"]
+    assert told["name"] == "demo-flux-taylor1" and not told["carried"]
+    assert told["tested"]["k"] == 9 and told["tested"]["n"] == 50 and told["tested"]["measure"] == "latent RMSE"
+    assert told["tested"]["less"] == pytest.approx(1 - 0.10448 / 0.17407, abs=1e-4)
+    assert plan(ksampler(steps=30), {"budget": 0.18})["policy"]["carried"]
+    gone = plan(ksampler(), {"policy": "gone.safetensors"})
+    assert "gone.safetensors" in gone["missing"] and gone["policy"]["name"] == "demo-flux-taylor1"
+
+
+def test_what_can_not_be_planned_is_said(own_model):
+    assert "as it goes" in plan.plan(question(ksampler(sampler_name="dpm_adaptive")))["refusal"]
+    assert "does not exist" in plan.plan(question(ksampler(), {"policy": "list", "evaluations": "0, 99"}))["refusal"]
+    assert "n" not in plan.plan(question(None))
+    for odd in ({"steps": 10**9}, {"steps": -1}, {"steps": True}, {"denoise": 1e-9}, {"denoise": "x"},
+                {"sampler_name": "rm -rf"}, {"scheduler": 7}):
+        assert "n" not in plan.plan(question(ksampler(**odd)))
+    assert plan.plan(question(ksampler(), trained=True))["provisional"] == ["trained"]
+    assert plan.plan(question(ksampler(), {"budget": None}))["provisional"] == ["input"]
+
+
+def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
+    def sigmas(kind, **inputs):
+        return {"type": "SamplerCustom", "inputs": {**CUSTOM["inputs"], "sigmas": {"type": kind, "inputs": inputs}}}
+
+    for refused in (sigmas("SaveImage", filename_prefix="x"), sigmas("UNETLoader", **LOADER["inputs"]),
+                    sigmas("no node"),
+                    sigmas("BasicScheduler", scheduler="simple", steps=10**8, denoise=1.0, model=LOADER),
+                    sigmas("BasicScheduler", scheduler="simple", steps=2000, denoise=0.0001, model=LOADER),
+                    sigmas("KarrasScheduler", steps=20, sigma_max=1e30, sigma_min=0.1, rho=7.0)):
+        assert "n" not in client.post(route.ROUTE, asked(refused, node="new"))
+    fine = sigmas("KarrasScheduler", steps=12, sigma_max=1.0, sigma_min=0.1, rho=7.0)
+    assert client.post(route.ROUTE, asked(fine))["n"] == 12
+
+
+@pytest.mark.parametrize("name", comfy.samplers.KSampler.SAMPLERS)
+def test_counting_beside_a_run_agrees_with_the_rehearsal_and_touches_no_generator(name):
+    model_sampling = wiring.stand_in().get_model_object("model_sampling")
+    sampler, sigmas = comfy.samplers.sampler_object(name), comfy.samplers.calculate_sigmas(model_sampling, "simple", 8)
+    whole = foresee(sampler, sigmas, model_sampling, 4, [])
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    counted = count(sampler, sigmas, model_sampling)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert counted.refusal or (counted.sigmas, counted.times) == (whole.sigmas, whole.times)
+    assert bool(counted.refusal) == bool(whole.refusal) or name == "ar_video"
+
+
+def test_noise_of_no_generator_is_not_drawn_when_counting():
+    def churning(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        for sigma in sigmas[:-1]:
+            x = model(x + torch.randn_like(x) + torch.rand(x.shape), sigma[None], **(extra_args or {}))
+        return x
+
+    model_sampling = wiring.stand_in().get_model_object("model_sampling")
+    before = torch.get_rng_state()
+    counted = count(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
+    assert torch.equal(torch.get_rng_state(), before) and counted.sigmas == (1.0, 0.5)
+
+    def seeding(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        torch.manual_seed(1)
+        return x
+
+    assert count(comfy.samplers.KSAMPLER(seeding), torch.tensor([1.0, 0.0]), model_sampling).refusal
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def deep(levels: int) -> dict:
+    tree = LOADER
+    for _ in range(levels):
+        tree = budget(tree)
+    return tree
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"no json", b"[]", b"{}", b'{"settings": 3}', b"[" * 100_000, b'{"settings": {}, "sampler": 3}',
+    json.dumps(asked(None, {"budget": 0})).encode(), json.dumps(asked(None, {"budget": "a lot"})).encode(),
+    json.dumps(asked(None, {"budget": True})).encode(), b'{"settings": {"budget": NaN}}',
+    json.dumps(asked(None, {"order": 7})).encode(), json.dumps(asked(None, {"mechanism": "magic"})).encode(),
+    json.dumps(asked(None, {"mechanism": ["taylor"]})).encode(),
+    json.dumps(asked(None, {"policy": "x" * 5000})).encode(), json.dumps(asked(None, {"policy": 5})).encode(),
+    json.dumps(asked({"type": "KSampler"})).encode(), json.dumps(asked({"type": 1, "inputs": {}})).encode(),
+    json.dumps(asked({"type": "KSampler", "inputs": {"steps": [1]}})).encode(),
+    json.dumps(asked(ksampler(deep(60)))).encode(), b" " * 300_000,
+    json.dumps(asked({"type": "x", "inputs": {str(i): LOADER for i in range(300)}})).encode()])
+def test_nonsense_gets_400_and_a_sentence(server, body):
+    request = urllib.request.Request(server.url + route.ROUTE, body, {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert caught.value.code == 400
+    error = json.loads(caught.value.read())["error"]
+    assert error.endswith(".") and len(error) < 200
+    assert not server.complaints()
