@@ -35,20 +35,22 @@ def authored(page) -> None:
     """A workflow whose Budget node names the policy."""
     page.evaluate("() => app.refreshComboInNodes()")
     page.load(workflow("auto"))
+    page.load(page.workflow())  # as a file of the page's own, with an id
     page.set_widget(BUDGET, "policy", NAME)
     page.wait(f"() => app.graph.getNodeById({BUDGET}).properties.recache_policy?.file === '{NAME}'")
 
 
 def embed(page) -> None:
     """Chooses the entry of the node's menu with the mouse."""
+    page.evaluate("(id) => { const { pos } = app.graph.getNodeById(id); app.canvas.ds.scale = 1; "
+                  "app.canvas.ds.offset = [300 - pos[0], 300 - pos[1]]; app.canvas.setDirty(true, true) }", BUDGET)
+    page.settle()
     if page.renderer == "nodes2":
         page.tab.locator(f"[data-node-id='{BUDGET}']").get_by_text("ReCache Budget").click(button="right")
     else:
-        page.tab.mouse.click(*page.evaluate(
-            "(id) => { const { pos } = app.graph.getNodeById(id); const { scale, offset } = app.canvas.ds; "
-            "const { left, top } = app.canvas.canvas.getBoundingClientRect(); "
-            "return [(pos[0] + 80 + offset[0]) * scale + left, (pos[1] - 15 + offset[1]) * scale + top] }",
-            BUDGET), button="right")
+        left, top = page.evaluate("() => { const { left, top } = app.canvas.canvas.getBoundingClientRect(); "
+                                  "return [left, top] }")
+        page.tab.mouse.click(left + 380, top + 285, button="right")  # its title
     page.tab.get_by_text("Embed the policy in this workflow").first.click()
     page.wait(f"() => app.graph.getNodeById({BUDGET}).properties.recache_policy.data")
     toast(page, "travels with this workflow")
@@ -62,9 +64,10 @@ def toast(page, words: str) -> None:
 
 def elsewhere(page, policies, saved: dict) -> None:
     """Opens a saved workflow where the policy is not."""
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    page.wait("() => app.graph.nodes.length === 0")
     (policies / NAME).unlink()
     page.evaluate("() => app.refreshComboInNodes()")
-    page.reload()
     page.evaluate("() => app.extensionManager.toast.removeAll()")
     page.load(saved)
 
