@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,15 @@ def text(page, part: str) -> str:
     return page.evaluate("(selector) => document.querySelector(selector).textContent", f"{PANEL} {part}")
 
 
-def newest(page) -> dict:
-    """The newest training as the server tells it."""
-    return page.evaluate("async () => (await (await fetch('/recache/training')).json()).trainings.at(-1)")
+def newest(page, until=lambda state: True) -> dict:
+    """The newest training as the server tells it, once `until(state)`."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        told = page.evaluate("() => fetch('/recache/training').then((answer) => answer.json())")["trainings"]
+        if told and until(told[-1]):
+            return told[-1]
+        page.tab.wait_for_timeout(200)
+    raise TimeoutError(f"The trainings are {told}.")
 
 
 def learns(page) -> None:
@@ -50,10 +57,10 @@ def learns(page) -> None:
 
 def has_ended(page) -> dict:
     """Waits until the panel shows how the newest training ended, and returns its state."""
-    page.wait("async () => { const { trainings } = await (await fetch('/recache/training')).json(); "
-              "return trainings.at(-1).state !== 'running' && "
-              f"document.querySelector('{PANEL} .doing').textContent === trainings.at(-1).summary }}", seconds=SECONDS)
-    return newest(page)
+    state = newest(page, lambda state: state["state"] != "running")
+    page.wait("([selector, summary]) => document.querySelector(selector).textContent === summary",
+              [f"{PANEL} .doing", state["summary"]])
+    return state
 
 
 def seen(page, name: str) -> None:
@@ -101,15 +108,14 @@ def test_in_a_subgraph_after_a_reload_and_with_the_keyboard(page, renderer):
     outer = page.evaluate("() => app.graph.nodes.find((node) => node.subgraph).id")
     inside = f"() => app.canvas.setGraph(app.graph.getNodeById({outer}).subgraph)"
     page.start()
-    page.wait("async () => (await (await fetch('/recache/training')).json()).trainings.at(-1)?.state === 'running'",
-              seconds=SECONDS)
-    assert newest(page)["node"] == f"{outer}:5"
+    running = newest(page, lambda state: state["state"] == "running")
+    assert running["node"] == f"{outer}:5"
     page.evaluate(inside)
     learns(page)
     page.reload()
     page.evaluate(inside)
     learns(page)
-    assert page.evaluate("() => app.graph.extra !== null") and page.complaints() == []
+    assert page.complaints() == []
     page.tab.locator(BUTTON).focus()
     page.tab.keyboard.press("Enter")
     page.wait(f"() => document.querySelector('{BUTTON}').disabled")
@@ -136,4 +142,5 @@ def test_a_training_of_another_workflow_is_not_shown(page, server):
     assert page.tab.locator(BUTTON).is_disabled() and text(page, ".gain") == ""
     page.evaluate("() => fetch('/interrupt', { method: 'POST' })")
     page.until_idle(SECONDS)
-    assert newest(page)["state"] == "cancelled" and text(page, ".gain") == ""
+    assert newest(page, lambda state: state["state"] != "running")["state"] == "cancelled"
+    assert text(page, ".gain") == ""
