@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from PIL import Image
+from simpleeval import simple_eval
 
 from tests.authoring import stand_ins
 from tests.authoring.catalogue import HUB, WORKFLOWS, Workflow
@@ -233,7 +234,7 @@ def made_of(prompt: Mapping[str, dict], link: list, own: set[str]) -> Any:
         return value(inputs["value"])
     if kind == "ComfyMathExpression":
         names = {name.split(".")[-1]: value(given) for name, given in inputs.items() if name.startswith("values.")}
-        return eval(inputs["expression"], {"floor": math.floor, "__builtins__": {}}, names)
+        return simple_eval(inputs["expression"], names=names, functions={"floor": math.floor})
     return (kind, link[1], *sorted((name, value(given)) for name, given in inputs.items() if name not in own))
 
 
