@@ -49,15 +49,16 @@ def workflow(prompts: list[str], shift: float, cfg: float, **asked) -> dict:
 
 
 def measure(options) -> Iterator[Figure]:
-    from recache.policies.policy_file import load
-    from recache.policies.uniform import uniform
-    from tests.bench import demo_models
-    from tests.bench.environment import DemoRollouts, picture_distance
-    from tests.hosting.client import Client
-    from tests.hosting.server import serve
-
     with tempfile.TemporaryDirectory() as base:
         host = session.start(os.environ["COMFYUI_PATH"], base)
+
+        from recache.policies.policy_file import load
+        from recache.policies.uniform import uniform
+        from tests.bench import demo_models
+        from tests.bench.environment import DemoRollouts, picture_distance
+        from tests.hosting.client import Client
+        from tests.hosting.server import serve
+
         demo = demo_models.load("flux", host.models)
         prompts = [sample.prompt for sample in demo.samples(PROMPTS, TRAINING)]
         with serve(os.environ["COMFYUI_PATH"], test_nodes=True) as server, Client(server.url, 3600.0) as client:
