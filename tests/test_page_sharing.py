@@ -11,7 +11,7 @@ import pytest
 
 from recache.policies import policy_file
 from tests.hosting.browser import RENDERERS
-from tests.test_sharing import SHIPPED, WEIGHTS, workflow
+from tests.test_sharing import SHIPPED, WEIGHTS, emptied, workflow
 
 BUDGET = 8
 NAME = "portraits.safetensors"
@@ -20,15 +20,12 @@ MISSING = "'portraits.safetensors' (fitted on Flux, 50 steps, euler simple: of a
 
 @pytest.fixture
 def policies(server):
-    """The server's models/recache with one policy, as its author has it; what comes in goes again."""
+    """The server's models/recache with one policy, as its author has it."""
     shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "demo_flux.safetensors")
-    folder = server.models / "recache"
-    before = set(folder.iterdir())
     file = policy_file.load("demo-flux-taylor1.safetensors", SHIPPED)
-    policy_file.save(folder / NAME, replace(file, about=replace(file.about, name="portraits", notes="of a test")))
-    yield folder
-    for path in set(folder.iterdir()) - before:
-        path.unlink()
+    with emptied(server.models / "recache") as folder:
+        policy_file.save(folder / NAME, replace(file, about=replace(file.about, name="portraits", notes="of a test")))
+        yield folder
 
 
 def authored(page) -> None:

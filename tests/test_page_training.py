@@ -83,7 +83,7 @@ def test_a_training_is_watched_and_stopped_with_the_button(page, renderer, front
     page.start()
     learns(page)
     page.wait(f"() => document.querySelector('{BUTTON}').disabled === false")
-    assert text(page, ".gain").endswith("less error than uniform")
+    assert text(page, ".gain").endswith("less error than uniform in training")
     assert page.tab.locator(f"{PANEL} li span:first-child").all_inner_texts() == ["4 of 12", "5 of 12"]
     assert page.tab.locator(f"{PANEL} svg").get_attribute("aria-label").startswith("Learning curve: ")
     assert "of 1,000,000 network evaluations" in text(page, ".doing")
@@ -91,7 +91,7 @@ def test_a_training_is_watched_and_stopped_with_the_button(page, renderer, front
     button.click()
     state = has_ended(page)
     assert state["state"] == "done" and state["evaluations"] < 1_000_000
-    assert text(page, ".gain") == f"{round(100 * state['gain'])}% less error than uniform"
+    assert text(page, ".gain") == f"{round(100 * state['gain'])}% less error than uniform in training"
     assert button.is_disabled() and text(page, ".spoken") == state["summary"]
     assert [f"{round(100 * gain)}%" for _, _, gain in state["budgets"]] == page.tab.locator(
         f"{PANEL} li span:last-child").all_inner_texts()

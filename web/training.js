@@ -8,6 +8,7 @@ import { HEIGHT, TrainingPanel } from "./training_panel.js";
 const NODES = ["ReCacheTrain", "ReCacheTrainCustom"];
 const MARGIN = 10; // that the canvas leaves around a widget
 const KEPT = 20;
+const UNNAMED = "00000000-0000-0000-0000-000000000000"; // the host's id of a workflow that has none yet
 
 const panels = new Map(); // node -> its panel, of all nodes that are in a graph
 const trainings = new Map(); // id -> state, the newest last, as the server tells them
@@ -21,8 +22,7 @@ function remember(state) {
 function show() {
   const newest = new Map();
   for (const state of trainings.values()) {
-    const here = !state.workflow || state.workflow === workflowId();
-    const node = here && nodeAt(state.node);
+    const node = (state.workflow ?? UNNAMED) === workflowId() && nodeAt(state.node);
     if (node) newest.set(node, state);
   }
   panels.forEach((panel, node) => panel.show(newest.get(node) ?? null));
