@@ -141,7 +141,7 @@ def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[i
         cache_point=options.point,
         sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
         size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model),
-        reward=options.distance,
+        reward={"latent": "latent RMSE", "st-lpips": "root of ST-LPIPS"}[options.distance],
         training={"samples": options.samples, "held-out samples": options.samples, "evaluations": cost[0],
                   "seconds": round(cost[1], 1)},
         notes="Trained on the demo model of the pack's tests.")
