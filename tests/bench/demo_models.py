@@ -114,17 +114,17 @@ def load(name: str, models_dir: Path) -> DemoModel:
     from nodes import UNETLoader, VAELoader
 
     for stem, folder in ((name, "diffusion_models"), ("autoencoder", "vae")):
-        target = models_dir / folder / f"{stem}.safetensors"
+        target = models_dir / folder / f"demo_{stem}.safetensors"  # tests write models of other names
         if not target.exists():
             shutil.copy(WEIGHTS / f"{stem}.safetensors", target)
     demo = {
         "flux": DemoModel("flux", (16, 16, 16), text.DIMENSIONS["flux"], cfg=2.0, batch=16),
         "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), text.DIMENSIONS["wan"], cfg=2.0, batch=4),
     }[name]
-    demo.model = UNETLoader().load_unet(f"{name}.safetensors", "default")[0]
+    demo.model = UNETLoader().load_unet(f"demo_{name}.safetensors", "default")[0]
     if name == "flux":
         demo.model = ModelSamplingAuraFlow().patch_aura(demo.model, FLUX_SHIFT)[0]
     if torch.cuda.is_available():
         demo.batch = 64
-    demo.vae = VAELoader().load_vae("autoencoder.safetensors")[0]
+    demo.vae = VAELoader().load_vae("demo_autoencoder.safetensors")[0]
     return demo
