@@ -8,13 +8,13 @@ from .. import caching
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
 from . import picking, queued, sharing
-from .choosing import acceptable, caching_inputs, policy_inputs
+from .choosing import PolicyNode, caching_inputs, policy_inputs
 from .planning.plan import scheduler
 from .planning.runs import Watch
 from .training import identity
 
 
-class ReCacheBudget(io.ComfyNode):
+class ReCacheBudget(PolicyNode):
     """Wraps a MODEL so that every sampling run computes a share of its evaluations and forecasts the rest."""
 
     @classmethod
@@ -53,14 +53,6 @@ class ReCacheBudget(io.ComfyNode):
             ],
             outputs=[io.Model.Output(tooltip="The model with ReCache, for the sampler (and ReCache Report).")],
         )
-
-    @classmethod
-    def validate_inputs(cls, policy: str | None = None) -> bool | str:
-        return acceptable(policy)
-
-    @classmethod
-    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
-        return picking.stamp(policy)
 
     @classmethod
     def execute(cls, model, budget: float, policy: str, evaluations: str = "", mechanism: str = "taylor",

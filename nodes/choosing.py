@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .. import caching
-from . import folders
+from . import folders, picking
 
 Policy = io.Custom("RECACHE_POLICY")
 
@@ -24,12 +24,17 @@ def policy_inputs(*more: str, tooltip: str = "") -> list[io.Input]:
     ]
 
 
-def acceptable(policy: str | None) -> bool | str:
-    """For validate_inputs: any name is, because a policy that is missing here stops no run (see picking.chosen).
+class PolicyNode(io.ComfyNode):
+    """A node with `policy_inputs`: any name is valid, and a policy file that changes makes the node run again."""
 
-    None is a policy that another node gives.
-    """
-    return policy is None or isinstance(policy, str) or "policy has to be a name; choose one from the list."
+    @classmethod
+    def validate_inputs(cls, policy: str | None = None) -> bool | str:
+        """A policy that is missing here stops no run (see picking.chosen). None is one that another node gives."""
+        return policy is None or isinstance(policy, str) or "policy has to be a name; choose one from the list."
+
+    @classmethod
+    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+        return picking.stamp(policy)
 
 
 def caching_inputs() -> list[io.Input]:

@@ -13,7 +13,7 @@ from ..policies.budget import listed
 from ..policies.distances import DistanceError
 from ..policies.policy_file import PolicyFile
 from . import picking, sampling
-from .choosing import acceptable, caching_inputs, policy_inputs
+from .choosing import PolicyNode, caching_inputs, policy_inputs
 from .display import show_text
 from .frontier_picture import frontier_picture
 from .measures import words
@@ -65,18 +65,10 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
     )
 
 
-class _Frontier(io.ComfyNode):
+class _Frontier(PolicyNode):
     """What both nodes have. Neither is the other's base, because the host keeps a class's schema on it."""
 
     sampled: Sampling
-
-    @classmethod
-    def validate_inputs(cls, policy: str | None = None) -> bool | str:
-        return acceptable(policy)
-
-    @classmethod
-    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
-        return picking.stamp(policy)
 
     @classmethod
     def execute(cls, **given) -> io.NodeOutput:

@@ -20,7 +20,6 @@ from tests.bench.training import TRAINING
 from tests.hosting import session
 
 STEPS, KS, PROMPTS = 50, (7, 9, 13), 8
-REAL_MODEL_SECONDS = 0.5
 
 
 def workflow(prompts: list[str], shift: float, cfg: float, **asked) -> dict:
@@ -52,6 +51,7 @@ def measure(options) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as base:
         host = session.start(os.environ["COMFYUI_PATH"], base)
 
+        from recache.nodes.train import REAL_MODEL_SECONDS
         from recache.policies.policy_file import load
         from recache.policies.uniform import uniform
         from tests.bench import demo_models
