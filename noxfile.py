@@ -55,7 +55,9 @@ def test(session: nox.Session) -> None:
         provision.browser()
     except provision.ProvisionError as error:
         session.error(str(error).rstrip("."))
-    run(session, *pytest, *([] if named else ["tests"]), arguments=arguments)
+    # A file's tests share models and a server, so a file goes to one process.
+    whole = ["tests", "--numprocesses=2", "--dist=loadfile"]
+    run(session, *pytest, *([] if named else whole), arguments=arguments)
 
 
 @nox.session

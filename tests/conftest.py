@@ -40,7 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("Write --host-path=FOLDER, with an equals sign.")
     # Started before collection, so that tests can import the engine, and with it the host, at their top.
     path = config.getoption("--host-path")
-    if path:
+    only_distributes = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if path and not only_distributes:
         base = TemporaryDirectory(prefix="comfyui-")
         config.add_cleanup(base.cleanup)
         # The models are tiny: a second thread costs more than it gives, above all on a busy machine.

@@ -11,7 +11,8 @@ import pytest
 
 from recache.policies import policy_file
 from tests.hosting.browser import RENDERERS
-from tests.test_sharing import SHIPPED, WEIGHTS, emptied, workflow
+from tests.hosting.server import emptied
+from tests.test_sharing import SHIPPED, WEIGHTS, workflow
 
 BUDGET = 8
 NAME = "portraits.safetensors"

@@ -18,6 +18,7 @@ from recache.nodes.training import identity
 from recache.policies.policy_file import load
 from tests.demo import WEIGHTS
 
+NODE = "808"  # of no other test: the server remembers what a node did last
 SETTINGS = {"budget": 0.3, "policy": "auto", "evaluations": "", "mechanism": "taylor", "order": 1,
             "cache_point": "auto"}
 LOADER = {"type": "UNETLoader", "inputs": {"unet_name": "plan_flux.safetensors", "weight_dtype": "default"}}
@@ -48,7 +49,7 @@ def ksampler(model=LOADER, **changed) -> dict:
 
 
 def asked(sampler, settings=None, **more) -> dict:
-    return {"workflow": "", "node": "8", "settings": SETTINGS | (settings or {}), "sampler": sampler} | more
+    return {"workflow": "", "node": NODE, "settings": SETTINGS | (settings or {}), "sampler": sampler} | more
 
 
 def question(*args, **more) -> plan.Question:
@@ -62,17 +63,17 @@ def queued(sampler: dict, settings: dict, model: dict) -> dict:
         "positive": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog", "model": "flux"}},
         "negative": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "", "model": "flux"}},
         "latent": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        "8": {"class_type": "ReCacheBudget", "inputs": {**settings, "model": ["1", 0]}},
+        NODE: {"class_type": "ReCacheBudget", "inputs": {**settings, "model": ["1", 0]}},
     }
     if model is not LOADER:
         nodes["2"] = {"class_type": model["type"], "inputs": {**model["inputs"], "model": ["1", 0]}}
-        nodes["8"]["inputs"]["model"] = ["2", 0]
+        nodes[NODE]["inputs"]["model"] = ["2", 0]
     values = {name: value for name, value in sampler["inputs"].items() if not isinstance(value, dict)}
     conds = {"positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0], "cfg": 1.5}
     if sampler["type"] == "SamplerCustom":
         for name in ("sampler", "sigmas"):
             node = sampler["inputs"][name]
-            links = {key: ["8", 0] for key, value in node["inputs"].items() if isinstance(value, dict)}
+            links = {key: [NODE, 0] for key, value in node["inputs"].items() if isinstance(value, dict)}
             nodes[name] = {"class_type": node["type"], "inputs": {**node["inputs"], **links}}
             values[name] = [name, 0]
         conds |= {"add_noise": True, "noise_seed": 3}
@@ -80,8 +81,8 @@ def queued(sampler: dict, settings: dict, model: dict) -> dict:
         conds |= {"add_noise": "enable", "noise_seed": 3}
     else:
         conds |= {"seed": 3}
-    nodes["sampling"] = {"class_type": sampler["type"], "inputs": {**values, **conds, "model": ["8", 0]}}
-    nodes["report"] = {"class_type": "ReCacheReport", "inputs": {"samples": ["sampling", 0], "model": ["8", 0]}}
+    nodes["sampling"] = {"class_type": sampler["type"], "inputs": {**values, **conds, "model": [NODE, 0]}}
+    nodes["report"] = {"class_type": "ReCacheReport", "inputs": {"samples": ["sampling", 0], "model": [NODE, 0]}}
     return nodes | {"json": {"class_type": "PreviewAny", "inputs": {"source": ["report", 3]}}}
 
 

@@ -57,6 +57,6 @@ def test_thresholds_are_tuned_to_the_fewest_evaluations_that_are_enough():
     def made(threshold: float) -> tuple[torch.Tensor, float]:
         return torch.tensor(threshold), 2.0 + 48.0 / (1.0 + 10.0 * threshold)
 
-    for k in (7, 9, 13):
-        threshold, computed = rivals.tuned(made, k)
+    tuned = rivals.tuned(made, (7, 9, 13, 50))
+    for k, (threshold, computed) in tuned.items():
         assert k <= computed < k + rivals.CLOSE and made(float(threshold))[1] == pytest.approx(computed)

@@ -10,7 +10,6 @@ import random
 import shutil
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,12 @@ import pytest
 from recache.nodes import queued, sharing
 from recache.nodes.budget import ReCacheBudget
 from recache.policies import policy_file
+from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
 
 SHIPPED = ROOT / "policies" / "shipped"
 ONE, OTHER = ((SHIPPED / f"{name}.safetensors").read_bytes() for name in ("demo-flux-taylor1", "demo-wan-taylor1"))
 WEIGHTS = Path(__file__).parent / "trained" / "weights"
-
-
-@contextmanager
-def emptied(folder: Path):
-    """A folder of policies without those that other tests have left there, which are back afterwards."""
-    aside = folder.with_name(f"{folder.name}-aside")
-    folder.rename(aside)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-        aside.rename(folder)
 
 
 @pytest.fixture

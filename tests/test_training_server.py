@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from recache.nodes import watching
+from tests.hosting.server import emptied
 
 WEIGHTS = Path(__file__).parent / "trained" / "weights"
 STEPS = 12
@@ -21,6 +22,8 @@ STEPS = 12
 def models(server):
     shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "demo_flux.safetensors")
     shutil.copy(WEIGHTS / "autoencoder.safetensors", server.models / "vae" / "demo_autoencoder.safetensors")
+    with emptied(server.models / "recache"):
+        yield
 
 
 def workflow(**train) -> dict:

@@ -74,13 +74,15 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
         samples = demo.samples(count)
         reference = demo.sample(demo.model, samples, STEPS)
         pictures = demo.pictures(reference)
+        caches = {rival: tuned(partial(run, demo, samples, STEPS), counts)
+                  for rival, run in RIVALS.items()} if rivals else {}
         for k in counts:
             latents = demo.sample(demo.model, samples, k)
             cell = {"model": name, "mechanism": "none", "order": "-", "cache_point": "-", "schedule": "fewer steps",
                     "k": k, "n": STEPS}
             yield from figures_of(compare(demo, latents, reference, pictures), cell)
-            for rival, run in RIVALS.items() if rivals else ():
-                latents, computed = tuned(partial(run, demo, samples, STEPS), k)
+            for rival in caches:
+                latents, computed = caches[rival][k]
                 cell = {"model": name, "mechanism": rival, "order": "-", "cache_point": "-", "schedule": "threshold",
                         "k": k, "n": STEPS}
                 yield Figure("computed", computed, "1", cell)

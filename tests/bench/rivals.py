@@ -13,7 +13,8 @@ from tests.bench import dicache
 from tests.bench.demo_models import DemoModel, Sample
 
 NODES = {"EasyCache": EasyCacheNode, "LazyCache": LazyCacheNode}
-TUNING = 12
+LARGEST = 4.0  # threshold that is tried
+TUNING = 12  # runs for every k
 CLOSE = 0.1  # evaluations more than asked for that end the tuning
 
 Run = Callable[[float], tuple[torch.Tensor, float]]
@@ -67,18 +68,21 @@ RIVALS = {name: partial(host_cache, name) for name in NODES} | {
     f"DiCache, {error}": partial(online, error) for error in dicache.ERRORS}
 
 
-def tuned(run: Run, k: int) -> tuple[torch.Tensor, float]:
-    """What `run` gives at the threshold, found by bisection, that computes the fewest evaluations of at least k."""
-    low, high = 0.0, 4.0
-    best = run(low)
-    for _ in range(TUNING):
-        middle = (low * high) ** 0.5 if low else high / 64
-        found = run(middle)
-        if found[1] >= k:
-            low = middle
-            best = min(best, found, key=lambda pair: pair[1])
-        else:
-            high = middle
-        if best[1] - k < CLOSE:
-            break
-    return best
+def tuned(run: Run, counts: Sequence[int]) -> dict[int, tuple[torch.Tensor, float]]:
+    """For every k, what `run` gives at the threshold, found by bisection, that computes the fewest evaluations >= k."""
+    found: dict[float, tuple[torch.Tensor, float]] = {}
+
+    def enough(k: int) -> list[float]:
+        return [threshold for threshold, (_, computed) in found.items() if computed >= k]
+
+    for k in counts:
+        for _ in range(TUNING):
+            low = max(enough(k), default=0.0)
+            high = min((threshold for threshold in found if threshold > low), default=LARGEST)
+            if low and found[low][1] - k < CLOSE:
+                break
+            middle = (low * high) ** 0.5 if low else high / 64
+            found[middle] = run(middle)
+        if not enough(k):
+            found[0.0] = run(0.0)
+    return {k: min((found[threshold] for threshold in enough(k)), key=lambda pair: pair[1]) for k in counts}

@@ -101,6 +101,19 @@ def install(custom_nodes: Path, test_nodes: bool = False) -> None:
 
 
 @contextmanager
+def emptied(folder: Path):
+    """A folder of policies without those that other tests have left there, which are back afterwards."""
+    aside = folder.with_name(f"{folder.name}-aside")
+    folder.rename(aside)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+        aside.rename(folder)
+
+
+@contextmanager
 def serve(
     host_dir: str | Path,
     base_dir: str | Path | None = None,
