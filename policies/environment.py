@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -93,6 +93,19 @@ class Memo:
     def mean_cost(self, schedule: Schedule, samples: Iterable[int] | None = None) -> float:
         """Mean over `samples`, all by default."""
         return float(np.mean([self.cost(schedule, s) for s in (range(self.samples) if samples is None else samples)]))
+
+
+def race(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
+    """A good one of them by successive halving: all on an eighth of the samples, the better half on twice as many.
+
+    The same schedules in the same order give the same one.
+    """
+    left, count = list(dict.fromkeys(schedules)), max(1, memo.samples // 8)
+    while len(left) > 1:
+        seen = range(min(count, memo.samples))
+        left = sorted(left, key=lambda schedule: memo.mean_cost(schedule, seen))[: len(left) // 2]
+        count *= 2
+    return left[0]
 
 
 class RecordedCosts:

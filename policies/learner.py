@@ -27,6 +27,7 @@ from .schedule import Schedule, from_indices
 Starts = dict[str, dict[int, Schedule]]
 Progress = Callable[[int, dict[int, float]], None]
 
+_FEWEST = 3  # samples that a race takes at least, if there are as many
 _WORST_LOSS = 100.0  # in costs of the first start: a ruined picture is bad enough, and must not drown the others
 
 
@@ -40,8 +41,8 @@ class Learner:
         evaluations: network evaluations that may be spent on training samples; the search ends when they are.
         radius: how far a near move takes a computed evaluation.
         screen: the share of samples after which a candidate that is behind is dropped, above 0 and at most 1.
-        surer: standard errors by which a candidate must be better, 0 or more; its mean lead over few samples is often
-            the luck of one of them, and does not last on others.
+        surer: standard errors by which a candidate must be better, 0 or more, or worse to be dropped at once; its mean
+            lead over few samples is often the luck of one of them, and does not last on others.
         kicks: climbs from a kicked elite, per k.
         kick: computed evaluations that a kick moves anywhere.
         seed: of everything random.
@@ -215,16 +216,21 @@ class _Search:
         return Move(frozenset(elite.indices[1 + i] for i in out), frozenset(free[i] for i in into)).apply(elite)
 
     def better(self, candidate: Schedule, than: Schedule) -> bool:
-        """Race two schedules over the samples, the hardest first; a candidate behind after the screening is dropped."""
+        """Race two schedules over the samples, the hardest first.
+
+        A candidate is dropped when it is surely behind, and after the screening when it is behind at all.
+        """
         if candidate.computed == than.computed:
             return False
         leads: list[float] = []
         hardest_first = sorted(range(self.samples), key=lambda sample: -self.cost(than, sample))
         for count, sample in enumerate(hardest_first, 1):
             leads.append(self.cost(than, sample) - self.cost(candidate, sample))
-            if sum(leads) <= 0 and count >= self.config.screen * self.samples:
+            doubt = self.config.surer * _deviation(leads) * count**0.5
+            screened = count >= self.config.screen * self.samples
+            if sum(leads) <= 0 if screened else count >= _FEWEST and sum(leads) < -doubt:
                 return False
-        return sum(leads) > self.config.surer * _deviation(leads) * len(leads) ** 0.5
+        return sum(leads) > doubt
 
     def challenge(self, k: int, candidate: Schedule) -> bool:
         """Make the candidate the elite of k if it is better."""

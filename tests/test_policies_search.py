@@ -10,7 +10,7 @@ import pytest
 
 from recache.policies.annealing import Annealing, anneal, random_start
 from recache.policies.dynamic_program import solve
-from recache.policies.environment import Memo, RecordedCosts
+from recache.policies.environment import Memo, RecordedCosts, race
 from recache.policies.local_search import hill_climb, shifts, singles
 from recache.policies.schedule import ScheduleError, from_indices
 from recache.policies.uniform import front_loaded, uniform
@@ -128,3 +128,18 @@ def test_published_costs_give_their_known_optima(model):
         pytest.skip("RECACHE_PUBLISHED_COSTS does not name the folder of the published cost arrays")
     cost = np.load(Path(folder, f"dpcache_cost_{model}_50.npz"))["cost"]
     assert {k: s.indices for k, s in solve(cost, KNOWN[model]).items()} == KNOWN[model]
+
+
+def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
+    class Agreeing:
+        n, samples = 20, 16
+
+        def cost(self, schedule, sample):
+            return float(sum(schedule.indices)) * (1 + sample)
+
+    rng = random.Random(3)
+    schedules = [random_start(20, 6, rng) for _ in range(8)]
+    memo = Memo(Agreeing())
+    assert race(schedules, memo) == min(schedules, key=lambda schedule: sum(schedule.indices))
+    assert memo.rollouts == 8 * 2 + 4 * 2 + 2 * 4  # 2 samples, then 4, then 8; those asked before are free
+    assert race(schedules[:1] * 3, Memo(Agreeing())) == schedules[0]

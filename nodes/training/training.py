@@ -15,7 +15,7 @@ from ...caching import mechanisms
 from ...caching.evaluations import Evaluations
 from ...policies.budget import computed_for_budget
 from ...policies.dynamic_program import solve
-from ...policies.environment import Memo
+from ...policies.environment import Memo, race
 from ...policies.learner import Learned, Learner, Stop, learn, mean_gain
 from ...policies.local_search import hill_climb
 from ...policies.policy import from_schedules
@@ -259,7 +259,7 @@ def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, m
     """What learning begins with: {"uniform", "dp", "recorded": {k: schedule}}, from recorded uncached runs.
 
     "dp" is the dynamic program's, and "recorded" the best of what climbs from there on the error that all forecasts sum
-    up to, for several ways to weigh it, tried on the training samples.
+    up to, for several ways to weigh it, raced on the training samples.
 
     Args:
         gram: see recording; of another size than the run if an evaluation was not recorded, and then not used.
@@ -275,7 +275,7 @@ def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, m
         programs[power] = solve(segment_costs(recorded), ks, times)
         surrogate = Memo(Surrogate(recorded))
         climbed[power] = {k: hill_climb(surrogate.mean_cost, programs[power][k]) for k in ks}
-    best = {k: min((climbed[power][k] for power in POWERS), key=memo.mean_cost) for k in ks}
+    best = {k: race([climbed[power][k] for power in POWERS], memo) for k in ks}
     return {"uniform": even, "dp": programs[DP_POWER], "recorded": best}
 
 

@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from os import environ
 from pathlib import Path
@@ -62,20 +62,23 @@ def learned(model: str, mechanism: str, order: int, k: int):
     return load(name, SHIPPED).policy.schedule(k) if (SHIPPED / name).exists() else None
 
 
-def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, points, rivals: bool,
+def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, points, rivals: Sequence[str] | None,
             models_dir: Path) -> Iterator[Figure]:
     from recache import caching
     from recache.policies.uniform import uniform
     from tests.bench import demo_models
-    from tests.bench.rivals import RIVALS, tuned
+    from tests.bench.rivals import RIVALS, TUNED_ON, tuned
 
     for name in models:
         demo = demo_models.load(name, models_dir)
         samples = demo.samples(count)
         reference = demo.sample(demo.model, samples, STEPS)
         pictures = demo.pictures(reference)
-        caches = {rival: tuned(partial(run, demo, samples, STEPS), counts)
-                  for rival, run in RIVALS.items()} if rivals else {}
+        caches = {}
+        for rival in () if rivals is None else rivals or RIVALS:
+            few, all_samples = (partial(RIVALS[rival], demo, part, STEPS) for part in (samples[:TUNED_ON], samples))
+            caches[rival] = tuned(few, all_samples, counts)
+            print(f"{name} {rival}: {({k: computed for k, (_, computed) in caches[rival].items()})}", file=sys.stderr)
         for k in counts:
             latents = demo.sample(demo.model, samples, k)
             cell = {"model": name, "mechanism": "none", "order": "-", "cache_point": "-", "schedule": "fewer steps",
@@ -115,7 +118,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--mechanism", nargs="+", help="only these")
     parser.add_argument("--point", nargs="+", default=["output", "blocks"], help="only at these cache points")
-    parser.add_argument("--rivals", action="store_true", help="EasyCache, LazyCache and DiCache too")
+    parser.add_argument("--rivals", nargs="*", help="EasyCache, LazyCache and DiCache too, or only these")
     arguments = parser.parse_args()
     mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
     with tempfile.TemporaryDirectory() as base, torch.inference_mode():

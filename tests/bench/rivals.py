@@ -13,9 +13,11 @@ from tests.bench import dicache
 from tests.bench.demo_models import DemoModel, Sample
 
 NODES = {"EasyCache": EasyCacheNode, "LazyCache": LazyCacheNode}
+TUNED_ON = 16  # samples
 LARGEST = 4.0  # threshold that is tried
 TUNING = 12  # runs for every k
 CLOSE = 0.1  # evaluations more than asked for that end the tuning
+LOWERED = 0.98
 
 Run = Callable[[float], tuple[torch.Tensor, float]]
 
@@ -68,21 +70,24 @@ RIVALS = {name: partial(host_cache, name) for name in NODES} | {
     f"DiCache, {error}": partial(online, error) for error in dicache.ERRORS}
 
 
-def tuned(run: Run, counts: Sequence[int]) -> dict[int, tuple[torch.Tensor, float]]:
-    """For every k, what `run` gives at the threshold, found by bisection, that computes the fewest evaluations >= k."""
-    found: dict[float, tuple[torch.Tensor, float]] = {}
+def tuned(few: Run, run: Run, counts: Sequence[int]) -> dict[int, tuple[torch.Tensor, float]]:
+    """For every k, what `run` gives at a threshold that makes it compute at least k evaluations, or hardly more.
 
-    def enough(k: int) -> list[float]:
-        return [threshold for threshold, (_, computed) in found.items() if computed >= k]
-
+    Found by bisection with `few`, the same on some of the samples, and then lowered until it is enough for all.
+    """
+    tried: dict[float, float] = {}
+    found = {}
     for k in counts:
+        low = 0.0
         for _ in range(TUNING):
-            low = max(enough(k), default=0.0)
-            high = min((threshold for threshold in found if threshold > low), default=LARGEST)
-            if low and found[low][1] - k < CLOSE:
+            low = max((threshold for threshold, computed in tried.items() if computed >= k), default=0.0)
+            high = min((threshold for threshold in tried if threshold > low), default=LARGEST)
+            if low and tried[low] - k < CLOSE:
                 break
             middle = (low * high) ** 0.5 if low else high / 64
-            found[middle] = run(middle)
-        if not enough(k):
-            found[0.0] = run(0.0)
-    return {k: min((found[threshold] for threshold in enough(k)), key=lambda pair: pair[1]) for k in counts}
+            tried[middle] = few(middle)[1]
+        found[k] = run(low)
+        while found[k][1] < k:
+            low *= LOWERED
+            found[k] = run(low)
+    return found
