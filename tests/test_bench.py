@@ -6,7 +6,9 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
+from tests.bench import frontier
 from tests.bench.figures import Figure, publish, table
 from tests.bench.memory import peak
 
@@ -34,6 +36,26 @@ def test_json_holds_the_figures_unrounded(tmp_path, capsys):
     assert json.loads((tmp_path / "figures.json").read_text())["figures"][0] == {
         "name": "speedup", "value": 4.56789, "unit": "1", "cell": {"mechanism": "taylor", "k": 9}}
     assert table(FIGURES) in capsys.readouterr().out
+
+
+def test_the_frontier_has_a_line_for_every_way_worst_first(tmp_path):
+    cells = [
+        ({"mechanism": "taylor", "order": 1, "method": "learned"}, 0.001),
+        ({"mechanism": "reuse", "order": 1, "schedule": "uniform"}, 0.004),
+        ({"mechanism": "EasyCache", "schedule": "threshold"}, 0.008),
+        ({"mechanism": "none", "schedule": "fewer steps"}, 0.002),
+    ]
+    figures = [
+        {"name": name, "value": value * share * 7 / k, "cell": {"model": model, "k": k, "n": 50, **cell}}
+        for cell, value in cells for name, share in (("st_lpips", 1.0), ("st_lpips_ci95", 1.5), ("psnr", 1e4))
+        for k in (13, 7) for model in ("flux", "wan")]
+    found = frontier.lines(figures, "flux", 50)
+    assert list(found) == ["EasyCache", "reuse, uniform", "fewer steps", "taylor 1, learned"]
+    assert found["fewer steps"] == {7: (0.002, pytest.approx(0.003)), 13: (pytest.approx(0.002 * 7 / 13), pytest.approx(
+        0.003 * 7 / 13))}
+    assert frontier.lines(figures, "flux", 25) == {}
+    frontier.draw(found, "a title", tmp_path / "frontier.png")
+    assert Image.open(tmp_path / "frontier.png").size == (900, 500)
 
 
 def test_the_peak_counts_what_is_alive_at_once():
