@@ -103,7 +103,8 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
         run.reference(run.samples(1, 3)[0], record)
         steps = recording.step_weights(evaluations.sigmas, 0.5, not mechanism.of_residual)
         place = evaluations.positions
-        cost = recording.segment_costs(recording.Recorded(gram.gram(), place, steps, mechanism))
+        errors = recording.segment_errors(recording.Recorded(gram.gram(), place, mechanism))
+        cost = recording.segment_costs(errors, steps)
         for i, j, m in ((0, 0, 4), (0, 3, 7), (2, 5, 6), (4, 9, 12), (5, 6, 12)):
             expected = 0.0
             for e in range(j + 1, m):
@@ -120,8 +121,9 @@ def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     record = recording.Recording(True, False)
     run.reference(run.samples(1, 3)[0], record)
     weights = recording.step_weights(evaluations.sigmas, 1.0, True)
-    recorded = recording.Recorded(record.gram(), evaluations.positions, weights, mechanisms.make("taylor", 1))
-    surrogate, cost = recording.Surrogate(recorded), recording.segment_costs(recorded)
+    recorded = recording.Recorded(record.gram(), evaluations.positions, mechanisms.make("taylor", 1))
+    surrogate = recording.Surrogate(recorded, weights)
+    cost = recording.segment_costs(recording.segment_errors(recorded), weights)
     assert surrogate.cost(uniform(N, N)) == 0.0
     all_but_one = from_indices([i for i in range(N) if i != 6], N)
     assert surrogate.cost(all_but_one) == pytest.approx(cost[4, 5, 7], rel=1e-6)

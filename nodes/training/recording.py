@@ -55,13 +55,11 @@ class Recorded:
     Attributes:
         gram: mean G of the recordings, [n, n].
         positions: of the evaluations, as the engine forecasts over them.
-        weights: of their errors, [n] (see step_weights).
         mechanism: what forecasts.
     """
 
     gram: np.ndarray
     positions: Sequence[float]
-    weights: np.ndarray
     mechanism: Mechanism
 
 
@@ -94,40 +92,54 @@ def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanis
 
 
 class Surrogate:
-    """An Environment of one sample that costs nothing: the error that a schedule's forecasts sum up to, open loop."""
+    """An Environment of one sample that costs nothing: the error that a schedule's forecasts sum up to, open loop.
+
+    Args:
+        weights: of the evaluations' errors, [n] (see step_weights).
+    """
 
     samples = 1
 
-    def __init__(self, recorded: Recorded):
+    def __init__(self, recorded: Recorded, weights: np.ndarray):
         self.n = len(recorded.gram)
-        self._recorded = recorded
+        self._recorded, self._weights = recorded, weights
 
     def cost(self, schedule: Schedule, sample: int = 0) -> float:
         """Squared length of the weighted sum of all forecast errors, per value."""
         known = self._recorded
-        combination = known.weights @ _errors(schedule.indices, known.positions, known.mechanism)
+        combination = self._weights @ _errors(schedule.indices, known.positions, known.mechanism)
         return float(combination @ known.gram @ combination)
 
 
-def segment_costs(recorded: Recorded) -> np.ndarray:
-    """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: weighted squared errors over j + 1 .. m - 1.
+def segment_errors(recorded: Recorded) -> np.ndarray:
+    """error[i, j, e], [n, n, n]: squared, of the forecast of e > j from the last two computed evaluations, i and j.
 
-    Forecasts use the last two computed evaluations at most; a higher order than 1 is taken for the first.
+    i = j = 0 where only evaluation 0 was computed; infinite elsewhere. A higher order than 1 is taken for the first.
     """
-    gram, place, weights, mechanism = recorded.gram, recorded.positions, recorded.weights, recorded.mechanism
+    gram, place, mechanism = recorded.gram, recorded.positions, recorded.mechanism
     n = len(gram)
-    cost = np.full((n, n + 1, n + 1), np.inf)
+    errors = np.full((n, n, n), np.inf)
     for j in range(n):
         for i in range(j) if j else [0]:
-            past = [j] if i == j else [j, i]
-            past = past[: mechanism.depth]
-            total = 0.0
-            cost[i, j, j + 1] = 0.0
+            past = ([j] if i == j else [j, i])[: mechanism.depth]
             for e in range(j + 1, n):
                 kept = [past[r] for r in receding([place[p] for p in past], place[e])]
                 forecast = mechanism.weights([place[p] for p in kept], place[e])
                 chosen, combination = [*kept[: len(forecast)], e], np.array([*forecast, -1.0])
-                error = combination @ gram[np.ix_(chosen, chosen)] @ combination
-                total += weights[e] ** 2 * max(0.0, float(error))
-                cost[i, j, e + 1] = total
+                errors[i, j, e] = max(0.0, float(combination @ gram[np.ix_(chosen, chosen)] @ combination))
+    return errors
+
+
+def segment_costs(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: weighted squared errors over j + 1 .. m - 1.
+
+    Args:
+        errors: see segment_errors. weights: [n] (see step_weights).
+    """
+    n = len(errors)
+    cost = np.full((n, n + 1, n + 1), np.inf)
+    for j in range(n):
+        before = np.arange(j) if j else np.array([0])
+        cost[before, j, j + 1] = 0.0
+        cost[before, j, j + 2:] = np.cumsum(weights[j + 1:] ** 2 * errors[before, j, j + 1:], 1)
     return cost

@@ -24,7 +24,7 @@ from ...policies.schedule import Schedule, from_indices
 from ...policies.uniform import uniform
 from .checkpoint import Checkpoint
 from .judges import Judge
-from .recording import Recorded, Recording, Surrogate, segment_costs, step_weights
+from .recording import Recorded, Recording, Surrogate, segment_costs, segment_errors, step_weights
 from .rollouts import FewerSteps, Rollouts
 from .workflow import Sample, TrainingError, Workflow
 
@@ -268,12 +268,13 @@ def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, m
     even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
     if len(gram) != n:
         return {"uniform": even}
+    recorded = Recorded(gram, evaluations.positions, mechanism)
+    errors = segment_errors(recorded)
     programs, climbed = {}, {}
     for power in POWERS:
         weights = step_weights(evaluations.sigmas, power, evaluations.directed and not mechanism.of_residual)
-        recorded = Recorded(gram, evaluations.positions, weights, mechanism)
-        programs[power] = solve(segment_costs(recorded), ks, times)
-        surrogate = Memo(Surrogate(recorded))
+        programs[power] = solve(segment_costs(errors, weights), ks, times)
+        surrogate = Memo(Surrogate(recorded, weights))
         climbed[power] = {k: hill_climb(surrogate.mean_cost, programs[power][k]) for k in ks}
     best = {k: race([climbed[power][k] for power in POWERS], memo) for k in ks}
     return {"uniform": even, "dp": programs[DP_POWER], "recorded": best}
