@@ -228,7 +228,8 @@ class _Search:
             leads.append(self.cost(than, sample) - self.cost(candidate, sample))
             doubt = self.config.surer * _deviation(leads) * count**0.5
             screened = count >= self.config.screen * self.samples
-            if sum(leads) <= 0 if screened else count >= _FEWEST and sum(leads) < -doubt:
+            behind = sum(leads) <= 0 if screened else sum(leads) < -doubt and count >= _FEWEST
+            if behind:
                 return False
         return sum(leads) > doubt
 
