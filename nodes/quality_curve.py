@@ -13,7 +13,7 @@ from ..policies.budget import computed_for_budget, knee
 from . import picking
 from .measures import Figures, Latents, Measure, Pictures, mean
 from .training.judges import pictures_of
-from .training.workflow import Sample, TrainingError, Workflow
+from .training.workflow import Sample, Workflow, WorkflowError
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ class Runs:
         """The latent of one run, and how many evaluations were computed.
 
         Raises:
-            TrainingError: nothing could be cached.
+            WorkflowError: nothing could be cached.
         """
         self._budget = budget
         latent = self._workflow.cached(sample, self._settings)
         if not self.report.planned:
-            raise TrainingError(f"nothing could be cached at the budget {budget:g}: {' '.join(self.report.notes)}")
+            raise WorkflowError(f"nothing could be cached at the budget {budget:g}: {' '.join(self.report.notes)}")
         return latent, len(self.report.computed)
 
 
@@ -171,7 +171,7 @@ def _run(ways: Sequence[Way], samples: Sequence[Sample], workflow: Workflow,
             latent, way.computed = way.run(sample)
             done += way.cost
             if not torch.isfinite(latent).all():
-                raise TrainingError(f"the run '{name}' ended in NaN; look at the model and its precision.")
+                raise WorkflowError(f"the run '{name}' ended in NaN; look at the model and its precision.")
             way.latents.append(latent)
             way.seconds.append(workflow.seconds)
 

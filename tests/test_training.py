@@ -27,7 +27,7 @@ from recache.nodes import budget, folders, picking, save_policy, train
 from recache.nodes.training import identity, judges, recording, rollouts, workflow
 from recache.nodes.training.checkpoint import Checkpoint
 from recache.nodes.training.training import Progress, Request, Training
-from recache.nodes.training.workflow import TrainingError
+from recache.nodes.training.workflow import WorkflowError
 from recache.policies.dynamic_program import solve
 from recache.policies.policy_file import About, PolicyFile, save
 from recache.policies.schedule import from_indices
@@ -217,11 +217,11 @@ def test_references_are_used_if_they_are_of_this_workflow(outcome, tmp_path):
     result = trained(tmp_path / "given", replace(REQUEST, samples=3, evaluations=60), references=made)
     assert result.learned.schedules.keys() == outcome.learned.schedules.keys()
     assert result.evaluations["uncached"] == outcome.evaluations["uncached"]  # one of three was not made again
-    with pytest.raises(TrainingError, match="reference 0 is not what this workflow makes without a cache"):
+    with pytest.raises(WorkflowError, match="reference 0 is not what this workflow makes without a cache"):
         trained(tmp_path / "other", references=torch.randn_like(made[:2]))
-    with pytest.raises(TrainingError, match="reference 0 has the size"):
+    with pytest.raises(WorkflowError, match="reference 0 has the size"):
         trained(tmp_path / "size", references=made[:2, ..., :4])
-    with pytest.raises(TrainingError, match="raise samples"):
+    with pytest.raises(WorkflowError, match="raise samples"):
         trained(tmp_path / "many", references=made)
 
 
@@ -278,11 +278,11 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
         return workflow.ksampler(models("flux")[0], [family.conditioning()], N, 1.0, "dpm_adaptive", "simple", 1.0,
                                  {"samples": torch.zeros(1, *family.latent_shape)}, 0)
 
-    with pytest.raises(TrainingError, match="chooses its evaluations as it goes"):
+    with pytest.raises(WorkflowError, match="chooses its evaluations as it goes"):
         trained(tmp_path, workflow=adaptive())
-    with pytest.raises(TrainingError, match="nothing to learn"):
+    with pytest.raises(WorkflowError, match="nothing to learn"):
         trained(tmp_path, replace(REQUEST, budgets=(1.0,)))
-    with pytest.raises(TrainingError, match="connect the VAE"):
+    with pytest.raises(WorkflowError, match="connect the VAE"):
         judges.make("ssim")
 
 
@@ -316,7 +316,7 @@ def test_pictures_are_judged_and_good_ones_rewarded():
     red[..., 0] = 1.0
     blue = red.flip(-1)
     assert rewarded.cost(red, red) == pytest.approx(-0.5) and rewarded.cost(blue, blue) == pytest.approx(0.0)
-    with pytest.raises(TrainingError, match="connect the video model's VAE"):
+    with pytest.raises(WorkflowError, match="connect the video model's VAE"):
         judge.see(torch.randn(1, 16, 3, 4, 4))
 
 

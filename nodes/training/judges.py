@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 
 from ...policies import distances, rewards
-from .workflow import TrainingError
+from .workflow import WorkflowError
 
 DISTANCES = ("auto", "latent", "lpips", "ssim")
 REWARDS = ("none", "clip quality", "clip prompt")
@@ -51,10 +51,10 @@ def pictures_of(vae, latent: torch.Tensor) -> torch.Tensor:
     """Pictures [1, height, width, 3] or [1, frames, height, width, 3] in 0..1, half precision, on the CPU.
 
     Raises:
-        TrainingError: the VAE is not of this latent's kind.
+        WorkflowError: the VAE is not of this latent's kind.
     """
     if vae.latent_dim == 2 and latent.ndim == 5 and latent.shape[2] > 1:
-        raise TrainingError("the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
+        raise WorkflowError("the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
     with torch.inference_mode():
         return vae.decode(latent).clamp(0.0, 1.0).to("cpu", torch.float16)
 
@@ -89,15 +89,15 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
         reward: one of REWARDS; those of CLIP need a VAE, `clip_vision` and `clip` of one CLIP.
 
     Raises:
-        TrainingError: something that is chosen needs something that is not connected.
+        WorkflowError: something that is chosen needs something that is not connected.
     """
     if distance not in ("auto", "latent") and vae is None:
-        raise TrainingError(f"the distance {distance} compares pictures; connect the VAE, or choose latent.")
+        raise WorkflowError(f"the distance {distance} compares pictures; connect the VAE, or choose latent.")
     if reward != "none" and (vae is None or clip_vision is None or clip is None):
-        raise TrainingError(
+        raise WorkflowError(
             "a reward looks at pictures; connect the VAE, a CLIP vision model and its CLIP, or choose none.")
     if reward != "none" and distance == "latent":
-        raise TrainingError("a reward looks at pictures; choose a distance between pictures, or no reward.")
+        raise WorkflowError("a reward looks at pictures; choose a distance between pictures, or no reward.")
     if vae is None or distance == "latent":
         return LatentJudge(), []
     measure, name, notes = (distances.ssim, "1 - SSIM", []) if distance == "ssim" else distances.perceptual()
@@ -127,6 +127,6 @@ def _reward(reward: str, clip_vision, clip, prompt: str) -> rewards.Reward:
     try:
         made(torch.zeros(1, 64, 64, 3))
     except (RuntimeError, TypeError, AttributeError):
-        raise TrainingError(
+        raise WorkflowError(
             "the CLIP vision model and the CLIP do not belong together; connect both of one CLIP.") from None
     return made

@@ -13,7 +13,7 @@ import torch
 from ... import caching
 from ...policies.schedule import Schedule
 from .judges import Judge
-from .workflow import Sample, TrainingError, Workflow
+from .workflow import Sample, Workflow, WorkflowError
 
 
 class Rollouts:
@@ -47,13 +47,13 @@ class Rollouts:
         """The latent of one run of `sample` under `schedule`.
 
         Raises:
-            TrainingError: the run was not cached as it was to be.
+            WorkflowError: the run was not cached as it was to be.
         """
         self._computed = schedule.computed
         latent = self._workflow.cached(self._samples[sample], self._settings)
         if self.report.computed != list(schedule.indices):
             reasons = [reason for _, reason in self.report.unplanned] + self.report.notes
-            raise TrainingError(f"this workflow can't be cached as planned: {' '.join(reasons) or 'reason unknown'}")
+            raise WorkflowError(f"this workflow can't be cached as planned: {' '.join(reasons) or 'reason unknown'}")
         return latent
 
     def cost(self, schedule: Schedule, sample: int) -> float:

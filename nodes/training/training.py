@@ -26,7 +26,7 @@ from .checkpoint import Checkpoint
 from .judges import Judge
 from .recording import Recorded, Recording, Surrogate, segment_costs, segment_errors, step_weights
 from .rollouts import FewerSteps, Rollouts
-from .workflow import Sample, TrainingError, Workflow
+from .workflow import Sample, Workflow, WorkflowError
 
 SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # see recording.step_weights; the best differs between models and k
@@ -126,7 +126,7 @@ class Training:
         """Train, and choose on held-out samples.
 
         Raises:
-            TrainingError: this workflow can't be trained on, or the references are not of it.
+            WorkflowError: this workflow can't be trained on, or the references are not of it.
         """
         try:
             return self._run()
@@ -141,7 +141,7 @@ class Training:
         report = self._probe(training, n)
         ks = sorted({computed_for_budget(b, n, report.cached_cost) for b in request.budgets} - {1, n})
         if not ks:
-            raise TrainingError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
+            raise WorkflowError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
                                 "choose others.")
         held_out = self.workflow.samples(request.held_out, (seed + HELD_OUT_SEED) % 2**64)
         seen, gram = self._references(training, "reference", self.given)
@@ -197,7 +197,7 @@ class Training:
     def _references(self, samples: list[Sample], name: str, given: torch.Tensor | None = None):
         """What the judge sees in each uncached output, and the mean inner products of the recorded ones."""
         if given is not None and len(given) > len(samples):
-            raise TrainingError(
+            raise WorkflowError(
                 f"there are {len(given)} references for {len(samples)} training samples; raise samples.")
         count = 0 if given is None else len(given)
         checked = {0, count - 1}
@@ -287,9 +287,9 @@ def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _check(given: torch.Tensor, made: torch.Tensor, index: int) -> None:
     if given.shape != made.shape:
-        raise TrainingError(f"reference {index} has the size {list(given.shape[1:])} and this workflow makes "
+        raise WorkflowError(f"reference {index} has the size {list(given.shape[1:])} and this workflow makes "
                             f"{list(made.shape[1:])}; connect the uncached outputs of this very workflow.")
     difference = _difference(given, made)
     if not difference <= SAME_OUTPUT:
-        raise TrainingError(f"reference {index} is not what this workflow makes without a cache (it differs by "
+        raise WorkflowError(f"reference {index} is not what this workflow makes without a cache (it differs by "
                             f"{difference:.0%}); connect its uncached outputs, or none.")

@@ -20,8 +20,8 @@ from ...caching.evaluations import Evaluations, foresee
 RECORDER, TIMER = "recache.recorder", "recache.timer"
 
 
-class TrainingError(ValueError):
-    """This workflow can't be trained on; the message is one sentence for the artist."""
+class WorkflowError(ValueError):
+    """This workflow can't be trained on, or measured; the message is one sentence for the artist."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Workflow:
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
                  fewer: Callable[[int], torch.Tensor], scheduler: str):
         if len(sigmas) < 3:
-            raise TrainingError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
+            raise WorkflowError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
         self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas
         self.seed, self._fewer, self.scheduler = seed, fewer, scheduler
         self.stepped: Callable[[float], None] = lambda share: None
@@ -70,7 +70,7 @@ class Workflow:
         self.mask = latent.get("noise_mask")
         self.latent = comfy.sample.fix_empty_latent_channels(self.model, latent["samples"])
         if self.latent.is_nested:
-            raise TrainingError("latents of several parts, such as video with sound, can't be used here.")
+            raise WorkflowError("latents of several parts, such as video with sound, can't be used here.")
 
     @property
     def steps(self) -> int:
@@ -97,14 +97,14 @@ class Workflow:
         """The evaluations of a run.
 
         Raises:
-            TrainingError: they can't be known in advance.
+            WorkflowError: they can't be known in advance.
         """
         device = self.model.load_device
         evaluations = foresee(
             self.sampler, self.sigmas, self.model.get_model_object("model_sampling"), self.latent.ndim,
             [device.index or 0] if device.type == "cuda" else [])
         if evaluations.refusal:
-            raise TrainingError(evaluations.refusal + ".")
+            raise WorkflowError(evaluations.refusal + ".")
         return evaluations
 
     def reference(self, sample: Sample, record: Callable[[torch.Tensor, torch.Tensor, float], None]) -> torch.Tensor:
