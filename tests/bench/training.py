@@ -25,6 +25,7 @@ from tests.bench.figures import Figure, publish
 from tests.hosting import session
 
 TRAINING, HELD_OUT = 500, 600  # numbers of the first training and held-out pair; the test's begin at 0
+JUDGE_NAMES = {"latent": "latent RMSE", "st-lpips": "root of ST-LPIPS"}
 METHODS = ("uniform", "dp", "annealing", "learned")
 
 
@@ -50,9 +51,9 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     from tests.bench.environment import JUDGES, DemoRollouts, record
 
     made = mechanisms.make(*mechanism)
-    arguments = (options.steps, mechanism, options.point, JUDGES[options.distance])
+    arguments = options.steps, mechanism, options.point
     started = time.monotonic()
-    rollouts = DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments)
+    rollouts = DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments, JUDGES[options.distance])
     uncached = options.samples * options.steps
     references = time.monotonic() - started
     started = time.monotonic()
@@ -64,7 +65,8 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     chosen, costs, result = {"uniform": starts["uniform"], "dp": starts["dp"]}, {"uniform": (0, 0.0)}, None
     costs["dp"] = uncached, taken
     if "learned" in options.methods:
-        held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments))
+        chosen_by = JUDGES[options.choose or options.distance]
+        held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments, chosen_by))
         config = Learner(evaluations=options.evaluations, seed=options.seed)
         result = learn(memo, held_out, starts, config, _progress())
         chosen["learned"] = result.schedules
@@ -141,7 +143,7 @@ def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[i
         cache_point=options.point,
         sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
         size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model),
-        reward={"latent": "latent RMSE", "st-lpips": "root of ST-LPIPS"}[options.distance],
+        reward=JUDGE_NAMES[options.distance],
         training={"samples": options.samples, "held-out samples": options.samples, "evaluations": cost[0],
                   "seconds": round(cost[1], 1)},
         notes="Trained on the demo model of the pack's tests.")
@@ -156,7 +158,8 @@ def main() -> None:
     parser.add_argument("--mechanism", default="taylor")
     parser.add_argument("--order", type=int, default=1)
     parser.add_argument("--point", default="output", help="cache point: output or blocks")
-    parser.add_argument("--distance", choices=("latent", "st-lpips"), default="latent", help="what is learned by")
+    parser.add_argument("--distance", choices=JUDGE_NAMES, default="latent", help="what is learned by")
+    parser.add_argument("--choose", choices=JUDGE_NAMES, help="what is chosen by on held-out samples; default: the same")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--k", type=int, nargs="+", default=[7, 9, 13])
     parser.add_argument("--samples", type=int, default=4, help="training samples, and as many held out (default: 4)")
