@@ -143,7 +143,8 @@ def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[i
         cache_point=options.point,
         sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
         size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model),
-        reward=JUDGE_NAMES[options.distance],
+        reward=JUDGE_NAMES[options.distance] + (
+            f", chosen by {JUDGE_NAMES[options.choose]}" if options.choose else ""),
         training={"samples": options.samples, "held-out samples": options.samples, "evaluations": cost[0],
                   "seconds": round(cost[1], 1)},
         notes="Trained on the demo model of the pack's tests.")
@@ -158,8 +159,8 @@ def main() -> None:
     parser.add_argument("--mechanism", default="taylor")
     parser.add_argument("--order", type=int, default=1)
     parser.add_argument("--point", default="output", help="cache point: output or blocks")
-    parser.add_argument("--distance", choices=JUDGE_NAMES, default="latent", help="what is learned by")
-    parser.add_argument("--choose", choices=JUDGE_NAMES, help="what is chosen by on held-out samples; default: the same")
+    parser.add_argument("--distance", choices=JUDGE_NAMES, default="latent", help="what is learned and chosen by")
+    parser.add_argument("--choose", choices=JUDGE_NAMES, help="what is chosen by on held-out samples")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--k", type=int, nargs="+", default=[7, 9, 13])
     parser.add_argument("--samples", type=int, default=4, help="training samples, and as many held out (default: 4)")
