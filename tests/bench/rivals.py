@@ -71,7 +71,7 @@ RIVALS = {name: partial(host_cache, name) for name in NODES} | {
 
 
 def tuned(few: Run, run: Run, counts: Sequence[int]) -> dict[int, tuple[torch.Tensor, float]]:
-    """For every k, what `run` gives at a threshold that makes it compute at least k evaluations, or hardly more.
+    """For every k, what `run` gives at a threshold that makes it compute k evaluations or hardly more.
 
     Found by bisection with `few`, the same on some of the samples, and then lowered until it is enough for all.
     """
