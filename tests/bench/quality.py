@@ -2,7 +2,8 @@
 
 The reference of every sample is the uncached run of the same model, prompt and noise; prompts and seeds were never
 trained on. "learned" schedules are those of the demo policies that the pack ships; EasyCache, LazyCache and DiCache's
-online probe get a threshold, tuned on some of these samples, that makes them compute k evaluations or a few more (see rivals).
+online probe get a threshold, tuned on some of these samples, that makes them compute k evaluations or a few more (see
+rivals).
 
 Figures: ``st_lpips`` (lower is better, mean over samples and frames), ``psnr`` in dB, ``latent_mse``.
 """
