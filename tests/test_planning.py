@@ -18,7 +18,8 @@ from recache.nodes.training import identity
 from recache.policies.policy_file import load
 from tests.demo import WEIGHTS
 
-NODE = "808"  # of no other test: the server remembers what a node did last
+NODE, WORKFLOW = "8", "planning"
+PAGE = {"extra_pnginfo": {"workflow": {"id": WORKFLOW, "nodes": []}}}  # what a page queues along with a prompt
 SETTINGS = {"budget": 0.3, "policy": "auto", "evaluations": "", "mechanism": "taylor", "order": 1,
             "cache_point": "auto"}
 LOADER = {"type": "UNETLoader", "inputs": {"unet_name": "plan_flux.safetensors", "weight_dtype": "default"}}
@@ -49,7 +50,7 @@ def ksampler(model=LOADER, **changed) -> dict:
 
 
 def asked(sampler, settings=None, **more) -> dict:
-    return {"workflow": "", "node": NODE, "settings": SETTINGS | (settings or {}), "sampler": sampler} | more
+    return {"workflow": WORKFLOW, "node": NODE, "settings": SETTINGS | (settings or {}), "sampler": sampler} | more
 
 
 def question(*args, **more) -> plan.Question:
@@ -109,7 +110,8 @@ CUSTOM = {"type": "SamplerCustom", "inputs": {
 def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
     told = client.post(route.ROUTE, asked(sampler, settings))
     assert told["provisional"] == [] and told["refusal"] == "" and told["run"] is None
-    report = json.loads(client.run(queued(sampler, {**SETTINGS, **settings}, model)).check().outputs["json"]["text"][0])
+    result = client.run(queued(sampler, {**SETTINGS, **settings}, model), PAGE).check()
+    report = json.loads(result.outputs["json"]["text"][0])
     assert told["computed"] == report["planned"] == report["computed"]
     assert told["n"] == report["evaluations"] and told["speedup"] == pytest.approx(report["planned_speedup"])
     after = client.post(route.ROUTE, asked(sampler, settings))
@@ -119,11 +121,22 @@ def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
     assert other["run"] is None
 
 
+def test_what_ran_without_an_id_is_known_but_not_what_a_script_ran(client):
+    sampler, settings = ksampler(steps=7), {"policy": "uniform"}
+    prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
+    ask = asked(sampler, settings) | {"workflow": "opened later"}
+    client.run(prompt).check()
+    assert client.post(route.ROUTE, ask)["run"] is None
+    client.run({**prompt, "latent": {**prompt["latent"], "inputs": {"width": 80, "height": 64, "batch_size": 1}}},
+               {"extra_pnginfo": {"workflow": {"nodes": []}}}).check()
+    assert client.post(route.ROUTE, ask)["run"]["evaluations"] == 7
+
+
 def test_what_a_forecast_costs_is_known_after_the_first_run(client):
     settings = {"mechanism": "residual", "cache_point": "blocks", "policy": "uniform", "budget": 0.5}
     sampler = ksampler()
     assert client.post(route.ROUTE, asked(sampler, settings))["provisional"] == ["cost"]
-    result = client.run(queued(sampler, {**SETTINGS, **settings}, LOADER)).check()
+    result = client.run(queued(sampler, {**SETTINGS, **settings}, LOADER), PAGE).check()
     report = json.loads(result.outputs["json"]["text"][0])
     assert report["cached_cost"] > 0.0
     told = client.post(route.ROUTE, asked(sampler, settings))

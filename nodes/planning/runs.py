@@ -1,6 +1,7 @@
 """What the last runs of every Budget node did: told to the page while they sample, kept for when it asks again.
 
-Of one workflow at a time, on the thread that executes it; the page's questions come from another thread and read only.
+A prompt of a script belongs to no page, and nothing of it is kept. One workflow runs at a time, on the thread that
+executes it; the page's questions come from another thread and read only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from server import PromptServer
 
 from ...caching import Report
 from ...policies.policy_file import PolicyFile
-from ..queued import workflow_id
+from ..queued import of_page, workflow_id
 from ..training import identity
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,8 @@ class Watch:
     def _begin(self) -> None:
         self.run = Run(self.mechanism, self.cache_point)
         self.workflow = _running_workflow(self.server)
+        if self.workflow is None:
+            return
         key = (self.workflow, self.node)
         before = _known.pop(key, None)
         _known[key] = Known(self.model_sampling, self.layout, self.file,
@@ -159,9 +162,8 @@ class Watch:
             self.server.send_sync(EVENT, {"workflow": self.workflow, "node": self.node, **news}, client)
 
 
-def _running_workflow(server) -> str:
-    """The id of the workflow that is executed, as its page knows it; "" for one that has none yet."""
+def _running_workflow(server) -> str | None:
+    """The id of the workflow that is executed, as its page knows it; "" if it has none yet, None if it has no page."""
     running, _ = server.prompt_queue.get_current_queue_volatile()
-    extra_data = running[0][3] if running else {}
-    found = workflow_id(extra_data.get("extra_pnginfo")) or _NO_ID
-    return found if found.strip("0-") else _NO_ID
+    extra_pnginfo = (running[0][3] if running else {}).get("extra_pnginfo")
+    return workflow_id(extra_pnginfo) or (_NO_ID if of_page(extra_pnginfo) else None)

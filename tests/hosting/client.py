@@ -135,9 +135,9 @@ class Client:
         result.outputs = {**history.get("outputs", {}), **result.outputs}
         return result
 
-    def run(self, prompt: Mapping[str, Mapping], timeout: float | None = None) -> Result:
+    def run(self, prompt: Mapping[str, Mapping], extra_data: Mapping | None = None) -> Result:
         """Queues a workflow and waits until it has ended."""
-        return self.wait(self.queue(prompt), timeout)
+        return self.wait(self.queue(prompt, extra_data))
 
     def progress_of(self, prompt_id: str) -> Result:
         """What is known so far of a queued workflow; ``receive`` brings it up to date."""
