@@ -89,19 +89,22 @@ def test_references_are_what_the_stock_nodes_make():
 
 
 def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
-    for name, order in (("reuse", 1), ("residual", 1), ("taylor", 1), ("hermite", 1)):
-        mechanism = mechanisms.make(name, order)
+    for name, point in (("reuse", "output"), ("residual", "output"), ("residual", "blocks"), ("taylor", "blocks"),
+                        ("hermite", "output")):
+        mechanism = mechanisms.make(name)
         run = flow()
         evaluations = run.foresee()
-        gram = recording.Recording(evaluations.directed, mechanism.of_residual)
+        kind = recording.kind_of(evaluations, mechanism, point)
+        assert kind == ("change" if (name, point) == ("residual", "output") else "direction")
+        gram = recording.Recording(kind)
         values = []
 
-        def record(x, denoised, sigma, gram=gram, values=values, mechanism=mechanism):
+        def record(x, denoised, sigma, gram=gram, values=values, kind=kind):
             gram(x, denoised, sigma)
-            values.append((denoised - x if mechanism.of_residual else (x - denoised) / sigma).flatten().double())
+            values.append((denoised - x if kind == "change" else (x - denoised) / sigma).flatten().double())
 
         run.reference(run.samples(1, 3)[0], record)
-        steps = recording.step_weights(evaluations.sigmas, 0.5, not mechanism.of_residual)
+        steps = recording.step_weights(evaluations.sigmas, 0.5, kind)
         place = evaluations.positions
         errors = recording.segment_errors(recording.Recorded(gram.gram(), place, mechanism))
         cost = recording.segment_costs(errors, steps)
@@ -118,9 +121,9 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
 def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     run = flow()
     evaluations = run.foresee()
-    record = recording.Recording(True, False)
+    record = recording.Recording("direction")
     run.reference(run.samples(1, 3)[0], record)
-    weights = recording.step_weights(evaluations.sigmas, 1.0, True)
+    weights = recording.step_weights(evaluations.sigmas, 1.0, "direction")
     recorded = recording.Recorded(record.gram(), evaluations.positions, mechanisms.make("taylor", 1))
     surrogate = recording.Surrogate(recorded, weights)
     cost = recording.segment_costs(recording.segment_errors(recorded), weights)

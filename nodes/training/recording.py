@@ -2,7 +2,8 @@
 
 A forecast is a weighted sum of what was computed (see caching.mechanisms), so its squared error follows from the inner
 products of the recorded predictions alone: with G = X X^T over the run's n predictions X, a combination c of them has
-the squared length c^T G c. Recorded at the model's output; how features of blocks err is taken to be alike.
+the squared length c^T G c. Recorded at the model's output, also for features of blocks: directions rank schedules as
+well as the features themselves do (docs/measurements.md).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...caching.evaluations import Evaluations
 from ...caching.history import receding
 from ...caching.mechanisms import Mechanism
 from ...policies.schedule import Schedule
@@ -20,24 +22,30 @@ from ...policies.schedule import Schedule
 MOST_VALUES = 1 << 20  # of a prediction; evenly spread ones tell as much as all
 
 
-class Recording:
-    """The inner products of what one uncached run's forecasts would be made of.
+def kind_of(evaluations: Evaluations, mechanism: Mechanism, cache_point: str) -> str:
+    """What of a prediction is recorded: "direction", "denoised", or "change", the prediction minus its input.
 
-    Args:
-        directed: the engine forecasts directions (see caching.evaluations).
-        of_residual: the mechanism forecasts the prediction minus its input.
+    At the output what the engine forecasts; at blocks, where that is features, what it would forecast there but for
+    residuals: how a block stack changes its input has little to do with how a prediction differs from its input.
     """
+    if mechanism.of_residual and cache_point == "output":
+        return "change"
+    return "direction" if evaluations.directed else "denoised"
 
-    def __init__(self, directed: bool, of_residual: bool):
-        self._directed, self._of_residual = directed, of_residual
+
+class Recording:
+    """The inner products of what one uncached run's forecasts would be made of; `kind` is kind_of's."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
         self._rows: list[torch.Tensor] = []
 
     def __call__(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float) -> None:
         """Record one evaluation's input and prediction, of one shape, at its noise level."""
-        if self._of_residual:
-            value = denoised - x
+        if self._kind == "denoised":
+            value = denoised
         else:
-            value = (x - denoised) / sigma if self._directed else denoised
+            value = (denoised - x) if self._kind == "change" else (x - denoised) / sigma
         value = value.flatten()
         self._rows.append(value[:: -(-len(value) // MOST_VALUES)].to("cpu", torch.float32))
 
@@ -63,7 +71,7 @@ class Recorded:
     mechanism: Mechanism
 
 
-def step_weights(sigmas: Sequence[float], power: float, directed: bool) -> np.ndarray:
+def step_weights(sigmas: Sequence[float], power: float, kind: str) -> np.ndarray:
     """What an error in an evaluation's forecast counts, [n].
 
     |sigma - next sigma| is how far an Euler step of the error in a direction moves the sample (over sigma, of an error
@@ -71,7 +79,7 @@ def step_weights(sigmas: Sequence[float], power: float, directed: bool) -> np.nd
     """
     here = np.maximum(sigmas, 1e-9)
     ahead = np.array([*sigmas[1:], 0.0])
-    return np.abs(np.array(sigmas) - ahead) * here**power / (1.0 if directed else here)
+    return np.abs(np.array(sigmas) - ahead) * here**power / (1.0 if kind == "direction" else here)
 
 
 def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanism) -> np.ndarray:

@@ -24,12 +24,12 @@ from ...policies.schedule import Schedule, from_indices
 from ...policies.uniform import uniform
 from .checkpoint import Checkpoint
 from .judges import Judge
-from .recording import Recorded, Recording, Surrogate, segment_costs, segment_errors, step_weights
+from .recording import Recorded, Recording, Surrogate, kind_of, segment_costs, segment_errors, step_weights
 from .rollouts import FewerSteps, Rollouts
 from .workflow import Sample, Workflow, WorkflowError
 
 SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
-POWERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # see recording.step_weights; the best differs between models and k
+POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
 ANSWERS_BYTES = 2 << 30  # of main memory, for what rollouts that begin alike share
 HELD_OUT_SEED = 0x5EED  # added to the seed for samples that are not trained on
@@ -117,7 +117,7 @@ class Training:
         self.about, self.given, self.progress = about, references, progress or Progress()
         self.notes = [] if notes is None else notes
         self.started = time.monotonic()
-        self.directed = self.shares = False
+        self.kind, self.shares = "", False
         self.answers = caching.Answers(ANSWERS_BYTES)
         self.spent = {"uncached": 0, "rollouts": 0, "held out": 0}
         self.curve: list[tuple[int, float]] = []
@@ -136,9 +136,10 @@ class Training:
     def _run(self) -> Outcome:
         request, seed = self.request, self.workflow.seed
         evaluations = self.workflow.foresee()
-        n, self.directed = len(evaluations), evaluations.directed
+        n = len(evaluations)
         training = self.workflow.samples(request.samples, seed)
         report = self._probe(training, n)
+        self.kind = kind_of(evaluations, self._mechanism(), report.cache_point)
         ks = sorted({computed_for_budget(b, n, report.cached_cost) for b in request.budgets} - {1, n})
         if not ks:
             raise WorkflowError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
@@ -148,7 +149,7 @@ class Training:
         held_seen, _ = self._references(held_out, "held-out")
         self.progress.phase("starts", 1, 1)
         memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")
-        starts = recorded_starts(ks, evaluations, gram, self._mechanism(), memo)
+        starts = recorded_starts(ks, evaluations, gram, self.kind, self._mechanism(), memo)
         held_memo = self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out")
         config = Learner(evaluations=request.evaluations, seed=seed % 2**31)
         self.progress.phase("search", 1, 1)
@@ -217,7 +218,7 @@ class Training:
     def _uncached(self, sample: Sample, name: str) -> tuple[torch.Tensor, np.ndarray]:
         stored = self.checkpoint.tensors(name)
         if stored is None or {"latent", "gram"} - set(stored):
-            recording = Recording(self.directed, self._mechanism().of_residual)
+            recording = Recording(self.kind)
             latent = self.workflow.reference(sample, recording)
             stored = {"latent": latent, "gram": torch.from_numpy(recording.gram())}
             self.checkpoint.store(name, stored)
@@ -254,15 +255,15 @@ class Training:
         return PolicyFile(from_schedules(learned.schedules, learned.policy), about, table)
 
 
-def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, mechanism: mechanisms.Mechanism,
-                    memo: Memo) -> dict[str, dict[int, Schedule]]:
+def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: str,
+                    mechanism: mechanisms.Mechanism, memo: Memo) -> dict[str, dict[int, Schedule]]:
     """What learning begins with: {"uniform", "dp", "recorded": {k: schedule}}, from recorded uncached runs.
 
-    "dp" is the dynamic program's, and "recorded" the best of what climbs from there on the error that all forecasts sum
-    up to, for several ways to weigh it, raced on the training samples.
+    "dp" is the dynamic program's; "recorded" wins a race on the training samples, of such programs for several ways to
+    weigh errors and of what climbs from them on the error that all forecasts sum up to.
 
     Args:
-        gram: see recording; of another size than the run if an evaluation was not recorded, and then not used.
+        gram, kind: see recording; not used if of another size than the run, because an evaluation was not recorded.
     """
     n, times = len(evaluations), evaluations.times
     even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
@@ -270,14 +271,15 @@ def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, m
         return {"uniform": even}
     recorded = Recorded(gram, evaluations.positions, mechanism)
     errors = segment_errors(recorded)
-    programs, climbed = {}, {}
+    found: dict[int, list[Schedule]] = {k: [] for k in ks}
+    programs = {}
     for power in POWERS:
-        weights = step_weights(evaluations.sigmas, power, evaluations.directed and not mechanism.of_residual)
+        weights = step_weights(evaluations.sigmas, power, kind)
         programs[power] = solve(segment_costs(errors, weights), ks, times)
         surrogate = Memo(Surrogate(recorded, weights))
-        climbed[power] = {k: hill_climb(surrogate.mean_cost, programs[power][k]) for k in ks}
-    best = {k: race([climbed[power][k] for power in POWERS], memo) for k in ks}
-    return {"uniform": even, "dp": programs[DP_POWER], "recorded": best}
+        for k in ks:
+            found[k] += [programs[power][k], hill_climb(surrogate.mean_cost, programs[power][k])]
+    return {"uniform": even, "dp": programs[DP_POWER], "recorded": {k: race(found[k], memo) for k in ks}}
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

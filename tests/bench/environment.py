@@ -61,13 +61,13 @@ class DemoRollouts:
 
 
 @torch.inference_mode()
-def record(demo: DemoModel, samples: Sequence[Sample], steps: int, directed: bool, of_residual: bool):
+def record(demo: DemoModel, samples: Sequence[Sample], steps: int, kind: str):
     """The mean inner products of the samples' uncached predictions (see nodes.training.recording)."""
     from comfy.patcher_extension import WrappersMP
 
     total = 0.0
     for sample in samples:
-        recording = Recording(directed, of_residual)
+        recording = Recording(kind)
 
         def recorder(executor, x, timestep, *args, recording=recording, **kwargs):
             denoised = executor(x, timestep, *args, **kwargs)

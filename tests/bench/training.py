@@ -44,6 +44,7 @@ def evaluations_of(demo, steps: int):
 def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, object]:
     """{method: {k: schedule}}, {method: (evaluations, seconds)}, and the learner's result."""
     from recache.caching import mechanisms
+    from recache.nodes.training.recording import kind_of
     from recache.nodes.training.training import recorded_starts
     from recache.policies.annealing import Annealing, anneal, random_start
     from recache.policies.environment import Memo
@@ -58,9 +59,10 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     references = time.monotonic() - started
     started = time.monotonic()
     plan = evaluations_of(demo, options.steps)
-    gram = record(demo, demo.samples(options.samples, TRAINING), options.steps, plan.directed, made.of_residual)
+    kind = kind_of(plan, made, options.point)
+    gram = record(demo, demo.samples(options.samples, TRAINING), options.steps, kind)
     memo = Memo(rollouts)
-    starts = recorded_starts(options.k, plan, gram, made, memo)
+    starts = recorded_starts(options.k, plan, gram, kind, made, memo)
     taken = time.monotonic() - started
     chosen, costs, result = {"uniform": starts["uniform"], "dp": starts["dp"]}, {"uniform": (0, 0.0)}, None
     costs["dp"] = uncached, taken
