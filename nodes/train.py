@@ -79,8 +79,9 @@ def _common_inputs() -> list[io.Input]:
             tooltip="Where features are taken; see ReCache Budget."),
         io.Combo.Input(
             "distance", options=list(judges.DISTANCES), default="auto", advanced=True,
-            tooltip="How outputs are compared with the uncached ones. auto: LPIPS where a VAE is connected (SSIM where "
-                    "LPIPS can't be had), the latents' error without one."),
+            tooltip="How outputs are compared with the uncached ones. auto: learns by the latents' error, and where a "
+                    "VAE is connected chooses by the pictures' LPIPS (SSIM where LPIPS can't be had); with a reward it "
+                    "learns by pictures too."),
         io.Combo.Input(
             "reward", options=list(judges.REWARDS), default="none", advanced=True,
             tooltip="What good pictures are rewarded for, besides being like the uncached ones. clip quality: CLIP "
@@ -160,23 +161,23 @@ def _outcome(watched: watching.Watched, node_id: str | None, sampled: Sampling, 
              alpha: float, references=None, vae=None, clip_vision=None, clip=None, prompt: str = "",
              prompts: tuple = (), **connected) -> Outcome:
     try:
-        request = Request(listed(budgets), samples, max(2, samples // 2), mechanism, order, cache_point, evaluations,
+        request = Request(listed(budgets), samples, max(4, samples // 2), mechanism, order, cache_point, evaluations,
                           minutes)
-        judge, notes = judges.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
+        judged, notes = judges.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
         flow = sampled.workflow(prompts, **connected)
         about = About(
             name="trained policy", pack_version=VERSION, model_family=identity.family(flow.model),
             model_identity={"layout": identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
             cache_point=cache_point, sampler=identity.sampler_name(flow.sampler), scheduler=flow.scheduler,
             steps=flow.steps, cfg=flow.cfg, size=identity.size_of(flow.model, flow.latent.shape),
-            shift=identity.shift_of(flow.model), reward=judge.name)
+            shift=identity.shift_of(flow.model), reward=judged.choose.name)
         print_of = identity.fingerprint(
             identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler, flow.cfg,
             getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed, mechanism,
-            order, cache_point, samples, judge.name, prompt,
+            order, cache_point, samples, judged.learn.name, judged.choose.name, prompt,
             None if vae is None else vae.first_stage_model.state_dict())
         return Training(
-            flow, request, judge, Checkpoint(folders.training_folder(print_of), notes.append), about,
+            flow, request, judged, Checkpoint(folders.training_folder(print_of), notes.append), about,
             None if references is None else references["samples"], _progress(watched, node_id, request),
             notes).run()
     except ValueError as error:

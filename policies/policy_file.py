@@ -49,8 +49,8 @@ class About:
         mechanism, cache_point: as on the Budget node. mechanism_options: such as {"order": 1}.
         sampler, scheduler: names. steps: 1..10000. shift: 0..1000 or None where there is none. cfg: -1000..1000.
         size: of the output, such as [width, height] or [width, height, frames]; each 1..1000000.
-        reward: what was optimised, such as "latent MSE". training: such as {"samples": 8, "evaluations": 12000,
-            "seconds": 340.0}: at most 32 texts and numbers.
+        reward: what it was chosen and validated by, such as "latent RMSE".
+        training: such as {"learned by": "latent RMSE", "samples": 8, "seconds": 340.0}: at most 32 texts and numbers.
         notes: where it comes from, licence, warnings.
     """
 

@@ -28,6 +28,7 @@ from recache.nodes.training import identity, judges, recording, rollouts, workfl
 from recache.nodes.training.checkpoint import Checkpoint
 from recache.nodes.training.training import Progress, Request, Training
 from recache.nodes.training.workflow import WorkflowError
+from recache.policies.distances import perceptual
 from recache.policies.dynamic_program import solve
 from recache.policies.policy_file import About, PolicyFile, save
 from recache.policies.schedule import from_indices
@@ -47,11 +48,24 @@ def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) 
         {"samples": torch.zeros(1, *family.latent_shape)}, seed)
 
 
-def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None):
+def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None, vae=None):
     notes = [] if notes is None else notes
     with torch.inference_mode():  # as the executor runs nodes
-        return Training(workflow or flow(), request, judges.LatentJudge(), Checkpoint(folder, notes.append), ABOUT,
-                        references, progress, notes).run()
+        return Training(workflow or flow(), request, judges.make("auto", vae)[0], Checkpoint(folder, notes.append),
+                        ABOUT, references, progress, notes).run()
+
+
+class Vae:
+    """Makes pictures of latents, eight times their size, and counts them."""
+
+    latent_dim = 2
+
+    def __init__(self):
+        self.made = 0
+
+    def decode(self, latent):
+        self.made += 1
+        return torch.nn.functional.interpolate(latent[:, :3].sigmoid(), scale_factor=8).movedim(1, -1)
 
 
 @pytest.fixture(scope="module")
@@ -289,14 +303,25 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
         judges.make("ssim")
 
 
+def test_a_vae_is_for_choosing_by_pictures_and_learning_stays_the_same(tmp_path, outcome):
+    vae = Vae()
+    chosen = trained(tmp_path, vae=vae)
+    about, before = chosen.policy.about, outcome.policy.about
+    assert (about.training["learned by"], about.reward) == ("latent RMSE", f"root of {perceptual()[1]}")
+    assert before.training["learned by"] == before.reward == "latent RMSE"
+    assert chosen.learned.curve == outcome.learned.curve
+    assert chosen.evaluations["rollouts"] == outcome.evaluations["rollouts"]
+    for k, row in chosen.table.items():
+        assert row.keys() == outcome.table[k].keys() and row != outcome.table[k]
+        assert row[chosen.learned.winners[k]] == min(value for name, value in row.items() if name != "fewer steps")
+    rows = [{name: v for name, v in row.items() if name != "fewer steps"} for row in chosen.table.values()]
+    assert vae.made <= REQUEST.held_out * (1 + len(rows) + sum(map(len, rows)))  # no picture of a training rollout
+
+
 def test_pictures_are_judged_and_good_ones_rewarded():
-    class Vae:
-        latent_dim = 2
-
-        def decode(self, latent):
-            return torch.nn.functional.interpolate(latent[:, :3].sigmoid(), scale_factor=8).movedim(1, -1)
-
-    judge, notes = judges.make("ssim", Vae())
+    judged, notes = judges.make("ssim", Vae())
+    judge = judged.learn
+    assert judge is judged.choose
     latent = torch.randn(1, 16, 4, 4)
     seen = judge.see(latent)
     assert notes == [] and seen.shape == (1, 32, 32, 3)
@@ -314,7 +339,9 @@ def test_pictures_are_judged_and_good_ones_rewarded():
         def encode_from_tokens(self, text, return_pooled):
             return None, torch.tensor([[1.0, 0.0, 0.0] if text == "red" else [0.0, 0.0, 1.0]])
 
-    rewarded, _ = judges.make("ssim", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
+    judged, _ = judges.make("auto", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
+    rewarded = judged.learn
+    assert rewarded is judged.choose
     red = torch.zeros(1, 16, 16, 3)
     red[..., 0] = 1.0
     blue = red.flip(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -79,13 +80,22 @@ class PictureJudge:
         return float(rewards.image_loss(seen.float(), reference.float(), self._distance, self._reward, self._alpha))
 
 
+@dataclass(frozen=True)
+class Judges:
+    """What schedules are compared by: `learn` on training samples, `choose` on held-out ones, also for the report."""
+
+    learn: Judge
+    choose: Judge
+
+
 def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip_vision=None, clip=None,
-         prompt: str = "") -> tuple[Judge, list[str]]:
-    """The judge that an artist chose, and sentences on what was used instead of what can't be had.
+         prompt: str = "") -> tuple[Judges, list[str]]:
+    """The judges that an artist chose, and sentences on what was used instead of what can't be had.
 
     Args:
-        distance: one of DISTANCES. "auto" is the latent's without a VAE, and with one LPIPS, or SSIM where LPIPS can't
-            be had.
+        distance: one of DISTANCES. "auto" learns by the latents' error, which takes no decoding, and with a VAE chooses
+            by LPIPS, or SSIM where LPIPS can't be had: pictures show what latents miss. With a reward it learns by
+            pictures too.
         reward: one of REWARDS; those of CLIP need a VAE, `clip_vision` and `clip` of one CLIP.
 
     Raises:
@@ -99,13 +109,15 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
     if reward != "none" and distance == "latent":
         raise WorkflowError("a reward looks at pictures; choose a distance between pictures, or no reward.")
     if vae is None or distance == "latent":
-        return LatentJudge(), []
+        return Judges(LatentJudge(), LatentJudge()), []
     measure, name, notes = (distances.ssim, "1 - SSIM", []) if distance == "ssim" else distances.perceptual()
     measure, name = _root(measure), f"root of {name}"
     if reward == "none" or not alpha:
-        return PictureJudge(vae, measure, name), notes
+        judge = PictureJudge(vae, measure, name)
+        return Judges(LatentJudge() if distance == "auto" else judge, judge), notes
     rewarded = _reward(reward, clip_vision, clip, prompt)
-    return PictureJudge(vae, measure, f"{name} - {alpha:g} {reward}", rewarded, alpha), notes
+    judge = PictureJudge(vae, measure, f"{name} - {alpha:g} {reward}", rewarded, alpha)
+    return Judges(judge, judge), notes
 
 
 def _root(distance: distances.Distance) -> distances.Distance:

@@ -23,7 +23,7 @@ from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import Schedule, from_indices
 from ...policies.uniform import uniform
 from .checkpoint import Checkpoint
-from .judges import Judge
+from .judges import Judge, Judges
 from .recording import Recorded, Recording, Surrogate, kind_of, segment_costs, segment_errors, step_weights
 from .rollouts import FewerSteps, Rollouts
 from .workflow import Sample, Workflow, WorkflowError
@@ -110,10 +110,10 @@ class Training:
         notes: sentences for the artist, such as the checkpoint's; more may be added.
     """
 
-    def __init__(self, workflow: Workflow, request: Request, judge: Judge, checkpoint: Checkpoint, about: About,
+    def __init__(self, workflow: Workflow, request: Request, judges: Judges, checkpoint: Checkpoint, about: About,
                  references: torch.Tensor | None = None, progress: Progress | None = None,
                  notes: list[str] | None = None):
-        self.workflow, self.request, self.judge, self.checkpoint = workflow, request, judge, checkpoint
+        self.workflow, self.request, self.judges, self.checkpoint = workflow, request, judges, checkpoint
         self.about, self.given, self.progress = about, references, progress or Progress()
         self.notes = [] if notes is None else notes
         self.started = time.monotonic()
@@ -145,12 +145,13 @@ class Training:
             raise WorkflowError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
                                 "choose others.")
         held_out = self.workflow.samples(request.held_out, (seed + HELD_OUT_SEED) % 2**64)
-        seen, gram = self._references(training, "reference", self.given)
-        held_seen, _ = self._references(held_out, "held-out")
+        learn_by, choose_by = self.judges.learn, self.judges.choose
+        seen, gram = self._references(training, learn_by, "reference", self.given)
+        held_seen, _ = self._references(held_out, choose_by, "held-out")
         self.progress.phase("starts", 1, 1)
-        memo = self.checkpoint.memo(self._rollouts(n, training, seen), "costs")
+        memo = self.checkpoint.memo(self._rollouts(n, training, learn_by, seen), "costs")
         starts = recorded_starts(ks, evaluations, gram, self.kind, self._mechanism(), memo)
-        held_memo = self.checkpoint.memo(self._rollouts(n, held_out, held_seen), "held-out")
+        held_memo = self.checkpoint.memo(self._rollouts(n, held_out, choose_by, held_seen), "held-out")
         config = Learner(evaluations=request.evaluations, seed=seed % 2**31)
         self.progress.phase("search", 1, 1)
         with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
@@ -161,7 +162,7 @@ class Training:
         if self.answers.again:
             self.notes.append(f"{self.answers.again:,} evaluations were computed again, because the answers of all "
                               f"rollouts take more than {ANSWERS_BYTES >> 30} GB of memory.")
-        table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, self.judge))
+        table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, choose_by))
         return Outcome(self._file(learned, table, report), learned, starts, table, n, report.cache_point,
                        report.cached_cost, self.spent, shared, self.notes)
 
@@ -172,7 +173,7 @@ class Training:
         anyone see whether they make an evaluation depend on those before it, so that rollouts must not share any. It is
         tried, once for a checkpoint: what is counted depends on it.
         """
-        rollouts = self._rollouts(n, samples, [])
+        rollouts = self._rollouts(n, samples, self.judges.learn, [])
         schedule = uniform(n, max(1, n // 4))
         half = max(1, schedule.k // 2)
         latent, report = rollouts.run(schedule, 0), rollouts.report
@@ -182,7 +183,7 @@ class Training:
             before = {}
         if "shares" not in before:
             self.shares = True
-            rollouts = self._rollouts(n, samples, [])
+            rollouts = self._rollouts(n, samples, self.judges.learn, [])
             rollouts.run(from_indices(schedule.indices[:half], n), 0)
             before = {"latent": latent, "shares": torch.tensor(torch.equal(rollouts.run(schedule, 0), latent))}
             self.checkpoint.store("probe", before)
@@ -190,12 +191,12 @@ class Training:
         self.spent["rollouts"] += 2 * schedule.k + (0 if self.shares else half)
         return report
 
-    def _rollouts(self, n: int, samples: list[Sample], seen: list[torch.Tensor]) -> Rollouts:
+    def _rollouts(self, n: int, samples: list[Sample], judge: Judge, seen: list[torch.Tensor]) -> Rollouts:
         request = self.request
-        return Rollouts(self.workflow, n, samples, seen, self.judge, request.mechanism, request.order,
+        return Rollouts(self.workflow, n, samples, seen, judge, request.mechanism, request.order,
                         request.cache_point, self.answers if self.shares else None)
 
-    def _references(self, samples: list[Sample], name: str, given: torch.Tensor | None = None):
+    def _references(self, samples: list[Sample], judge: Judge, name: str, given: torch.Tensor | None = None):
         """What the judge sees in each uncached output, and the mean inner products of the recorded ones."""
         if given is not None and len(given) > len(samples):
             raise WorkflowError(
@@ -212,7 +213,7 @@ class Training:
                 grams.append(gram)
                 if i < count:
                     _check(given[i:i + 1].to("cpu", torch.float32), latent, i)
-            seen.append(self.judge.see(latent))
+            seen.append(judge.see(latent))
         return seen, np.mean(grams, 0)
 
     def _uncached(self, sample: Sample, name: str) -> tuple[torch.Tensor, np.ndarray]:
@@ -246,11 +247,12 @@ class Training:
     def _file(self, learned: Learned, table: dict[int, dict[str, float]], report: caching.Report) -> PolicyFile:
         request = self.request
         training = {
+            "learned by": self.judges.learn.name,
             "samples": request.samples * len(self.workflow.guiders), "prompts": len(self.workflow.guiders),
             "held-out samples": request.held_out * len(self.workflow.guiders),
             "evaluations": sum(self.spent.values()), "seconds": round(time.monotonic() - self.started, 1)}
         about = replace(
-            self.about, mechanism=request.mechanism, cache_point=report.cache_point, reward=self.judge.name,
+            self.about, mechanism=request.mechanism, cache_point=report.cache_point, reward=self.judges.choose.name,
             mechanism_options={} if report.order is None else {"order": report.order}, training=training)
         return PolicyFile(from_schedules(learned.schedules, learned.policy), about, table)
 

@@ -145,10 +145,9 @@ def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[i
         cache_point=options.point,
         sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
         size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model),
-        reward=JUDGE_NAMES[options.distance] + (
-            f", chosen by {JUDGE_NAMES[options.choose]}" if options.choose else ""),
-        training={"samples": options.samples, "held-out samples": options.samples, "evaluations": cost[0],
-                  "seconds": round(cost[1], 1)},
+        reward=JUDGE_NAMES[options.choose or options.distance],
+        training={"learned by": JUDGE_NAMES[options.distance], "samples": options.samples,
+                  "held-out samples": options.samples, "evaluations": cost[0], "seconds": round(cost[1], 1)},
         notes="Trained on the demo model of the pack's tests.")
     save(Path(options.policies) / f"{title}.safetensors",
          PolicyFile(from_schedules(result.schedules, result.policy), about, result.validation))
