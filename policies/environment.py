@@ -98,9 +98,10 @@ class Memo:
 def race(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
     """A good one of them by successive halving: all on an eighth of the samples, the better half on twice as many.
 
-    The same schedules in the same order give the same one.
+    At least on two: what one sample prefers is often nothing to others. The same schedules in the same order give the
+    same one.
     """
-    left, count = list(dict.fromkeys(schedules)), max(1, memo.samples // 8)
+    left, count = list(dict.fromkeys(schedules)), max(2, memo.samples // 8)
     while len(left) > 1:
         seen = range(min(count, memo.samples))
         left = sorted(left, key=lambda schedule: memo.mean_cost(schedule, seen))[: len(left) // 2]

@@ -143,3 +143,14 @@ def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
     assert race(schedules, memo) == min(schedules, key=lambda schedule: sum(schedule.indices))
     assert memo.rollouts == 8 * 2 + 4 * 2 + 2 * 4  # 2 samples, then 4, then 8; those asked before are free
     assert race(schedules[:1] * 3, Memo(Agreeing())) == schedules[0]
+
+
+def test_one_misleading_sample_does_not_decide_a_race():
+    class Misleading:
+        n, samples = 20, 4
+
+        def cost(self, schedule, sample):
+            return -sum(schedule.indices) / 10.0 if sample == 0 else float(sum(schedule.indices))
+
+    schedules = [random_start(20, 6, random.Random(seed)) for seed in range(8)]
+    assert race(schedules, Memo(Misleading())) == min(schedules, key=lambda schedule: sum(schedule.indices))

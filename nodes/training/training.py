@@ -29,7 +29,7 @@ from .rollouts import FewerSteps, Rollouts
 from .workflow import Sample, Workflow, WorkflowError
 
 SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
-POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
+POWERS = (0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
 ANSWERS_BYTES = 2 << 30  # of main memory, for what rollouts that begin alike share
 HELD_OUT_SEED = 0x5EED  # added to the seed for samples that are not trained on
