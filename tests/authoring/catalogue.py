@@ -566,8 +566,8 @@ _train_flux = Workflow(
         ("Picture", ("report", "decode", "save"))),
     files=_FLUX,
     note=_trained("which evaluations are worth computing at each of the budgets, on three prompts.",
-                  "3,000 evaluations at half a second each are 25 minutes. The pictures are compared as pictures, "
-                  "because the VAE is connected."),
+                  "3,000 evaluations at half a second each are 25 minutes. The best schedules are chosen by their "
+                  "pictures, because the VAE is connected."),
     line="three prompts, three budgets", evaluations=20, budget=0.3,
     titles={"positive": "Prompt 1", "second": "Prompt 2", "third": "Prompt 3"},
 )
@@ -601,7 +601,7 @@ _train_wan = Workflow(
     files=_WAN_T2V,
     note=_trained("which evaluations are worth computing at each of the budgets, on two prompts.",
                   "2,000 evaluations take 2,000 times what one step of your sampler takes. The clips are compared as "
-                  "latents; connect the VAE to compare them as pictures, which takes longer."),
+                  "latents; connect the VAE to choose by their pictures, which takes a little longer."),
     line="two prompts, three budgets", evaluations=30, budget=0.3,
     titles={"positive": "Prompt 1", "second": "Prompt 2", "negative": NEGATIVE},
 )

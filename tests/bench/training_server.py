@@ -1,9 +1,9 @@
 """What ReCache Train takes through the real server: a workflow on the trained FLUX demo model, from /prompt to policy.
 
-Eight prompts with two noises each, budgets of 7, 9 and 13 of 50. Figures: ``seconds`` from queueing to the saved
-policy with torch's own number of threads, ``evaluations`` of the network, ``hours_at_half_a_second`` (what as many
-evaluations take on FLUX.1-dev at 0.5 s each), and per k ``st_lpips`` of the policy and ``over_uniform``, its ratio to
-the uniform schedule's, on prompt-seed pairs that were not trained on.
+Eight prompts with two noises each, budgets of 7, 9 and 13 of 50, and a VAE to choose by pictures. Figures: ``seconds``
+from queueing to the saved policy with torch's own number of threads, ``evaluations`` of the network,
+``hours_at_half_a_second`` (what as many evaluations take on FLUX.1-dev at 0.5 s each), and per k ``st_lpips`` of the
+policy and ``over_uniform``, its ratio to the uniform schedule's, on prompt-seed pairs that were not trained on.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def workflow(prompts: list[str], shift: float, cfg: float, **asked) -> dict:
         "model": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux.safetensors", "weight_dtype": "default"}},
         "shift": {"class_type": "ModelSamplingAuraFlow", "inputs": {"model": ["model", 0], "shift": shift}},
         "empty": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "", "model": "flux"}},
+        "vae": {"class_type": "VAELoader", "inputs": {"vae_name": "autoencoder.safetensors"}},
         "latent": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
     }
     more: list = []
@@ -39,9 +40,10 @@ def workflow(prompts: list[str], shift: float, cfg: float, **asked) -> dict:
             more = [f"prompt-{i}", 0]
     nodes["train"] = {"class_type": "ReCacheTrain", "inputs": {
         "model": ["shift", 0], "positive": ["text-0", 0], "negative": ["empty", 0], "latent_image": ["latent", 0],
-        "prompts": more, "seed": 500, "steps": STEPS, "cfg": cfg, "sampler_name": "euler", "scheduler": "simple",
+        "vae": ["vae", 0], "prompts": more, "seed": 500, "steps": STEPS, "cfg": cfg,
+        "sampler_name": "euler", "scheduler": "simple",
         "denoise": 1.0, "budgets": "0.14, 0.18, 0.26", "samples": 2, "minutes": 0.0, "mechanism": "taylor", "order": 1,
-        "cache_point": "auto", "distance": "latent", "reward": "none", "alpha": 0.0, **asked}}
+        "cache_point": "auto", "distance": "auto", "reward": "none", "alpha": 0.0, **asked}}
     nodes["save"] = {"class_type": "ReCacheSavePolicy", "inputs": {
         "policy": ["train", 0], "name": "bench", "notes": ""}}
     return nodes
@@ -62,7 +64,8 @@ def measure(options) -> Iterator[Figure]:
         demo = demo_models.load("flux", host.models)
         prompts = [sample.prompt for sample in demo.samples(PROMPTS, TRAINING)]
         with serve(os.environ["COMFYUI_PATH"], test_nodes=True) as server, Client(server.url, 3600.0) as client:
-            shutil.copy(demo_models.WEIGHTS / "flux.safetensors", server.models / "diffusion_models")
+            for name, folder in (("flux", "diffusion_models"), ("autoencoder", "vae")):
+                shutil.copy(demo_models.WEIGHTS / f"{name}.safetensors", server.models / folder)
             queued = workflow(prompts, demo_models.FLUX_SHIFT, demo.cfg, evaluations=options.evaluations)
             result = client.run(queued).check()
             print(result.outputs["train"]["text"][0])
