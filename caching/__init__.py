@@ -1,10 +1,19 @@
 """How an evaluation is skipped: runs, cache points and mechanisms. Knows ComfyUI, and no policy."""
 
-from .answers import Answers
-from .attach import attach, settings_of
+from .attach import attach, config_of
 from .mechanisms import NAMES as MECHANISMS
+from .prefix_cache import PrefixCache
 from .report import Report, report_of, reports_of
-from .run import CACHE_POINTS, Settings
+from .run import CACHE_POINTS, CacheConfig
 
 __all__ = [
-    "CACHE_POINTS", "MECHANISMS", "Answers", "Report", "Settings", "attach", "report_of", "reports_of", "settings_of"]
+    "CACHE_POINTS",
+    "MECHANISMS",
+    "CacheConfig",
+    "PrefixCache",
+    "Report",
+    "attach",
+    "config_of",
+    "report_of",
+    "reports_of",
+]

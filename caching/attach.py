@@ -7,16 +7,16 @@ import logging
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
-from .evaluations import foresee
+from .dry_run import dry_run
 from .report import publish
-from .run import Run, Settings, is_compiled
+from .run import CacheConfig, Run, is_compiled
 
 log = logging.getLogger(__name__)
 
 KEY = "recache"
 
 
-def attach(model, settings: Settings):
+def attach(model, settings: CacheConfig):
     """A clone of `model` (ModelPatcher) that samples under `settings`; an earlier ReCache on it is replaced."""
     model = model.clone()
     wrappers = {
@@ -32,7 +32,7 @@ def attach(model, settings: Settings):
     return model
 
 
-def settings_of(model) -> Settings | None:
+def config_of(model) -> CacheConfig | None:
     """The settings that `attach` put on this model, or None."""
     return model.model_options.get("transformer_options", {}).get(KEY)
 
@@ -63,7 +63,7 @@ def _open(guider, sampler, sigmas, noise) -> Run:
     patcher = guider.model_patcher
     device = patcher.load_device
     settings = guider.model_options["transformer_options"][KEY]
-    evaluations = foresee(sampler, sigmas, patcher.get_model_object("model_sampling"), noise.ndim,
+    evaluations = dry_run(sampler, sigmas, patcher.get_model_object("model_sampling"), noise.ndim,
                           [device.index or 0] if device.type == "cuda" else [])
     refusal = ""
     if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):

@@ -9,7 +9,7 @@ import torch
 from .mechanisms import Mechanism
 
 
-def receding(past: Sequence[float], now: float) -> list[int]:
+def usable_history(past: Sequence[float], now: float) -> list[int]:
     """Indices of `past` (newest first) that a forecast for `now` may use: each one further away on the same side.
 
     Two evaluations at one time (Heun) keep the newer; after a jump back to more noise (restart, ancestral) what lies
@@ -85,7 +85,7 @@ class History:
             base: the stack's current input, where the mechanism is one of residuals.
             probe: the first block's current residual, where the mechanism probes.
         """
-        kept = receding(self.positions, position)
+        kept = usable_history(self.positions, position)
         gamma = 1.0
         if self.mechanism.probes and len(self.probes) == 2:
             gamma = self.mechanism.gamma(probe, *self.probes)

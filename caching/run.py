@@ -14,11 +14,11 @@ import torch
 from torch._dynamo import OptimizedModule
 
 from . import mechanisms
-from .answers import Answer, Answers, kept, question
-from .blocks import Learner, Recorder, Skipper, Stack
-from .evaluations import Evaluations
+from .block_cache import BlockProbe, Recorder, Skipper, Stack
+from .dry_run import Evaluations
 from .flops import FlopMeter
 from .history import History
+from .prefix_cache import CacheEntry, PrefixCache, cache_key, kept
 from .report import Report, fingerprint
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ CACHE_POINTS = ("auto", "blocks", "output")
 
 
 @dataclass(frozen=True)
-class Settings:
+class CacheConfig:
     """How a model is to be cached; what the MODEL that ComfyUI keeps carries. Holds no state of any run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Settings:
     cache_device: str = "auto"
     evaluated: Callable[[int, bool, Sequence[bool] | None], None] = field(default=lambda *evaluation: None)
     published: Callable[[Report], None] = field(default=lambda report: None)
-    answers: Answers | None = None
+    prefix_cache: PrefixCache | None = None
     remarks: Callable[..., Sequence[str]] = field(default=lambda guider, sampler, noise, times: ())
     identity: str = field(default_factory=lambda: uuid4().hex)
 
@@ -126,7 +126,7 @@ class Run:
         block_refusal: why the blocks can't be the cache point of this run, as far as it is known before it starts.
     """
 
-    def __init__(self, settings: Settings, evaluations: Evaluations, device: torch.device, dims: int,
+    def __init__(self, settings: CacheConfig, evaluations: Evaluations, device: torch.device, dims: int,
                  block_refusal: str = ""):
         self.settings = settings
         self.evaluations = evaluations
@@ -160,7 +160,7 @@ class Run:
 
     def _prepare(self) -> None:
         if self.evaluations.refusal:
-            self.give_up(self.evaluations.refusal)
+            self.disable(self.evaluations.refusal)
             return
         times = self.evaluations.times
         if not times:
@@ -170,7 +170,7 @@ class Run:
         try:
             free = self.settings.schedule(times, 0.0)
         except ValueError as error:
-            self.give_up(f"{error} This run was left uncached.")
+            self.disable(f"{error} This run was left uncached.")
             return
         if all(free):
             self.report.cache_point_reason = "the budget computes every evaluation"
@@ -214,7 +214,7 @@ class Run:
     def use_output(self, reason: str) -> None:
         """Make the model's output the cache point."""
         if self.mechanism.probes:
-            self.give_up(f"DiCache works on the model's blocks, which can't be used here ({reason}); "
+            self.disable(f"DiCache works on the model's blocks, which can't be used here ({reason}); "
                          "choose another mechanism. This run was left uncached.")
             return
         self.cache_point = "output"
@@ -233,7 +233,7 @@ class Run:
         self.report.cache_point, self.report.cache_point_reason = "blocks", (
             "chosen on the node" if self.settings.cache_point == "blocks" else "the model and this run allow it")
 
-    def give_up(self, reason: str) -> None:
+    def disable(self, reason: str) -> None:
         """Compute everything from here on, and say why."""
         if not self.given_up:
             log.warning("ReCache: %s", reason)
@@ -269,7 +269,7 @@ class Run:
         """One call of the denoiser by the sampler."""
         self.index += 1
         if not (self.given_up or self.evaluations.expects(self.index, sigma)):
-            self.give_up(f"The sampler or another cache node left the plan at evaluation {self.index}, "
+            self.disable(f"The sampler or another cache node left the plan at evaluation {self.index}, "
                          "so the rest was computed.")
         self.sigma = sigma
         self.open, self.network_ran, self.recalled, self.forced = True, False, False, ""
@@ -318,7 +318,7 @@ class Run:
         try:
             history.record(self.position(), feature, base, probe)
         except torch.OutOfMemoryError:
-            self.give_up("Memory ran out while caching, so the rest was computed; set the cache device to cpu.")
+            self.disable("Memory ran out while caching, so the rest was computed; set the cache device to cpu.")
         held = sum(history.bytes for history in self.histories.values())
         self.report.peak_cache_bytes = max(self.report.peak_cache_bytes, held)
 
@@ -342,8 +342,8 @@ class Run:
             if outs is not None:
                 _count_hooks(active, model, timestep, model_options)
                 return outs
-        asked = question(x_in, timestep, (self.call, *keys)) if self._asks else None
-        answer = None if asked is None else self.settings.answers.get(asked)
+        asked = cache_key(x_in, timestep, (self.call, *keys)) if self._asks else None
+        answer = None if asked is None else self.settings.prefix_cache.get(asked)
         if answer is not None:
             outs = self._recall(answer, model, x_in.device)
             _count_hooks(active, model, timestep, model_options)
@@ -356,10 +356,10 @@ class Run:
                 self.use_output(self.block_refusal or "the model offers no blocks to take features from")
             if asked is not None and not self.given_up:
                 stack = self.stack if self.cache_point == "blocks" else None
-                self.settings.answers.put(
-                    asked, Answer([kept(out) for out in outs], self.report.cache_point_reason, stack, self.found))
+                self.settings.prefix_cache.put(
+                    asked, CacheEntry([kept(out) for out in outs], self.report.cache_point_reason, stack, self.found))
         if self.index < self.last_cached and not all(bool(torch.isfinite(out).all()) for out in outs):
-            self.give_up(f"The model returned NaN or infinity at evaluation {self.index}, "
+            self.disable(f"The model returned NaN or infinity at evaluation {self.index}, "
                          "so nothing was forecast from there on.")
         if self.cache_point == "output" and self.keeps:
             for key, out in zip(keys, outs):
@@ -370,10 +370,10 @@ class Run:
     @property
     def _asks(self) -> bool:
         """Whether the answer to this computed evaluation may be known, or of use to another run."""
-        return (self.settings.answers is not None and self.planned and not self.given_up
+        return (self.settings.prefix_cache is not None and self.planned and not self.given_up
                 and not (self.settled and self.last_cached < 0))
 
-    def _recall(self, answer: Answer, model, device: torch.device) -> list[torch.Tensor]:
+    def _recall(self, answer: CacheEntry, model, device: torch.device) -> list[torch.Tensor]:
         """The predictions of an earlier run for this very question, and its features into the histories."""
         self.recalled = True
         if not self.settled:
@@ -408,7 +408,7 @@ class Run:
                     else feature.mul_(-self.sigma).add_(x_in) if self.of_direction else feature
                     for feature in features]
         except torch.OutOfMemoryError:
-            self.give_up("Memory ran out while forecasting, so the rest was computed; set the cache device to cpu.")
+            self.disable("Memory ran out while forecasting, so the rest was computed; set the cache device to cpu.")
             return None
 
     # ---- the cache point `blocks`
@@ -447,7 +447,7 @@ class Run:
                         return out
                     self._force("the model took another way through its blocks")
                 except ForecastFailed:
-                    self.give_up(
+                    self.disable(
                         "Memory ran out while forecasting, so the rest was computed; set the cache device to cpu.")
             else:
                 self._force("there was nothing to forecast this cond from")
@@ -463,7 +463,7 @@ class Run:
     def _learn(self, model, call, transformer_options, others, keys):
         # compiled blocks can't run under a dispatch mode
         meter = None if any(map(is_compiled, model.diffusion_model.modules())) else FlopMeter()
-        learner = Learner(others, self.mechanism.of_residual, self.mechanism.probes, meter)
+        learner = BlockProbe(others, self.mechanism.of_residual, self.mechanism.probes, meter)
         with meter or nullcontext():
             out = call(learner)
         kinds = {key[0] for key in learner.keys}

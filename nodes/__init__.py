@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import folders, sharing, watching
 from .budget import ReCacheBudget
 from .compare import ReCacheCompare
 from .frontier import ReCacheFrontier, ReCacheFrontierCustom
-from .planning import route as planning
+from .library import embed, folders
 from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
+from .server import routes as planning
+from .server import training_state
 from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
 
 folders.register()
-sharing.register()
-watching.register()
+embed.register()
+training_state.register()
 planning.register()
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .. import caching
+from ..caching import model_identity
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
-from . import picking, queued, sharing
-from .choosing import PolicyNode, caching_inputs, policy_inputs
-from .planning.plan import scheduler
-from .planning.runs import Watch
-from .training import identity
+from .inputs import PolicyNode, caching_inputs, policy_inputs
+from .library import embed, resolve
+from .server import prompt_info
+from .server.plan import scheduler
+from .server.run_state import RunMonitor
 
 
 class ReCacheBudget(PolicyNode):
@@ -62,15 +63,15 @@ class ReCacheBudget(PolicyNode):
         try:
             file, missing = trained, ""
             if file is None:
-                origin = sharing.stated_origin(queued.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
-                layout = identity.layout(model.model.diffusion_model)
-                file, missing = picking.chosen(policy, layout, mechanism, order, cache_point, origin)
+                origin = embed.stated_origin(prompt_info.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
+                layout = model_identity.layout(model.model.diffusion_model)
+                file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point, origin)
             computed_for_budget(budget, 1)
-            watch = Watch(node_id, model, mechanism, cache_point, file)
-            settings = caching.Settings(
+            watch = RunMonitor(node_id, model, mechanism, cache_point, file)
+            settings = caching.CacheConfig(
                 schedule=scheduler(budget, policy, evaluations, file), mechanism=mechanism, order=order,
                 cache_point=cache_point, cache_device=cache_device, evaluated=watch.evaluated,
-                published=watch.published, remarks=picking.remarks(file, model, mechanism, order, missing))
+                published=watch.published, remarks=resolve.remarks(file, model, mechanism, order, missing))
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
         return io.NodeOutput(caching.attach(model, settings))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from .compare_picture import compare_picture, heat_map
-from .display import show_text
-from .measures import SMALLEST, Pictures, mean, words
+from .pictures.comparison import compare_picture, heat_map
+from .server.page import show_text
+from .training.measures import SMALLEST, Pictures, mean, words
 
 
 class ReCacheCompare(io.ComfyNode):

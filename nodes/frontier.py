@@ -9,17 +9,18 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io, ui
 
+from ..caching import model_identity
 from ..policies.budget import listed
-from ..policies.distances import DistanceError
+from ..policies.metrics.distances import DistanceError
 from ..policies.policy_file import PolicyFile
-from . import picking, sampling
-from .choosing import PolicyNode, caching_inputs, policy_inputs
-from .display import show_text
-from .frontier_picture import frontier_picture
-from .measures import words
-from .quality_curve import Curve, Point, Runs, measured
-from .sampling import Sampling
-from .training import identity
+from .inputs import PolicyNode, caching_inputs, policy_inputs
+from .library import resolve
+from .pictures.frontier import frontier_picture
+from .server.page import show_text
+from .training import sampler_inputs
+from .training.measures import words
+from .training.quality_curve import Curve, Point, Runs, measured
+from .training.sampler_inputs import Sampling
 
 
 def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
@@ -78,7 +79,7 @@ class _Frontier(PolicyNode):
 class ReCacheFrontier(_Frontier):
     """The quality/time curve of a KSampler workflow."""
 
-    sampled = sampling.KSAMPLER
+    sampled = sampler_inputs.KSAMPLER
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -88,7 +89,7 @@ class ReCacheFrontier(_Frontier):
 class ReCacheFrontierCustom(_Frontier):
     """The quality/time curve of a SamplerCustomAdvanced workflow."""
 
-    sampled = sampling.CUSTOM
+    sampled = sampler_inputs.CUSTOM
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,10 +105,10 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         flow = cls.sampled.workflow(**connected)
         file, missing = trained, ""
         if file is None:
-            layout = identity.layout(flow.model.model.diffusion_model)
-            file, missing = picking.chosen(policy, layout, mechanism, order, cache_point)
-        runs = Runs(flow, picking.evenly if file is None else picking.by_policy(file.policy), mechanism, order,
-                    cache_point, picking.remarks(file, flow.model, mechanism, order, missing))
+            layout = model_identity.layout(flow.model.model.diffusion_model)
+            file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point)
+        runs = Runs(flow, resolve.evenly if file is None else resolve.by_policy(file.policy), mechanism, order,
+                    cache_point, resolve.remarks(file, flow.model, mechanism, order, missing))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error}") from None

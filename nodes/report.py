@@ -7,8 +7,8 @@ import json
 from comfy_api.latest import io, ui
 
 from .. import caching
-from .display import show_text
-from .picture import schedule_picture
+from .pictures.schedule import schedule_picture
+from .server.page import show_text
 
 
 def describe(report: caching.Report) -> str:
@@ -55,7 +55,7 @@ class ReCacheReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples, model) -> io.NodeOutput:
-        settings = caching.settings_of(model)
+        settings = caching.config_of(model)
         if settings is None:
             raise ValueError("ReCache Report: this model has no ReCache on it; connect the model that comes out of "
                              "ReCache Budget.")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..policies.policy_file import SUFFIX, PolicyFile, inside, save
-from . import folders
-from .choosing import Policy
+from .inputs import Policy
+from .library import folders
 
 
 class ReCacheSavePolicy(io.ComfyNode):

@@ -9,17 +9,19 @@ import comfy.utils
 from comfy_api.latest import io, ui
 
 from .. import caching
+from ..caching import model_identity
 from ..policies.budget import listed
-from ..policies.learner import mean_gain
+from ..policies.learning.checkpoint import Checkpoint
+from ..policies.learning.search import mean_gain
 from ..policies.policy_file import About
-from . import folders, queued, sampling, watching
-from .choosing import Policy
-from .sampling import Sampling
-from .train_picture import training_picture
-from .training import identity, judges
-from .training.checkpoint import Checkpoint
+from .inputs import Policy
+from .library import folders
+from .library.version import VERSION
+from .pictures.training import training_picture
+from .server import prompt_info, training_state
+from .training import judges, sampler_inputs
+from .training.sampler_inputs import Sampling
 from .training.training import Outcome, Progress, Request, Training
-from .version import VERSION
 
 Prompts = io.Custom("RECACHE_PROMPTS")
 
@@ -127,11 +129,11 @@ class ReCacheTrain(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheTrain", "ReCache Train", sampling.KSAMPLER)
+        return _schema("ReCacheTrain", "ReCache Train", sampler_inputs.KSAMPLER)
 
     @classmethod
     def execute(cls, **given) -> io.NodeOutput:
-        return _train(cls, sampling.KSAMPLER, **given)
+        return _train(cls, sampler_inputs.KSAMPLER, **given)
 
 
 class ReCacheTrainCustom(io.ComfyNode):
@@ -139,16 +141,16 @@ class ReCacheTrainCustom(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheTrainCustom", "ReCache Train (Custom Sampling)", sampling.CUSTOM)
+        return _schema("ReCacheTrainCustom", "ReCache Train (Custom Sampling)", sampler_inputs.CUSTOM)
 
     @classmethod
     def execute(cls, **given) -> io.NodeOutput:
-        return _train(cls, sampling.CUSTOM, **given)
+        return _train(cls, sampler_inputs.CUSTOM, **given)
 
 
 def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutput:
     node_id = cls.hidden.unique_id
-    with watching.training(node_id, queued.workflow_id(cls.hidden.extra_pnginfo), evaluations) as watched:
+    with training_state.training(node_id, prompt_info.workflow_id(cls.hidden.extra_pnginfo), evaluations) as watched:
         outcome = _outcome(watched, node_id, sampled, evaluations=evaluations, **asked)
         text, picture = describe(outcome), training_picture(outcome)
         watched.ended("done", text.splitlines()[0])
@@ -156,25 +158,25 @@ def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutpu
     return io.NodeOutput(outcome.policy, picture, text, ui=shown)
 
 
-def _outcome(watched: watching.Watched, node_id: str | None, sampled: Sampling, *, budgets: str, samples: int,
-             evaluations: int, minutes: float, mechanism: str, order: int, cache_point: str, distance: str, reward: str,
-             alpha: float, references=None, vae=None, clip_vision=None, clip=None, prompt: str = "",
-             prompts: tuple = (), **connected) -> Outcome:
+def _outcome(watched: training_state.TrainingMonitor, node_id: str | None, sampled: Sampling, *, budgets: str,
+             samples: int, evaluations: int, minutes: float, mechanism: str, order: int, cache_point: str,
+             distance: str, reward: str, alpha: float, references=None, vae=None, clip_vision=None, clip=None,
+             prompt: str = "", prompts: tuple = (), **connected) -> Outcome:
     try:
         request = Request(listed(budgets), samples, max(4, samples // 2), mechanism, order, cache_point, evaluations,
                           minutes)
         judged, notes = judges.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
         flow = sampled.workflow(prompts, **connected)
         about = About(
-            name="trained policy", pack_version=VERSION, model_family=identity.family(flow.model),
-            model_identity={"layout": identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
-            cache_point=cache_point, sampler=identity.sampler_name(flow.sampler), scheduler=flow.scheduler,
-            steps=flow.steps, cfg=flow.cfg, size=identity.size_of(flow.model, flow.latent.shape),
-            shift=identity.shift_of(flow.model), reward=judged.choose.name)
-        print_of = identity.fingerprint(
-            identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler, flow.cfg,
-            getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed, mechanism,
-            order, cache_point, samples, judged.learn.name, judged.choose.name, prompt,
+            name="trained policy", pack_version=VERSION, model_family=model_identity.family(flow.model),
+            model_identity={"layout": model_identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
+            cache_point=cache_point, sampler=model_identity.sampler_name(flow.sampler), scheduler=flow.scheduler,
+            steps=flow.steps, cfg=flow.cfg, size=model_identity.size_of(flow.model, flow.latent.shape),
+            shift=model_identity.shift_of(flow.model), reward=judged.choose.name)
+        print_of = model_identity.fingerprint(
+            model_identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler,
+            flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed,
+            mechanism, order, cache_point, samples, judged.learn.name, judged.choose.name, prompt,
             None if vae is None else vae.first_stage_model.state_dict())
         return Training(
             flow, request, judged, Checkpoint(folders.training_folder(print_of), notes.append), about,
@@ -184,7 +186,7 @@ def _outcome(watched: watching.Watched, node_id: str | None, sampled: Sampling, 
         raise ValueError(f"ReCache Train: {error}") from None
 
 
-def _progress(watched: watching.Watched, node_id: str | None, request: Request) -> Progress:
+def _progress(watched: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:
     """Shows on the node what a training does."""
     bar = comfy.utils.ProgressBar(1000, node_id=node_id)
     started = time.monotonic()
@@ -196,7 +198,7 @@ def _progress(watched: watching.Watched, node_id: str | None, request: Request) 
             searched[0] = time.monotonic()
         watched.now(phase=name, part=part, parts=parts)
 
-    def gained(evaluations: int, gains: dict[int, float], curve: list[tuple[int, float]], n: int) -> None:
+    def on_rollout(evaluations: int, gains: dict[int, float], curve: list[tuple[int, float]], n: int) -> None:
         now = time.monotonic()
         limits = [60.0 * request.minutes - (now - started)] if request.minutes else []
         if 100 * evaluations > request.evaluations:
@@ -210,7 +212,7 @@ def _progress(watched: watching.Watched, node_id: str | None, request: Request) 
         if told:
             bar.update_absolute(min(999, 1000 * evaluations // request.evaluations))
 
-    return Progress(phase, gained, watched.stopped)
+    return Progress(phase, on_rollout, watched.stopped)
 
 
 def _minutes(seconds: float) -> str:

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from .interpolation import between
-from .plackett_luce import PlackettLuce
-from .schedule import Schedule, ScheduleError, carry, from_indices
+from .learning.plackett_luce import PlackettLuce
+from .schedule import Schedule, ScheduleError, from_indices, resample
 from .uniform import uniform
 
 
@@ -62,7 +62,7 @@ class Policy:
         if k > self.n - start:
             return Schedule(uniform(len(times), k).computed, times)
         end = self._end(k, start)
-        return carry(end if comparable else Schedule(end.computed), times)
+        return resample(end if comparable else Schedule(end.computed), times)
 
     def _end(self, k: int, start: int) -> Schedule:
         """The evaluations from `start` on, k of them computed: of the first schedule that computes as many there."""

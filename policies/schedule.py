@@ -110,7 +110,7 @@ def explicit(text: str, n: int) -> Schedule:
     return from_indices(indices, n)
 
 
-def carry(schedule: Schedule, times: Sequence[float]) -> Schedule:
+def resample(schedule: Schedule, times: Sequence[float]) -> Schedule:
     """The schedule for other evaluation times: other steps, scheduler, shift or denoise.
 
     The k computed evaluations go, in order, to the k evaluations whose times match theirs best: the assignment

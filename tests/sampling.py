@@ -126,15 +126,16 @@ def uniform_schedule(budget: float) -> Callable:
     return schedule
 
 
-def settings(budget: float = 0.5, computed: set[int] | None = None, **options) -> caching.Settings:
+def settings(budget: float = 0.5, computed: set[int] | None = None, **options) -> caching.CacheConfig:
     """ReCache settings with a uniform schedule of `budget`, or one that computes the evaluations `computed`."""
     if computed is not None:
-        return caching.Settings(schedule=lambda times, cost: tuple(i in computed for i in range(len(times))), **options)
-    return caching.Settings(schedule=uniform_schedule(budget), **options)
+        return caching.CacheConfig(
+            schedule=lambda times, cost: tuple(i in computed for i in range(len(times))), **options)
+    return caching.CacheConfig(schedule=uniform_schedule(budget), **options)
 
 
 def observe(model, recache, sample: Callable, keep: bool = False) -> Trace:
-    """Samples with a clone of `model`, under ReCache `Settings` unless they are None.
+    """Samples with a clone of `model`, under ReCache `CacheConfig` unless they are None.
 
     Args:
         sample: called with the clone; returns the latent tensor.

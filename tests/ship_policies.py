@@ -31,12 +31,12 @@ def layout(family: str, config: dict) -> str:
     """Names the architecture of a real model, made without its weights."""
     import comfy.supported_models
 
-    from recache.nodes.training import identity
+    from recache.caching import model_identity
 
     tiny = FAMILIES[family]
     made = getattr(comfy.supported_models, tiny.config)({**tiny.unet_config, **config})
     made.set_inference_dtype(torch.float32, None)
-    return identity.layout(made.get_model({}, device="meta").diffusion_model)
+    return model_identity.layout(made.get_model({}, device="meta").diffusion_model)
 
 
 def times(shift: float) -> tuple[float, ...]:
@@ -47,8 +47,8 @@ def times(shift: float) -> tuple[float, ...]:
 
 def policy(cost: np.ndarray, evaluation_times: tuple[float, ...], about):
     """The optimum of every k that has one, and their costs beside the uniform schedule's."""
-    from recache.policies.dynamic_program import solve
-    from recache.policies.environment import RecordedCosts
+    from recache.policies.learning.dynamic_program import solve
+    from recache.policies.learning.environment import RecordedCosts
     from recache.policies.policy import from_schedules
     from recache.policies.policy_file import PolicyFile
     from recache.policies.uniform import uniform
@@ -65,8 +65,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
         session.start(os.environ["COMFYUI_PATH"], base)
-        from recache.nodes.folders import SHIPPED
-        from recache.nodes.version import VERSION
+        from recache.nodes.library.folders import SHIPPED
+        from recache.nodes.library.version import VERSION
         from recache.policies.policy_file import About, save
 
         about = About(

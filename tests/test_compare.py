@@ -8,8 +8,9 @@ import lpips
 import pytest
 import torch
 
-from recache.nodes import compare, compare_picture
-from recache.policies import distances
+from recache.nodes import compare
+from recache.nodes.pictures import comparison
+from recache.policies.metrics import distances
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -66,12 +67,12 @@ def test_the_heat_map_is_dark_where_equal_and_brightest_from_the_scale_on(pictur
     uncached, cached = torch.zeros(1, 40, 40, 3), torch.zeros(1, 40, 40, 3)
     cached[0, 10, 10], cached[0, 10, 11], cached[0, 10, 12, 0] = 0.2, 0.9, 0.3
     heat = run(uncached, cached)[1]
-    darkest, brightest = compare_picture.HEAT[0], compare_picture.HEAT[-1]
+    darkest, brightest = comparison.HEAT[0], comparison.HEAT[-1]
     torch.testing.assert_close(heat[0, 0, 0], darkest)
     torch.testing.assert_close(heat[0, 10, 10], brightest)
     torch.testing.assert_close(heat[0, 10, 11], brightest)
-    torch.testing.assert_close(heat[0, 10, 12], compare_picture.HEAT[2])  # 0.3 of one colour in three is half of 0.2
-    luminance = compare_picture.HEAT.mean(1)
+    torch.testing.assert_close(heat[0, 10, 12], comparison.HEAT[2])  # 0.3 of one colour in three is half of 0.2
+    luminance = comparison.HEAT.mean(1)
     assert (luminance.diff() > 0).all()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy.samplers import SAMPLER_NAMES, calculate_sigmas, sampler_object
 
-from recache.caching.evaluations import Evaluations, evaluation_times, foresee
+from recache.caching.dry_run import Evaluations, dry_run, evaluation_times
 from tests.sampling import models
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -23,7 +23,7 @@ def of(sampler, levels=None, name: str = "sd3", dims: int = 4) -> Evaluations:
     if isinstance(sampler, str):
         sampler = sampler_object(sampler)
     sigmas = calculate_sigmas(model_sampling(name), "simple", 8) if levels is None else torch.tensor(levels)
-    return foresee(sampler, sigmas, model_sampling(name), dims, [])
+    return dry_run(sampler, sigmas, model_sampling(name), dims, [])
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
@@ -86,7 +86,7 @@ def test_the_noise_levels_are_left_alone():
         def sample(self, model_wrap, sigmas, *args):
             sigmas.mul_(2.0)
 
-    foresee(Spoiling(), levels, model_sampling(), 4, [])
+    dry_run(Spoiling(), levels, model_sampling(), 4, [])
     assert levels.tolist() == [1.0, 0.5, 0.0]
 
 

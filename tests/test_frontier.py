@@ -17,10 +17,11 @@ from comfy_extras.nodes_custom_sampler import BasicGuider
 from nodes import common_ksampler
 
 from recache import caching
-from recache.nodes import budget, frontier, frontier_picture
-from recache.nodes.measures import Figures, Latents
-from recache.nodes.quality_curve import Curve, Point
-from recache.nodes.training import workflow
+from recache.caching import workflow
+from recache.nodes import budget, frontier
+from recache.nodes.pictures.frontier import frontier_picture
+from recache.nodes.training.measures import Figures, Latents
+from recache.nodes.training.quality_curve import Curve, Point
 from recache.policies.budget import knee
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
@@ -187,7 +188,7 @@ def test_cancelling_ends_it_at_once_and_leaves_nothing(monkeypatch):
     comfy.model_management.interrupt_current_processing(False)
     assert steps[-1] == "budget 0.5" and steps.count("budget 0.5") == 1
     assert tensors() <= count
-    assert caching.settings_of(given["model"]) is None and torch.equal(stock(given), before)
+    assert caching.config_of(given["model"]) is None and torch.equal(stock(given), before)
 
 
 def test_progress_rises_to_the_end(monkeypatch):
@@ -246,11 +247,11 @@ def curve(errors: dict[float, float], seconds: float = 10.0, knee: float | None 
     curve({i / 13: 1e9 / i for i in range(1, 13)}, 4000.0, 1 / 13), curve({0.2: 1e-7}, size=(64, 48)),
     curve({0.2: 0.1, 0.5: 0.01}, knee=0.5, size=(720, 1280)), curve({0.5: 0.1}, size=(2048, 16))])
 def test_every_curve_is_drawn(drawn):
-    picture = frontier_picture.frontier_picture(drawn)
+    picture = frontier_picture(drawn)
     assert picture.ndim == 4 and picture.shape[2] >= 960 and picture.shape[1] < 1500
     whole = copy.copy(drawn)
     object.__setattr__(whole, "fewer", {})
-    assert frontier_picture.frontier_picture(whole).shape[1] < picture.shape[1]
+    assert frontier_picture(whole).shape[1] < picture.shape[1]
 
 
 # ---- on a server

@@ -79,7 +79,7 @@ def test_attaching_changes_the_clone_only():
     untouched = state(model)
     attached = caching.attach(model, settings(0.4))
     assert state(model) == untouched
-    assert caching.settings_of(model) is None and caching.settings_of(attached) is not None
+    assert caching.config_of(model) is None and caching.config_of(attached) is not None
 
 
 def test_the_kept_model_is_the_same_before_and_after_a_run():

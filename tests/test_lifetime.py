@@ -217,7 +217,7 @@ def test_a_schedule_that_cannot_be(cache_point):
     def schedule(times, cached_cost):
         raise ValueError(f"Evaluation 99 does not exist in a run of {len(times)}.")
 
-    trace = run(FAMILY, caching.Settings(schedule=schedule, cache_point=cache_point), steps=6)
+    trace = run(FAMILY, caching.CacheConfig(schedule=schedule, cache_point=cache_point), steps=6)
     assert torch.equal(trace.samples, run(FAMILY, None, steps=6).samples)
     assert trace.report.notes == ["Evaluation 99 does not exist in a run of 6. This run was left uncached."]
     assert trace.report.computed == trace.with_network == list(range(6))
@@ -229,7 +229,7 @@ def test_a_budget_that_blocks_cannot_keep_is_kept_at_the_output():
             raise ValueError("cached evaluations cost too much")
         return tuple(i % 2 == 0 for i in range(len(times)))
 
-    trace = run(FAMILY, caching.Settings(schedule=schedule, cache_point="blocks"), steps=6)
+    trace = run(FAMILY, caching.CacheConfig(schedule=schedule, cache_point="blocks"), steps=6)
     assert trace.report.cache_point == "output"
     assert trace.report.cache_point_reason == "cached evaluations cost too much"
     assert trace.with_network == [0, 2, 4]

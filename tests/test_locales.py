@@ -97,7 +97,7 @@ def test_the_pages_sentences_are_those_that_its_code_shows():
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web").rglob("*.js"))
     known = flat(words("en", "main")["recache"]).keys()
     assert set(re.findall(r'\bt\(\s*"([^"]+)"', code)) <= known
-    made = tuple(re.findall(r"`([\w.]+)\$\{", code))  # the beginnings of keys that the code puts together
+    made = tuple(re.findall(r"`([\w.]+)\$\{", code))  # the prefixes of keys that the code puts together
     assert not [key for key in known if f'"{key}"' not in code and not key.startswith(made)]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recache.caching import mechanisms
-from recache.caching.history import History, receding
+from recache.caching.history import History, usable_history
 from recache.caching.mechanisms.base import divided_differences
 from recache.caching.mechanisms.hermite import hermite_polynomial
 
@@ -151,7 +151,7 @@ def test_a_full_history_uses_its_memory_again():
         ([2, 4, 1, 0], 3, [0, 2, 3]),  # restart: 4 lies on the other side
     ])
 def test_only_receding_evaluations_are_used(past, now, kept):
-    assert receding(past, now) == kept
+    assert usable_history(past, now) == kept
 
 
 def test_no_division_by_zero_and_no_backward_extrapolation():

@@ -11,10 +11,10 @@ import comfy.samplers
 import pytest
 import torch
 
-from recache.caching.evaluations import count, foresee
-from recache.nodes.folders import SHIPPED
-from recache.nodes.planning import plan, route, unloaded, wiring
-from recache.nodes.training import identity
+from recache.caching import model_identity
+from recache.caching.dry_run import count, dry_run
+from recache.nodes.library.folders import SHIPPED
+from recache.nodes.server import graph, model_header, plan, routes
 from recache.policies.policy_file import load
 from tests.demo import WEIGHTS
 
@@ -54,7 +54,7 @@ def asked(sampler, settings=None, **more) -> dict:
 
 
 def question(*args, **more) -> plan.Question:
-    return route.question(json.dumps(asked(*args, **more)).encode())
+    return routes.question(json.dumps(asked(*args, **more)).encode())
 
 
 def queued(sampler: dict, settings: dict, model: dict) -> dict:
@@ -108,16 +108,16 @@ CUSTOM = {"type": "SamplerCustom", "inputs": {
     (CUSTOM, {}, LOADER),
 ], ids=["auto", "shifted", "heun", "named", "list", "output", "advanced", "custom"])
 def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
-    told = client.post(route.ROUTE, asked(sampler, settings))
+    told = client.post(routes.ROUTE, asked(sampler, settings))
     assert told["provisional"] == [] and told["refusal"] == "" and told["run"] is None
     result = client.run(queued(sampler, {**SETTINGS, **settings}, model), PAGE).check()
     report = json.loads(result.outputs["json"]["text"][0])
     assert told["computed"] == report["planned"] == report["computed"]
     assert told["n"] == report["evaluations"] and told["speedup"] == pytest.approx(report["planned_speedup"])
-    after = client.post(route.ROUTE, asked(sampler, settings))
+    after = client.post(routes.ROUTE, asked(sampler, settings))
     assert after["run"]["speedup"] == pytest.approx(report["measured_speedup"])
     assert after["run"]["computed"] == report["computed"] and after["run"]["over"] and after["run"]["finished"]
-    other = client.post(route.ROUTE, asked(sampler, {"budget": 0.9, "policy": "uniform"}))
+    other = client.post(routes.ROUTE, asked(sampler, {"budget": 0.9, "policy": "uniform"}))
     assert other["run"] is None
 
 
@@ -126,28 +126,28 @@ def test_what_ran_without_an_id_is_known_but_not_what_a_script_ran(client):
     prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
     ask = asked(sampler, settings) | {"workflow": "opened later"}
     client.run(prompt).check()
-    assert client.post(route.ROUTE, ask)["run"] is None
+    assert client.post(routes.ROUTE, ask)["run"] is None
     client.run({**prompt, "latent": {**prompt["latent"], "inputs": {"width": 80, "height": 64, "batch_size": 1}}},
                {"extra_pnginfo": {"workflow": {"nodes": []}}}).check()
-    assert client.post(route.ROUTE, ask)["run"]["evaluations"] == 7
+    assert client.post(routes.ROUTE, ask)["run"]["evaluations"] == 7
 
 
 def test_what_a_forecast_costs_is_known_after_the_first_run(client):
     settings = {"mechanism": "residual", "cache_point": "blocks", "policy": "uniform", "budget": 0.5}
     sampler = ksampler()
-    assert client.post(route.ROUTE, asked(sampler, settings))["provisional"] == ["cost"]
+    assert client.post(routes.ROUTE, asked(sampler, settings))["provisional"] == ["cost"]
     result = client.run(queued(sampler, {**SETTINGS, **settings}, LOADER), PAGE).check()
     report = json.loads(result.outputs["json"]["text"][0])
     assert report["cached_cost"] > 0.0
-    told = client.post(route.ROUTE, asked(sampler, settings))
+    told = client.post(routes.ROUTE, asked(sampler, settings))
     assert told["provisional"] == [] and told["computed"] == report["computed"] and len(told["computed"]) < 5
 
 
 def test_a_model_is_known_from_the_header_of_its_file(own_model, host):
-    model = unloaded.model(own_model["inputs"])
+    model = model_header.model(own_model["inputs"])
     assert all(tensor.is_meta for tensor in model.model.diffusion_model.parameters())
     real = comfy.sd.load_diffusion_model(str(host.models / "diffusion_models" / "plan_flux.safetensors"))
-    assert identity.layout(model.model.diffusion_model) == identity.layout(real.model.diffusion_model)
+    assert model_identity.layout(model.model.diffusion_model) == model_identity.layout(real.model.diffusion_model)
     assert torch.equal(model.model.model_sampling.sigmas, real.model.model_sampling.sigmas)
 
 
@@ -158,13 +158,13 @@ def test_a_file_that_tells_no_model_makes_the_plan_provisional(models_dir, conte
     odd = {"type": "UNETLoader", "inputs": {"unet_name": "odd.safetensors"}}
     told = plan.plan(question(ksampler(odd)))
     assert told["provisional"] == ["model"] and told["n"] == 10 and len(told["computed"]) == 3
-    unloaded._model.cache_clear()
+    model_header._model.cache_clear()
     plan._foreseen.clear()
 
 
 def test_a_policy_says_what_it_expects(client):
     def plan(*args):
-        return client.post(route.ROUTE, asked(*args))
+        return client.post(routes.ROUTE, asked(*args))
 
     told = plan(ksampler(shifted(3.0), steps=50), {"budget": 0.18})["policy"]
     assert told["name"] == "demo-flux-taylor1" and not told["carried"]
@@ -198,16 +198,16 @@ def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
                     sigmas("BasicScheduler", scheduler="simple", steps=10**8, denoise=1.0, model=LOADER),
                     sigmas("BasicScheduler", scheduler="simple", steps=2000, denoise=0.0001, model=LOADER),
                     sigmas("KarrasScheduler", steps=20, sigma_max=1e9, sigma_min=0.1, rho=7.0)):
-        assert "n" not in client.post(route.ROUTE, asked(refused, node="new"))
+        assert "n" not in client.post(routes.ROUTE, asked(refused, node="new"))
     fine = sigmas("KarrasScheduler", steps=12, sigma_max=1.0, sigma_min=0.1, rho=7.0)
-    assert client.post(route.ROUTE, asked(fine))["n"] == 12
+    assert client.post(routes.ROUTE, asked(fine))["n"] == 12
 
 
 @pytest.mark.parametrize("name", comfy.samplers.KSampler.SAMPLERS)
 def test_counting_beside_a_run_agrees_with_the_rehearsal_and_touches_no_generator(name):
-    model_sampling = wiring.stand_in().get_model_object("model_sampling")
+    model_sampling = graph.stand_in().get_model_object("model_sampling")
     sampler, sigmas = comfy.samplers.sampler_object(name), comfy.samplers.calculate_sigmas(model_sampling, "simple", 8)
-    whole = foresee(sampler, sigmas, model_sampling, 4, [])
+    whole = dry_run(sampler, sigmas, model_sampling, 4, [])
     torch.manual_seed(5)
     before = torch.get_rng_state()
     counted = count(sampler, sigmas, model_sampling)
@@ -222,7 +222,7 @@ def test_noise_of_no_generator_is_not_drawn_when_counting():
             x = model(x + torch.randn_like(x) + torch.rand(x.shape), sigma[None], **(extra_args or {}))
         return x
 
-    model_sampling = wiring.stand_in().get_model_object("model_sampling")
+    model_sampling = graph.stand_in().get_model_object("model_sampling")
     before = torch.get_rng_state()
     counted = count(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
     assert torch.equal(torch.get_rng_state(), before) and counted.sigmas == (1.0, 0.5)
@@ -254,7 +254,7 @@ def deep(levels: int) -> dict:
     json.dumps(asked(ksampler(deep(60)))).encode(), b" " * 300_000,
     json.dumps(asked({"type": "x", "inputs": {str(i): LOADER for i in range(300)}})).encode()])
 def test_nonsense_gets_400_and_a_sentence(server, body):
-    request = urllib.request.Request(server.url + route.ROUTE, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(server.url + routes.ROUTE, body, {"Content-Type": "application/json"})
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=30)
     assert caught.value.code == 400

@@ -7,8 +7,8 @@ import torch
 import torchvision
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from recache.policies.distances import LPIPS, DistanceError, latent_mse, psnr, ssim
-from recache.policies.rewards import ClipQuality, ClipSimilarity, image_loss, none
+from recache.policies.metrics.distances import LPIPS, DistanceError, latent_mse, psnr, ssim
+from recache.policies.metrics.rewards import ClipQuality, ClipSimilarity, image_loss, none
 
 ALEXNET = "alexnet-owt-7be5be79.pth"
 

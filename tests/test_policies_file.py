@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from recache.policies import policy_file
-from recache.policies.imitation import imitate
-from recache.policies.plackett_luce import PlackettLuce
+from recache.policies.learning.imitation import imitate
+from recache.policies.learning.plackett_luce import PlackettLuce
 from recache.policies.policy import from_schedules
 from recache.policies.policy_file import About, PolicyFile, PolicyFileError, inside, load, save
 from recache.policies.schedule import from_indices

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recache.policies.annealing import Annealing, anneal, random_start
-from recache.policies.dynamic_program import solve
-from recache.policies.environment import Memo, RecordedCosts
 from recache.policies.interpolation import between
-from recache.policies.learner import Learner, Stop, learn
+from recache.policies.learning.dynamic_program import solve
+from recache.policies.learning.environment import Memo, RecordedCosts
+from recache.policies.learning.search import LearnConfig, Stop, learn
 from recache.policies.policy import from_schedules
-from recache.policies.schedule import Schedule, ScheduleError, carry, from_indices
+from recache.policies.schedule import Schedule, ScheduleError, from_indices, resample
 from recache.policies.uniform import front_loaded, uniform
+from tests.bench.annealing import AnnealingConfig, anneal, random_start
 
 
 class Mixture:
@@ -65,7 +65,7 @@ class Mixture:
 
 KS = (5, 6, 8)
 STARTS = {"uniform": {k: uniform(30, k) for k in KS}, "front": {k: front_loaded(30, k) for k in KS}}
-QUICK = Learner(evaluations=9_000, kicks=3)
+QUICK = LearnConfig(evaluations=9_000, kicks=3)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_learned_is_as_good_as_annealing_with_half_its_evaluations(learned):
     found = {}
     for k in KS:
         rng = random.Random(k)
-        found[k] = anneal(rival.mean_cost, random_start(30, k, rng), Annealing(), rng)
+        found[k] = anneal(rival.mean_cost, random_start(30, k, rng), AnnealingConfig(), rng)
     assert result.evaluations <= rival.evaluations / 2
     unseen = Memo(Mixture(64, seed=2))
     ours = [np.log(unseen.mean_cost(result.schedules[k])) for k in KS]
@@ -173,7 +173,7 @@ def test_published_costs_are_learned_within_3_percent_without_the_dynamic_progra
     cost = np.load(Path(folder, f"dpcache_cost_{model}_50.npz"))["cost"]
     environment, ks = Memo(RecordedCosts(cost)), range(6, 21)
     starts = {"uniform": {k: uniform(50, k) for k in ks}, "front": {k: front_loaded(50, k) for k in ks}}
-    result = learn(environment, environment, starts, Learner(evaluations=10_000_000))
+    result = learn(environment, environment, starts, LearnConfig(evaluations=10_000_000))
     best = solve(cost, ks)
     ratios = {k: environment.cost(result.policy.schedule(k), 0) / environment.cost(best[k], 0) for k in ks}
     assert max(ratios.values()) <= 1.03, ratios
@@ -224,7 +224,7 @@ def test_a_policy_serves_every_k_and_run_exactly():
 def test_a_policy_follows_the_times():
     seven = POLICY.schedules[7]
     assert POLICY.schedule(7) == POLICY.schedule(7, flow_times(50)) == seven
-    assert POLICY.schedule(7, flow_times(100)) == carry(seven, flow_times(100))
+    assert POLICY.schedule(7, flow_times(100)) == resample(seven, flow_times(100))
     assert POLICY.schedule(7, flow_times(100)).indices == (0, 2, 4, 10, 22, 42, 68)
     by_position = POLICY.schedule(7, tuple(np.geomspace(14.6, 0.03, 100)), comparable=False)
     assert by_position.indices == (0, 2, 4, 10, 22, 42, 68)

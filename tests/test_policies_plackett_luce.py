@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from recache.policies.imitation import imitate
-from recache.policies.plackett_luce import MLPLogits, PlackettLuce, SharedLogits, log_prob, sample_order
+from recache.policies.learning.imitation import imitate
+from recache.policies.learning.plackett_luce import MLPLogits, PlackettLuce, SharedLogits, log_prob, sample_order
 from recache.policies.schedule import ScheduleError, from_indices
 from recache.policies.uniform import front_loaded, uniform
 
@@ -124,12 +124,13 @@ def test_imitation_makes_the_schedules_exact_for_all_k_at_once():
     torch.manual_seed(0)
     policy = PlackettLuce(50)
     elites = {k: uniform(50, k) if k % 2 else front_loaded(50, k) for k in range(1, 51)}  # far from nested
-    assert imitate(policy, elites, stay=0.5, steps=3000)
+    assert imitate(policy, elites, min_pick_probability=0.5, steps=3000)
     assert {k: policy.schedule(k).indices for k in elites} == {k: s.indices for k, s in elites.items()}
 
 
 def test_imitation_says_when_it_fails():
     torch.manual_seed(0)
     policy = PlackettLuce(8, SharedLogits(8))
-    assert not imitate(policy, {2: from_indices([0, 1], 8), 3: from_indices([0, 6, 7], 8)}, stay=0.5, steps=50)
-    assert imitate(policy, {1: uniform(8, 1), 8: uniform(8, 8)}, stay=0.9)
+    elites = {2: from_indices([0, 1], 8), 3: from_indices([0, 6, 7], 8)}
+    assert not imitate(policy, elites, min_pick_probability=0.5, steps=50)
+    assert imitate(policy, {1: uniform(8, 1), 8: uniform(8, 8)}, min_pick_probability=0.9)

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from recache.policies.environment import WORST, Memo
-from recache.policies.plackett_luce import PlackettLuce, SharedLogits, log_prob, sample_order
-from recache.policies.reinforce import Reinforce, surrogate, train
+from recache.policies.learning.environment import WORST, Memo
+from recache.policies.learning.plackett_luce import PlackettLuce, SharedLogits, log_prob, sample_order
+from recache.policies.learning.reinforce import ReinforceConfig, surrogate, train
 from recache.policies.schedule import from_indices
 
 ITEMS, PICKS, ENTROPY = 5, 2, 0.3
@@ -88,7 +88,7 @@ def test_training_finds_the_best_schedule_and_repeats_itself():
     for _ in range(2):
         policy = PlackettLuce(12, SharedLogits(12))
         generator = torch.Generator().manual_seed(0)
-        config = Reinforce(updates=150, batch=2, learning_rate=0.1)
+        config = ReinforceConfig(updates=150, batch=2, learning_rate=0.1)
         losses = []
         train(policy, Memo(Distances()), {5: 1.0}, config, generator, progress=lambda _, loss: losses.append(loss))  # noqa: B023
         policies.append(policy)
@@ -99,7 +99,7 @@ def test_training_finds_the_best_schedule_and_repeats_itself():
 
 def test_no_choice_no_training():
     policy = PlackettLuce(12, SharedLogits(12))
-    train(policy, Distances(), {1: 1.0, 12: 1.0}, Reinforce(), torch.Generator())
+    train(policy, Distances(), {1: 1.0, 12: 1.0}, ReinforceConfig(), torch.Generator())
     assert (policy.logits.theta == 0).all()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recache.policies.budget import computed_for_budget, listed, planned_speedup
-from recache.policies.schedule import Schedule, ScheduleError, carry, explicit, from_indices
+from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
 from recache.policies.uniform import uniform
 
 
@@ -96,7 +96,7 @@ def test_carry_to_the_same_times_changes_nothing():
         for k in range(1, len(times) + 1):
             for others in itertools.combinations(range(1, len(times)), k - 1):
                 schedule = from_indices((0, *others), len(times), times)
-                assert carry(schedule, times) == schedule
+                assert resample(schedule, times) == schedule
 
 
 @pytest.mark.parametrize("with_times", [True, False])
@@ -108,14 +108,14 @@ def test_carry_keeps_k_order_and_the_first_evaluation(with_times):
         others = rng.choice(np.arange(1, n), k - 1, replace=False) if k > 1 else []
         schedule = from_indices([0, *others], n, flow_sigmas(n) if with_times else None)
         times = flow_sigmas(m, shift=rng.uniform(0.5, 8)) if rng.random() < 0.7 else rng.uniform(0, 15, m)
-        carried = carry(schedule, times)
+        carried = resample(schedule, times)
         assert carried.k == k and carried.n == m and carried.computed[0] and carried.times == tuple(times)
 
 
 def test_carry_follows_the_times_to_half_and_double_the_steps():
     schedule = from_indices([0, 2, 10, 22, 34], 50, flow_sigmas(50))
-    assert carry(schedule, flow_sigmas(25)).indices == (0, 1, 5, 11, 17)
-    assert carry(schedule, flow_sigmas(100)).indices == (0, 4, 20, 44, 68)
+    assert resample(schedule, flow_sigmas(25)).indices == (0, 1, 5, 11, 17)
+    assert resample(schedule, flow_sigmas(100)).indices == (0, 4, 20, 44, 68)
 
 
 def test_carry_is_the_best_assignment_of_all():
@@ -132,16 +132,16 @@ def test_carry_is_the_best_assignment_of_all():
             for c in itertools.combinations(range(m), k)
             if c[0] == 0
         }
-        assert loss[carry(schedule, times).indices] == pytest.approx(min(loss.values()), abs=1e-3)
+        assert loss[resample(schedule, times).indices] == pytest.approx(min(loss.values()), abs=1e-3)
 
 
 def test_carry_refuses_what_can_not_fit():
     with pytest.raises(ScheduleError, match="9 computed evaluations does not fit a run of 8"):
-        carry(uniform(50, 9), flow_sigmas(8))
+        resample(uniform(50, 9), flow_sigmas(8))
     with pytest.raises(ScheduleError, match="finite"):
-        carry(uniform(50, 9), [float("inf")] * 20)
+        resample(uniform(50, 9), [float("inf")] * 20)
     with pytest.raises(ScheduleError):
-        carry(uniform(50, 1), [])
+        resample(uniform(50, 1), [])
 
 
 def test_budget_buys_what_exact_arithmetic_says():

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recache.policies.annealing import Annealing, anneal, random_start
-from recache.policies.dynamic_program import solve
-from recache.policies.environment import Memo, RecordedCosts, race
-from recache.policies.local_search import hill_climb, shifts, singles
+from recache.policies.learning.dynamic_program import solve
+from recache.policies.learning.environment import Memo, RecordedCosts, race
+from recache.policies.learning.local_search import hill_climb, shifts, singles
 from recache.policies.schedule import ScheduleError, from_indices
 from recache.policies.uniform import front_loaded, uniform
+from tests.bench.annealing import AnnealingConfig, anneal, random_start
 
 KNOWN = {  # the exact optima of the published costs
     "flux": {
@@ -115,7 +115,7 @@ def test_annealing_is_near_the_optimum_and_keeps_its_prefix():
     rng = random.Random(0)
     for k in (1, 4, 9, 14):
         start = random_start(14, k, rng)
-        best = anneal(environment.cost, start, Annealing(), rng)
+        best = anneal(environment.cost, start, AnnealingConfig(), rng)
         assert best.k == k and all(best.computed[: max(1, k // 4)])
         assert environment.cost(best) <= environment.cost(start)
         assert environment.cost(best) <= 1.5 * environment.cost(solve(cost, [k])[k])

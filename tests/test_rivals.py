@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recache import caching
-from recache.caching import blocks
+from recache.caching import block_cache
 from tests.bench import demo_models, dicache, rivals
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -46,11 +46,11 @@ def test_dicache_computes_less_the_higher_the_threshold_and_each_sample_for_itse
 
 
 def test_dicache_reconstructs_as_the_mechanism_of_the_pack_does(demo, monkeypatch):
-    monkeypatch.setattr(blocks, "PROBE_STRIDE", 1)
+    monkeypatch.setattr(block_cache, "PROBE_STRIDE", 1)
     samples = demo.samples(1)
     latents, [computed] = run(demo, 0.15, samples)
     assert 3 < sum(computed) < STEPS
-    settings = caching.Settings(lambda times, cost: tuple(computed), mechanism="dicache", cache_point="blocks")
+    settings = caching.CacheConfig(lambda times, cost: tuple(computed), mechanism="dicache", cache_point="blocks")
     expected = demo.sample(caching.attach(demo.model, settings), samples, STEPS)
     torch.testing.assert_close(latents, expected, rtol=1e-3, atol=1e-3)
 

@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from recache import caching
 from recache.caching import run as engine
-from recache.nodes.training import judges, workflow
+from recache.caching import workflow
+from recache.nodes.training import judges
 from recache.nodes.training.rollouts import Rollouts
 from recache.nodes.training.training import Progress
-from recache.policies.environment import Memo
-from recache.policies.local_search import singles
+from recache.policies.learning.environment import Memo
+from recache.policies.learning.local_search import singles
 from recache.policies.schedule import from_indices
 from tests.sampling import UNLISTED, models
 from tests.test_training import N, flow, trained
@@ -60,16 +61,16 @@ class Blocks:
 def rollouts(run, mechanism="taylor", order=1, cache_point="output", most_bytes=PLENTY, seeds=(3, 4)):
     """The environment whole and shared, for a sample of every seed."""
     samples = [sample for seed in seeds for sample in run.samples(1, seed)]
-    n, judge = len(run.foresee()), judges.LatentJudge()
+    n, judge = len(run.dry_run()), judges.LatentJudge()
     seen = [torch.zeros_like(run.latent)] * len(samples)
     make = partial(Rollouts, run, n, samples, seen, judge, mechanism, order, cache_point)
-    answers = caching.Answers(most_bytes)
-    return make(), make(answers), answers
+    prefix_cache = caching.PrefixCache(most_bytes)
+    return make(), make(prefix_cache), prefix_cache
 
 
 def check(run, schedules=None, **options) -> tuple[Memo, int, int]:
     """Whole and shared runs are the same to the bit; the shared environment's Memo, and the calls of the last block."""
-    whole, shared, answers = rollouts(run, **options)
+    whole, shared, prefix_cache = rollouts(run, **options)
     memo, calls = Memo(shared), [0, 0]
     schedules = schedules or asked(whole.n)
     with torch.inference_mode():
@@ -84,7 +85,7 @@ def check(run, schedules=None, **options) -> tuple[Memo, int, int]:
                 calls[1] += blocks.calls
                 assert torch.equal(found, expected)
                 assert shared.report.cache_point == whole.report.cache_point
-                assert shared.report.recalled == list(schedule.indices) or answers.again
+                assert shared.report.recalled == list(schedule.indices) or prefix_cache.again
                 assert whole.report.recalled == []
     return memo, *calls
 
@@ -131,18 +132,18 @@ def test_inpainting_shares():
 @pytest.mark.parametrize("cache_point", ["output", "blocks"])
 def test_little_memory_costs_evaluations_and_nothing_else(cache_point):
     run = flow()
-    _, shared, answers = rollouts(run, cache_point=cache_point)
+    _, shared, prefix_cache = rollouts(run, cache_point=cache_point)
     shared.cost(from_indices([0, 1, 5], N), 0)
-    size = answers.bytes // len(answers)
+    size = prefix_cache.bytes // len(prefix_cache)
     memo, _, computed = check(run, cache_point=cache_point, most_bytes=3 * size)
     assert computed > memo.evaluations
-    _, shared, answers = rollouts(run, cache_point=cache_point, most_bytes=3 * size)
+    _, shared, prefix_cache = rollouts(run, cache_point=cache_point, most_bytes=3 * size)
     for schedule in asked(N):
         shared.cost(schedule, 0)
-        assert 0 < answers.bytes <= 3 * size
-    assert answers.again > 0
-    answers.clear()
-    assert answers.bytes == len(answers) == 0
+        assert 0 < prefix_cache.bytes <= 3 * size
+    assert prefix_cache.again > 0
+    prefix_cache.clear()
+    assert prefix_cache.bytes == len(prefix_cache) == 0
 
 
 def counting(model):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from recache.nodes import queued, sharing
 from recache.nodes.budget import ReCacheBudget
+from recache.nodes.library import embed
+from recache.nodes.server import prompt_info
 from recache.policies import policy_file
 from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
@@ -222,8 +223,8 @@ def test_nonsense_in_the_workflow_tells_nothing(properties):
     told = {"id": 7, "nodes": [None, {"id": []}, {"id": 8, "type": {}, "properties": properties}], "definitions": [7]}
     for pnginfo in ({"workflow": told}, {"workflow": [told]}, {"workflow": None}, [told], "", None):
         for node in ("8", 8, "8:8", "", None, ":"):
-            assert sharing.stated_origin(queued.properties_of(pnginfo, node), "gone.safetensors") == ""
-        assert queued.workflow_id(pnginfo) is None
+            assert embed.stated_origin(prompt_info.properties_of(pnginfo, node), "gone.safetensors") == ""
+        assert prompt_info.workflow_id(pnginfo) is None
 
 
 @pytest.mark.parametrize("name", ["../../secret.safetensors", "\x00", "x" * 5000, "\ud800", "C:\\a\\b.safetensors", ""])

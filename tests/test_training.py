@@ -22,14 +22,15 @@ from comfy_extras.nodes_custom_sampler import BasicGuider, RandomNoise, SamplerC
 from nodes import common_ksampler
 
 from recache import caching
-from recache.caching import mechanisms
-from recache.nodes import budget, folders, picking, save_policy, train
-from recache.nodes.training import identity, judges, recording, rollouts, workflow
-from recache.nodes.training.checkpoint import Checkpoint
+from recache.caching import mechanisms, model_identity, recording, workflow
+from recache.caching.workflow import WorkflowError
+from recache.nodes import budget, save_policy, train
+from recache.nodes.library import folders, resolve
+from recache.nodes.training import judges, rollouts
 from recache.nodes.training.training import Progress, Request, Training
-from recache.nodes.training.workflow import WorkflowError
-from recache.policies.distances import perceptual
-from recache.policies.dynamic_program import solve
+from recache.policies.learning.checkpoint import Checkpoint
+from recache.policies.learning.dynamic_program import solve
+from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import About, PolicyFile, save
 from recache.policies.schedule import from_indices
 from recache.policies.uniform import uniform
@@ -107,7 +108,7 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
                         ("hermite", "output")):
         mechanism = mechanisms.make(name)
         run = flow()
-        evaluations = run.foresee()
+        evaluations = run.dry_run()
         kind = recording.kind_of(evaluations, mechanism, point)
         assert kind == ("change" if (name, point) == ("residual", "output") else "direction")
         gram = recording.Recording(kind)
@@ -134,7 +135,7 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
 
 def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     run = flow()
-    evaluations = run.foresee()
+    evaluations = run.dry_run()
     record = recording.Recording("direction")
     run.reference(run.samples(1, 3)[0], record)
     weights = recording.step_weights(evaluations.sigmas, 1.0, "direction")
@@ -251,7 +252,7 @@ def test_cancelling_keeps_what_was_computed_and_stopping_keeps_the_best(outcome,
             comfy.model_management.interrupt_current_processing()
 
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        trained(tmp_path, progress=Progress(gained=cancel))
+        trained(tmp_path, progress=Progress(on_rollout=cancel))
     comfy.model_management.interrupt_current_processing(False)
     lines = (tmp_path / "costs.jsonl").read_text().splitlines()
     assert len(lines) >= 10
@@ -274,7 +275,7 @@ def test_rollouts_keep_no_tensors():
     run = flow()
     samples = run.samples(1, 3)
     judge = judges.LatentJudge()
-    seen = [judge.see(run.reference(samples[0], lambda x, denoised, sigma: None))]
+    seen = [judge.decode(run.reference(samples[0], lambda x, denoised, sigma: None))]
     environment = rollouts.Rollouts(run, N, samples, seen, judge, "taylor", 2, "blocks")
 
     def tensors() -> int:
@@ -323,10 +324,10 @@ def test_pictures_are_judged_and_good_ones_rewarded():
     judge = judged.learn
     assert judge is judged.choose
     latent = torch.randn(1, 16, 4, 4)
-    seen = judge.see(latent)
+    seen = judge.decode(latent)
     assert notes == [] and seen.shape == (1, 32, 32, 3)
     assert judge.cost(seen, seen) == pytest.approx(0.0, abs=1e-3)
-    assert judge.cost(judge.see(torch.randn(1, 16, 4, 4)), seen) > 0.1
+    assert judge.cost(judge.decode(torch.randn(1, 16, 4, 4)), seen) > 0.1
 
     class Vision:
         def encode_image(self, pictures):
@@ -347,23 +348,24 @@ def test_pictures_are_judged_and_good_ones_rewarded():
     blue = red.flip(-1)
     assert rewarded.cost(red, red) == pytest.approx(-0.5) and rewarded.cost(blue, blue) == pytest.approx(0.0)
     with pytest.raises(WorkflowError, match="connect the video model's VAE"):
-        judge.see(torch.randn(1, 16, 3, 4, 4))
+        judge.decode(torch.randn(1, 16, 3, 4, 4))
 
 
 def test_equal_things_have_equal_fingerprints_and_others_have_not():
     conditioning = FAMILIES["flux"].conditioning()
     model = models("flux")[0]
     same = FAMILIES["flux"].conditioning()
-    assert identity.fingerprint(identity.contents(model), conditioning) == identity.fingerprint(
-        identity.contents(model.clone()), same)
-    assert identity.fingerprint(conditioning) != identity.fingerprint(FAMILIES["flux"].conditioning(1))
+    assert model_identity.fingerprint(model_identity.contents(model), conditioning) == model_identity.fingerprint(
+        model_identity.contents(model.clone()), same)
+    assert model_identity.fingerprint(conditioning) != model_identity.fingerprint(FAMILIES["flux"].conditioning(1))
     patched = model.clone()
     patched.add_patches({"diffusion_model.img_in.weight": ("diff", (torch.ones(128, 64),))}, 0.5)
-    assert identity.fingerprint(identity.contents(model)) != identity.fingerprint(identity.contents(patched))
+    fingerprints = [model_identity.fingerprint(model_identity.contents(each)) for each in (model, patched)]
+    assert fingerprints[0] != fingerprints[1]
     network = model.model.diffusion_model
-    layout = identity.layout(network)
-    assert layout == identity.layout(network.half()) and network.float() is network
-    assert layout != identity.layout(models("flux_schnell")[0].model.diffusion_model)
+    layout = model_identity.layout(network)
+    assert layout == model_identity.layout(network.half()) and network.float() is network
+    assert layout != model_identity.layout(models("flux_schnell")[0].model.diffusion_model)
 
 
 # ---- the nodes
@@ -399,7 +401,7 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
 
 @pytest.fixture
 def policy_file(outcome) -> PolicyFile:
-    layout = identity.layout(models("flux")[0].model.diffusion_model)
+    layout = model_identity.layout(models("flux")[0].model.diffusion_model)
     about = replace(outcome.policy.about, name="mine", model_identity={"layout": layout}, size=[96, 64])
     return replace(outcome.policy, about=about)
 
@@ -417,7 +419,7 @@ def run_with(model, *, steps: int = N, sampler: str = "euler", scheduler: str = 
     family = FAMILIES[name]
     common_ksampler(model, 3, steps, cfg, sampler, scheduler, *family.conditioning(),
                     {"samples": torch.zeros(1, *family.latent_shape)}, denoise=denoise)
-    return caching.reports_of(caching.settings_of(model).identity)[-1]
+    return caching.reports_of(caching.config_of(model).identity)[-1]
 
 
 def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_scheduler(node, policy_file, recache_folder):
@@ -439,19 +441,20 @@ def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_schedul
 
 def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recache_folder):
     model, other = models("flux")[0], models("flux_schnell")[0]
-    assert picking.best_for(identity.layout(model.model.diffusion_model), "taylor", 1, "auto") is None
+    assert resolve.best_for(model_identity.layout(model.model.diffusion_model), "taylor", 1, "auto") is None
     save_policy.ReCacheSavePolicy.execute(policy_file, "b mine")
     hermite = replace(policy_file, about=replace(policy_file.about, mechanism="hermite"))
     save_policy.ReCacheSavePolicy.execute(hermite, "a/hermite.safetensors", "from a test")
     assert folders.policy_names() == ["a/hermite.safetensors", "b mine.safetensors"]
-    assert picking.best_for(identity.layout(model.model.diffusion_model), "taylor", 1, "auto").about.name == "b mine"
-    found = picking.best_for(identity.layout(model.model.diffusion_model), "hermite", 1, "output")
+    layout = model_identity.layout(model.model.diffusion_model)
+    assert resolve.best_for(layout, "taylor", 1, "auto").about.name == "b mine"
+    found = resolve.best_for(layout, "hermite", 1, "output")
     assert found.about.name == "a/hermite" and found.about.notes == "from a test"
-    assert picking.best_for(identity.layout(other.model.diffusion_model), "taylor", 1, "auto") is None
+    assert resolve.best_for(model_identity.layout(other.model.diffusion_model), "taylor", 1, "auto") is None
     report = run_with(budget.ReCacheBudget.execute(other, 0.5, "b mine.safetensors").args[0], name="flux_schnell")
     assert "another model (Flux)" in report.notes[0] and report.computed == report.planned
     (recache_folder / "c.safetensors").write_bytes(b"no policy")
-    assert picking.best_for(identity.layout(model.model.diffusion_model), "taylor", 1, "auto").about.name == "b mine"
+    assert resolve.best_for(layout, "taylor", 1, "auto").about.name == "b mine"
     schema = budget.ReCacheBudget.define_schema()
     assert "c.safetensors" in next(i for i in schema.inputs if i.id == "policy").options
 

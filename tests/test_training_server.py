@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recache.nodes import watching
+from recache.nodes.server import training_state
 from tests.hosting.server import emptied
 
 WEIGHTS = Path(__file__).parent / "trained" / "weights"
@@ -129,7 +129,7 @@ def test_a_training_is_cancelled_and_goes_on_when_queued_again(models, client):
 
 
 def test_a_training_that_fails_does_not_run_any_more():
-    with pytest.raises(ValueError, match="a reason"), watching.training("5", None, 10):
+    with pytest.raises(ValueError, match="a reason"), training_state.training("5", None, 10):
         raise ValueError("a reason")
-    failed = json.loads(asyncio.run(watching.told(None)).body)["trainings"][-1]
+    failed = json.loads(asyncio.run(training_state.told(None)).body)["trainings"][-1]
     assert (failed["state"], failed["summary"]) == ("failed", "a reason")

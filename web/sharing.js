@@ -6,7 +6,7 @@ import { nodeAt } from "./graph.js";
 import { ready, t } from "./i18n.js";
 
 const ROUTE = "/recache/policy";
-const POLICY = "recache_policy"; // property: {file, from, data if embedded}, as nodes/sharing.py gives it
+const POLICY = "recache_policy"; // property: {file, from, data if embedded}, as nodes/library/embed.py gives it
 const EMBED = "recache_embed"; // property: whether the artist wants the policy in the workflow
 const NO_FILE = ["auto", "uniform", "list"];
 const MOST = 8; // policies that one workflow may bring

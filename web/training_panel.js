@@ -59,7 +59,7 @@ export class TrainingPanel {
     this.show(null);
   }
 
-  /** Draws a state as nodes/watching.py describes it; null where no training of this node is known. */
+  /** Draws a state as nodes/server/training_state.py describes it; null where no training of this node is known. */
   show(state) {
     this.state = state;
     const running = state?.state === "running";

@@ -1,1 +1,1 @@
-"""Training a policy on an artist's own workflow: runs, recordings, rollouts, checkpoints. Knows no node."""
+"""Runs of an artist's own workflow: training a policy on it, and measuring budgets on it. Knows no node."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import torch
 
-from ...policies import distances, rewards
-from .workflow import WorkflowError
+from ...caching.workflow import WorkflowError
+from ...policies.metrics import distances, rewards
 
 DISTANCES = ("auto", "latent", "lpips", "ssim")
 REWARDS = ("none", "clip quality", "clip prompt")
@@ -23,7 +23,7 @@ class Judge(Protocol):
 
     name: str
 
-    def see(self, latent: torch.Tensor) -> torch.Tensor:
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """What is compared, on the CPU: the latent [1, ...] itself, or pictures made of it."""
         ...
 
@@ -41,7 +41,7 @@ class LatentJudge:
 
     name = "latent RMSE"
 
-    def see(self, latent: torch.Tensor) -> torch.Tensor:
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         return latent
 
     def cost(self, seen: torch.Tensor, reference: torch.Tensor) -> float:
@@ -73,7 +73,7 @@ class PictureJudge:
         self.name = name
         self._vae, self._distance, self._reward, self._alpha = vae, distance, reward, alpha
 
-    def see(self, latent: torch.Tensor) -> torch.Tensor:
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
         return pictures_of(self._vae, latent)
 
     def cost(self, seen: torch.Tensor, reference: torch.Tensor) -> float:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 
 from ... import caching
+from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.schedule import Schedule
 from .judges import Judge
-from .workflow import Sample, Workflow, WorkflowError
 
 
 class Rollouts:
-    """An Environment (see policies.environment) of a workflow's samples; it keeps nothing that grows but `answers`.
+    """An Environment of a workflow's samples; nothing of it grows but `prefix_cache`.
 
     Args:
         references: what the judge sees in each sample's uncached output.
@@ -31,14 +31,15 @@ class Rollouts:
     """
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
-                 judge: Judge, mechanism: str, order: int, cache_point: str, answers: caching.Answers | None = None):
-        self.n, self.samples, self.shares = n, len(samples), answers is not None
+                 judge: Judge, mechanism: str, order: int, cache_point: str,
+                 prefix_cache: caching.PrefixCache | None = None):
+        self.n, self.samples, self.shares = n, len(samples), prefix_cache is not None
         self.report: caching.Report | None = None
         self._workflow, self._samples, self._references, self._judge = workflow, samples, references, judge
         self._computed: tuple[bool, ...] = ()
-        self._settings = caching.Settings(
+        self._settings = caching.CacheConfig(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
-            cache_point=cache_point, published=self._note, answers=answers)
+            cache_point=cache_point, published=self._note, prefix_cache=prefix_cache)
 
     def _note(self, report: caching.Report) -> None:
         self.report = report
@@ -58,7 +59,7 @@ class Rollouts:
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """The judge's cost of that run."""
-        return self._judge.cost(self._judge.see(self.run(schedule, sample)), self._references[sample])
+        return self._judge.cost(self._judge.decode(self.run(schedule, sample)), self._references[sample])
 
 
 class FewerSteps:
@@ -72,5 +73,5 @@ class FewerSteps:
     def cost(self, schedule: Schedule, sample: int) -> float:
         """The judge's cost of an uncached run with so few steps that it takes as many evaluations."""
         latent = self._workflow.uncached(self._samples[sample], schedule.k / self.n)
-        return self._judge.cost(self._judge.see(latent), self._references[sample])
+        return self._judge.cost(self._judge.decode(latent), self._references[sample])
 

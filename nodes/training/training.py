@@ -12,26 +12,26 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
-from ...caching.evaluations import Evaluations
+from ...caching.dry_run import Evaluations
+from ...caching.recording import Recorded, Recording, Surrogate, kind_of, segment_costs, segment_errors, step_weights
+from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget
-from ...policies.dynamic_program import solve
-from ...policies.environment import Memo, race
-from ...policies.learner import Learned, Learner, Stop, learn, mean_gain
-from ...policies.local_search import hill_climb
+from ...policies.learning.checkpoint import Checkpoint
+from ...policies.learning.dynamic_program import solve
+from ...policies.learning.environment import Memo, race
+from ...policies.learning.local_search import hill_climb
+from ...policies.learning.search import LearnConfig, Learned, Stop, learn, mean_gain
 from ...policies.policy import from_schedules
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import Schedule, from_indices
 from ...policies.uniform import uniform
-from .checkpoint import Checkpoint
 from .judges import Judge, Judges
-from .recording import Recorded, Recording, Surrogate, kind_of, segment_costs, segment_errors, step_weights
 from .rollouts import FewerSteps, Rollouts
-from .workflow import Sample, Workflow, WorkflowError
 
 SAME_OUTPUT = 0.05  # difference of two outputs that counts as none: graphics cards do not repeat to the bit
 POWERS = (0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
-ANSWERS_BYTES = 2 << 30  # of main memory, for what rollouts that begin alike share
+PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for what rollouts that begin alike share
 HELD_OUT_SEED = 0x5EED  # added to the seed for samples that are not trained on
 
 
@@ -64,13 +64,13 @@ class Progress:
     Attributes:
         phase: called as a part of the training begins, with its name, its number from 1 and how many there are: every
             "reference" and "held-out" uncached run, then "starts", "search" and "fewer steps".
-        gained: called before every rollout with (evaluations, {k: gain}, curve so far, evaluations of a run); see
-            policies.learner.
+        on_rollout: called before every rollout with (evaluations, {k: gain}, curve so far, evaluations of a run); see
+            policies.learning.search.
         stopped: whether the artist asked to stop and keep the best so far.
     """
 
     phase: Callable[[str, int, int], None] = lambda name, part, parts: None
-    gained: Callable[[int, dict[int, float], list[tuple[int, float]], int], None] = lambda *so_far: None
+    on_rollout: Callable[[int, dict[int, float], list[tuple[int, float]], int], None] = lambda *so_far: None
     stopped: Callable[[], bool] = lambda: False
 
 
@@ -79,7 +79,7 @@ class Outcome:
     """What a training gives.
 
     Attributes:
-        learned: schedules, winners, validation and curve (see policies.learner).
+        learned: schedules, winners, validation and curve (see policies.learning.search).
         starts: {name: {k: schedule}}, what learning began with.
         table: {k: {name: mean held-out cost}}, with fewer steps too.
         n: evaluations of a run. cache_point, cached_cost: as the engine settled them.
@@ -118,7 +118,7 @@ class Training:
         self.notes = [] if notes is None else notes
         self.started = time.monotonic()
         self.kind, self.shares = "", False
-        self.answers = caching.Answers(ANSWERS_BYTES)
+        self.prefix_cache = caching.PrefixCache(PREFIX_CACHE_BYTES)
         self.spent = {"uncached": 0, "rollouts": 0, "held out": 0}
         self.curve: list[tuple[int, float]] = []
 
@@ -131,11 +131,11 @@ class Training:
         try:
             return self._run()
         finally:
-            self.answers.clear()
+            self.prefix_cache.clear()
 
     def _run(self) -> Outcome:
         request, seed = self.request, self.workflow.seed
-        evaluations = self.workflow.foresee()
+        evaluations = self.workflow.dry_run()
         n = len(evaluations)
         training = self.workflow.samples(request.samples, seed)
         report = self._probe(training, n)
@@ -152,16 +152,16 @@ class Training:
         memo = self.checkpoint.memo(self._rollouts(n, training, learn_by, seen), "costs")
         starts = recorded_starts(ks, evaluations, gram, self.kind, self._mechanism(), memo)
         held_memo = self.checkpoint.memo(self._rollouts(n, held_out, choose_by, held_seen), "held-out")
-        config = Learner(evaluations=request.evaluations, seed=seed % 2**31)
+        config = LearnConfig(evaluations=request.evaluations, seed=seed % 2**31)
         self.progress.phase("search", 1, 1)
         with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
             learned = learn(memo, held_memo, starts, config, partial(self._learning, n))
         self.spent["rollouts"] += learned.evaluations
         self.spent["held out"] += learned.held_out_evaluations
         shared = sum(memo.asked - memo.evaluations for memo in (memo, held_memo))
-        if self.answers.again:
-            self.notes.append(f"{self.answers.again:,} evaluations were computed again, because the answers of all "
-                              f"rollouts take more than {ANSWERS_BYTES >> 30} GB of memory.")
+        if self.prefix_cache.again:
+            self.notes.append(f"{self.prefix_cache.again:,} evaluations were computed again, because the answers of "
+                              f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
         table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, choose_by))
         return Outcome(self._file(learned, table, report), learned, starts, table, n, report.cache_point,
                        report.cached_cost, self.spent, shared, self.notes)
@@ -194,7 +194,7 @@ class Training:
     def _rollouts(self, n: int, samples: list[Sample], judge: Judge, seen: list[torch.Tensor]) -> Rollouts:
         request = self.request
         return Rollouts(self.workflow, n, samples, seen, judge, request.mechanism, request.order,
-                        request.cache_point, self.answers if self.shares else None)
+                        request.cache_point, self.prefix_cache if self.shares else None)
 
     def _references(self, samples: list[Sample], judge: Judge, name: str, given: torch.Tensor | None = None):
         """What the judge sees in each uncached output, and the mean inner products of the recorded ones."""
@@ -213,7 +213,7 @@ class Training:
                 grams.append(gram)
                 if i < count:
                     _check(given[i:i + 1].to("cpu", torch.float32), latent, i)
-            seen.append(judge.see(latent))
+            seen.append(judge.decode(latent))
         return seen, np.mean(grams, 0)
 
     def _uncached(self, sample: Sample, name: str) -> tuple[torch.Tensor, np.ndarray]:
@@ -233,7 +233,7 @@ class Training:
         gain = mean_gain(gains)
         if not self.curve or gain > self.curve[-1][1]:
             self.curve.append((evaluations, gain))
-        self.progress.gained(evaluations, gains, self.curve, n)
+        self.progress.on_rollout(evaluations, gains, self.curve, n)
         out_of_time = self.request.minutes and time.monotonic() - self.started > 60.0 * self.request.minutes
         if out_of_time or self.progress.stopped():
             raise Stop

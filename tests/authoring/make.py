@@ -12,13 +12,12 @@ import uuid
 from os import environ
 from pathlib import Path
 
+from tests.authoring import thumbnails
+from tests.authoring.catalogue import HUB, WORKFLOWS, Workflow
 from tests.hosting import browser
 from tests.hosting.client import Client
 from tests.hosting.server import serve
 from tests.hosting.session import ROOT
-
-from . import thumbnails
-from .catalogue import HUB, WORKFLOWS, Workflow
 
 FOLDER = ROOT / "workflows"
 SCRIPT = (Path(__file__).parent / "arrange.js").read_text(encoding="utf-8")

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from tests.authoring.catalogue import WORKFLOWS
 from tests.tiny.families import FAMILIES
 from tests.tiny.weights import random_weights
 from tests.trained import train
-
-from .catalogue import WORKFLOWS
 
 TRAINED = Path(train.__file__).parent / "weights"
 # File name -> the trained demo model, the family and its expert, or what makes it.

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from tests.authoring.catalogue import Workflow
 from tests.hosting.client import Client
 from tests.trained import train
-
-from .catalogue import Workflow
 
 SIZE, EDGE, GAP = 480, 22, 12
 TOP, BOTTOM = (36, 34, 38), (18, 21, 29)

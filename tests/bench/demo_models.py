@@ -84,13 +84,13 @@ class DemoModel:
 
     def workflow(self, samples: Sequence[Sample], steps: int) -> tuple:
         """The same runs as ReCache Train makes them: its Workflow, the number of evaluations, its samples."""
-        from recache.nodes.training import workflow
+        from recache.caching import workflow
 
         empty = torch.zeros(1, *self.latent)
         prompts = [(self._conditioning([s.prompt]), self._conditioning([""])) for s in samples]
         run = workflow.ksampler(self.model, prompts, steps, self.cfg, self.sampler, self.scheduler, 1.0,
                                 {"samples": empty}, 0)
-        return run, len(run.foresee()), [
+        return run, len(run.dry_run()), [
             workflow.Sample(i, self._noise(s)[None], empty, None) for i, s in enumerate(samples)]
 
     def _noise(self, sample: Sample) -> torch.Tensor:

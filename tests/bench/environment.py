@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 
 from recache import caching
-from recache.nodes.training.recording import Recording
+from recache.caching.recording import Recording
 from recache.nodes.training.rollouts import Rollouts
 from recache.policies.schedule import Schedule
 from tests.bench.demo_models import DemoModel, Sample
 from tests.bench.st_lpips import st_lpips
 
-ANSWERS_BYTES = 1 << 30
+PREFIX_CACHE_BYTES = 1 << 30
 
 
 
 class DemoRollouts:
-    """An Environment (see policies.environment). A Memo around it counts what a learner asks for, sample by sample.
+    """An Environment of a demo model. A Memo around it counts what a learner asks for, sample by sample.
 
     Args:
         mechanism: its name and order. cache_point: "blocks" or "output".
@@ -38,14 +38,14 @@ class DemoRollouts:
         self._samples, self._mechanism, self._cache_point = samples, mechanism, cache_point
         self.reference = demo.sample(demo.model, samples, steps)
         self.pictures = demo.pictures(self.reference)
-        self.answers = caching.Answers(ANSWERS_BYTES) if shares else None
+        self.prefix_cache = caching.PrefixCache(PREFIX_CACHE_BYTES) if shares else None
         self._single = Rollouts(
-            *demo.workflow(samples, steps), [], None, *mechanism, cache_point, self.answers)
+            *demo.workflow(samples, steps), [], None, *mechanism, cache_point, self.prefix_cache)
 
     @torch.inference_mode()
     def latents(self, schedule: Schedule) -> torch.Tensor:
         """The cached outputs of all samples."""
-        settings = caching.Settings(
+        settings = caching.CacheConfig(
             lambda times, cost: schedule.computed, mechanism=self._mechanism[0], order=self._mechanism[1],
             cache_point=self._cache_point)
         latents = self.demo.sample(caching.attach(self.demo.model, settings), self._samples, self.n)

@@ -67,7 +67,7 @@ def measure(models: list[str], count: int, cfgs: list[float], models_dir: Path) 
             reference = demo.sample(demo.model, samples, STEPS)
             for mechanism, order, point, positions, feature, polynomial in CELLS:
                 for k in COUNTS:
-                    settings = caching.Settings(lambda times, cost, k=k: uniform(len(times), k).computed,
+                    settings = caching.CacheConfig(lambda times, cost, k=k: uniform(len(times), k).computed,
                                                 mechanism=mechanism, order=order, cache_point=point)
                     with ExitStack() as changes:
                         if positions == "times":

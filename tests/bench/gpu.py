@@ -92,7 +92,7 @@ def measure(name: str, dtype: torch.dtype, cells: list[tuple[str, int, str, int]
         set_torch_compile_wrapper(model, backend="inductor")
     sample(model, family, 2)
     for mechanism, order, point, k in cells:
-        settings = caching.Settings(lambda times, cost, k=k: uniform(len(times), k).computed, mechanism=mechanism,
+        settings = caching.CacheConfig(lambda times, cost, k=k: uniform(len(times), k).computed, mechanism=mechanism,
                                     order=order, cache_point=point)
         cached = caching.attach(model, settings)
         sample(cached, family, 2)

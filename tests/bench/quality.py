@@ -56,7 +56,7 @@ def figures_of(scores: dict[str, torch.Tensor], cell: dict) -> Iterator[Figure]:
 
 def learned(model: str, mechanism: str, order: int, k: int):
     """The schedule of the demo model's policy for this mechanism, or None where the pack ships none."""
-    from recache.nodes.folders import SHIPPED
+    from recache.nodes.library.folders import SHIPPED
     from recache.policies.policy_file import load
 
     name = f"demo-{model}-{mechanism}" + (str(order) if mechanism in ("taylor", "hermite") else "") + ".safetensors"
@@ -97,7 +97,7 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
                 if schedule is None or (mechanism == "dicache" and point == "output"):
                     continue
                 started = time.monotonic()
-                settings = caching.Settings(
+                settings = caching.CacheConfig(
                     lambda times, cost, schedule=schedule: schedule.computed, mechanism=mechanism, order=order,
                     cache_point=point)
                 latents = demo.sample(caching.attach(demo.model, settings), samples, STEPS)

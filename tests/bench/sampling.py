@@ -49,7 +49,7 @@ class Setup:
         """A clone of the MODEL with the pack on it. The plan has exactly k whatever cached evaluations cost."""
         from recache import caching
 
-        return caching.attach(model, caching.Settings(
+        return caching.attach(model, caching.CacheConfig(
             schedule=lambda times, cached_cost: uniform(len(times), self.k).computed,
             mechanism=self.mechanism, order=self.order, cache_point=self.cache_point))
 
@@ -91,7 +91,7 @@ def report(model: Any) -> Any:
     """
     from recache import caching
 
-    settings = caching.settings_of(model)
+    settings = caching.config_of(model)
     last = caching.reports_of(settings.identity)[-1]
     if last.cache_point != settings.cache_point or last.computed != last.planned:
         raise RuntimeError(f"not what was to be measured: cached at {last.cache_point}, {last.summary}")

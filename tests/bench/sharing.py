@@ -1,4 +1,4 @@
-"""What sharing beginnings saves a search: one search on a trained demo model, shared and whole, of the same questions.
+"""What sharing prefixes saves a search: one search on a trained demo model, shared and whole, of the same questions.
 
 Figures: ``asked``, the evaluations that all its schedules compute; ``evaluations`` that the network made;
 ``cpu_seconds``; ``gain``, the share of the uniform schedule's error that the search saved, the same for both.
@@ -19,8 +19,8 @@ from tests.hosting import session
 
 def search(demo, options, sharing: bool, evaluations: int) -> tuple[object, float, object]:
     """The Memo of a search that may take so many evaluations, its CPU seconds, and what it learned."""
-    from recache.policies.environment import Memo
-    from recache.policies.learner import Learner, learn
+    from recache.policies.learning.environment import Memo
+    from recache.policies.learning.search import LearnConfig, learn
     from recache.policies.uniform import uniform
     from tests.bench.environment import DemoRollouts, latent_error
 
@@ -28,10 +28,10 @@ def search(demo, options, sharing: bool, evaluations: int) -> tuple[object, floa
                                (options.mechanism, options.order), options.point, latent_error, shares=sharing)
     memo, start = Memo(environment), {"uniform": {k: uniform(options.steps, k) for k in options.k}}
     started = time.process_time()
-    learned = learn(memo, memo, start, Learner(evaluations=evaluations, seed=options.seed))
+    learned = learn(memo, memo, start, LearnConfig(evaluations=evaluations, seed=options.seed))
     seconds = time.process_time() - started
-    if sharing and environment.answers.again:
-        raise RuntimeError(f"{environment.answers.again} answers were dropped and computed again")
+    if sharing and environment.prefix_cache.again:
+        raise RuntimeError(f"{environment.prefix_cache.again} answers were dropped and computed again")
     return memo, seconds, learned
 
 

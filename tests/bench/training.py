@@ -33,22 +33,22 @@ def evaluations_of(demo, steps: int):
     """The evaluations of a run of the demo model."""
     import comfy.samplers
 
-    from recache.caching.evaluations import foresee
+    from recache.caching.dry_run import dry_run
 
     sampling = demo.model.get_model_object("model_sampling")
     sigmas = comfy.samplers.KSampler(
         demo.model, steps, torch.device("cpu"), demo.sampler, demo.scheduler, model_options={}).sigmas
-    return foresee(comfy.samplers.sampler_object(demo.sampler), sigmas, sampling, len(demo.latent) + 1, [])
+    return dry_run(comfy.samplers.sampler_object(demo.sampler), sigmas, sampling, len(demo.latent) + 1, [])
 
 
 def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, object]:
     """{method: {k: schedule}}, {method: (evaluations, seconds)}, and the learner's result."""
     from recache.caching import mechanisms
-    from recache.nodes.training.recording import kind_of
+    from recache.caching.recording import kind_of
     from recache.nodes.training.training import recorded_starts
-    from recache.policies.annealing import Annealing, anneal, random_start
-    from recache.policies.environment import Memo
-    from recache.policies.learner import Learner, learn
+    from recache.policies.learning.environment import Memo
+    from recache.policies.learning.search import LearnConfig, learn
+    from tests.bench.annealing import AnnealingConfig, anneal, random_start
     from tests.bench.environment import JUDGES, DemoRollouts, record
 
     made = mechanisms.make(*mechanism)
@@ -69,7 +69,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     if "learned" in options.methods:
         chosen_by = JUDGES[options.choose or options.distance]
         held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments, chosen_by))
-        config = Learner(evaluations=options.evaluations, seed=options.seed)
+        config = LearnConfig(evaluations=options.evaluations, seed=options.seed)
         result = learn(memo, held_out, starts, config, _progress())
         chosen["learned"] = result.schedules
         costs["learned"] = (
@@ -80,14 +80,14 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
         rng, chosen["annealing"] = random.Random(options.seed), {}
         for k in options.k:
             start = replace(random_start(options.steps, k, rng), times=plan.times)
-            chosen["annealing"][k] = anneal(memo.mean_cost, start, Annealing(), rng)
+            chosen["annealing"][k] = anneal(memo.mean_cost, start, AnnealingConfig(), rng)
             print(f"annealing k={k}: {memo.evaluations} evaluations so far", file=sys.stderr, flush=True)
         costs["annealing"] = uncached + memo.evaluations, time.monotonic() - started
     return chosen, costs, result
 
 
 def _progress():
-    from recache.policies.learner import mean_gain
+    from recache.policies.learning.search import mean_gain
 
     last = [time.monotonic()]
 
@@ -132,19 +132,19 @@ def measure(name: str, options, models_dir: Path) -> Iterator[Figure]:
 
 def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[int, float]) -> None:
     """Write what was learned as a policy of the pack."""
-    from recache.nodes.training import identity
-    from recache.nodes.version import VERSION
+    from recache.caching import model_identity
+    from recache.nodes.library.version import VERSION
     from recache.policies.policy import from_schedules
     from recache.policies.policy_file import About, PolicyFile, save
 
     title = f"demo-{demo.name}-{mechanism[0]}" + (f"{mechanism[1]}" if mechanism[0] in ("taylor", "hermite") else "")
     about = About(
-        name=title, pack_version=VERSION, model_family=identity.family(demo.model),
-        model_identity={"layout": identity.layout(demo.model.model.diffusion_model)}, mechanism=mechanism[0],
+        name=title, pack_version=VERSION, model_family=model_identity.family(demo.model),
+        model_identity={"layout": model_identity.layout(demo.model.model.diffusion_model)}, mechanism=mechanism[0],
         mechanism_options={"order": mechanism[1]} if mechanism[0] in ("taylor", "hermite") else {},
         cache_point=options.point,
         sampler=demo.sampler, scheduler=demo.scheduler, steps=options.steps, cfg=demo.cfg,
-        size=identity.size_of(demo.model, (1, *demo.latent)), shift=identity.shift_of(demo.model),
+        size=model_identity.size_of(demo.model, (1, *demo.latent)), shift=model_identity.shift_of(demo.model),
         reward=JUDGE_NAMES[options.choose or options.distance],
         training={"learned by": JUDGE_NAMES[options.distance], "samples": options.samples,
                   "held-out samples": options.samples, "evaluations": cost[0], "seconds": round(cost[1], 1)},

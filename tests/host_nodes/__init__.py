@@ -2,6 +2,6 @@
 
 
 def comfy_entrypoint():
-    from .nodes import TestNodes  # here, so that training can import .text without a host
+    from tests.host_nodes.nodes import TestNodes
 
     return TestNodes()

@@ -19,8 +19,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Error as BrowserError
 
-from .provision import find_browser
-from .session import ROOT
+from tests.hosting.provision import find_browser
+from tests.hosting.session import ROOT
 
 ARTEFACTS = ROOT / "tests" / "artefacts"
 RENDERERS = pytest.mark.parametrize("renderer", ["classic", "nodes2"], indirect=True)

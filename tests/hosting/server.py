@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .session import MODEL_FOLDERS, ROOT
+from tests.hosting.session import MODEL_FOLDERS, ROOT
 
 PACK = "recache"
 TEST_NODES = ROOT / "tests" / "host_nodes"
@@ -195,7 +195,7 @@ def _stop(process: subprocess.Popen) -> None:
 
 def main() -> None:
     """``nox -s serve``: one server for trying the pack in a browser; what is saved there stays."""
-    from .provision import cache_dir
+    from tests.hosting.provision import cache_dir
 
     parser = argparse.ArgumentParser(prog="nox -s serve --")
     parser.add_argument("--port", type=int, default=8188)

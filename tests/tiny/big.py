@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .families import FAMILIES, Family
+from tests.tiny.families import FAMILIES, Family
 
 _flux, _wan = FAMILIES["flux"], FAMILIES["wan21_t2v"]
 

@@ -19,8 +19,8 @@ from unittest import mock
 import torch
 from safetensors.torch import save_file
 
-from .conditioning import Extras, constant, control_video, first_frame, normal, nothing, pooled
-from .weights import random_weights
+from tests.tiny.conditioning import Extras, constant, control_video, first_frame, normal, nothing, pooled
+from tests.tiny.weights import random_weights
 
 TOKENS = 8  # of every text embedding
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .autoencoder import LATENT_CHANNELS
+from tests.trained.autoencoder import LATENT_CHANNELS
 
 HEAD_DIM = 128
 ROPE_AXES = (16, 56, 56)

@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..host_nodes import text
-from . import autoencoder, data
-from .flux import Flux
-from .wan import Wan
+from tests.host_nodes import text
+from tests.trained import autoencoder, data
+from tests.trained.flux import Flux
+from tests.trained.wan import Wan
 
 DATA = Path(__file__).parent / "emoji.npz"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -47,7 +47,7 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {"autoencoder": make_autoencoder, "
 
 
 @dataclass(frozen=True)
-class Settings:
+class CacheConfig:
     """batch: samples a step; rate: peak learning rate; views: jittered views of each training pairing."""
 
     batch: int
@@ -58,9 +58,9 @@ class Settings:
 
 
 SETTINGS = {
-    "autoencoder": Settings(batch=96, rate=7e-4, views=0),
-    "flux": Settings(batch=2048, rate=2e-3, views=64),
-    "wan": Settings(batch=384, rate=2e-3, views=12),
+    "autoencoder": CacheConfig(batch=96, rate=7e-4, views=0),
+    "flux": CacheConfig(batch=2048, rate=2e-3, views=64),
+    "wan": CacheConfig(batch=384, rate=2e-3, views=12),
 }
 
 
@@ -130,7 +130,7 @@ def autocast(device: str) -> torch.autocast:
 
 
 def train_autoencoder(
-    model: autoencoder.Autoencoder, rgba: torch.Tensor, generator: torch.Generator, settings: Settings,
+    model: autoencoder.Autoencoder, rgba: torch.Tensor, generator: torch.Generator, settings: CacheConfig,
     seconds: float, max_steps: int,
 ) -> nn.Module:
     device = rgba.device.type
@@ -212,7 +212,7 @@ class Captions:
         self.tokens, self.pooled = (torch.stack(part).to(device) for part in zip(*encoded, strict=True))
 
     def lookup(
-        self, index: torch.Tensor, settings: Settings, generator: torch.Generator
+        self, index: torch.Tensor, settings: CacheConfig, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Captions of samples [B, 2 or 3]; some lose their colour, some are empty."""
         picture, colour = index[:, 0], index[:, 1]
@@ -226,7 +226,7 @@ class Captions:
 
 def train_velocity(
     model: nn.Module, bank: tuple[torch.Tensor, torch.Tensor], captions: Captions, shift: float,
-    generator: torch.Generator, settings: Settings, seconds: float, max_steps: int, name: str,
+    generator: torch.Generator, settings: CacheConfig, seconds: float, max_steps: int, name: str,
 ) -> nn.Module:
     """Flow matching: x = (1 - t) latent + t noise, target noise - latent; `shift` moves the times towards noise."""
     latents, index = bank

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .autoencoder import LATENT_CHANNELS
-from .flux import HEAD_DIM, NORM_EPS, modulate, rope_angles, rotate, timestep_features
+from tests.trained.autoencoder import LATENT_CHANNELS
+from tests.trained.flux import HEAD_DIM, NORM_EPS, modulate, rope_angles, rotate, timestep_features
 
 # Channels of a head that turn with the frame, the row and the column.
 ROPE_AXES = (HEAD_DIM - 4 * (HEAD_DIM // 6), 2 * (HEAD_DIM // 6), 2 * (HEAD_DIM // 6))

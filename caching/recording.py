@@ -1,0 +1,153 @@
+"""What an uncached run tells about every schedule without another call of the network.
+
+A forecast is a weighted sum of what was computed (see caching.mechanisms), so its squared error follows from the inner
+products of the recorded predictions alone: with G = X X^T over the run's n predictions X, a combination c of them has
+the squared length c^T G c. Recorded at the model's output, also for features of blocks: directions rank schedules as
+well as the features themselves do (docs/measurements.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..policies.schedule import Schedule
+from .dry_run import Evaluations
+from .history import usable_history
+from .mechanisms import Mechanism
+
+MOST_VALUES = 1 << 20  # of a prediction; evenly spread ones tell as much as all
+
+
+def kind_of(evaluations: Evaluations, mechanism: Mechanism, cache_point: str) -> str:
+    """What of a prediction is recorded: "direction", "denoised", or "change", the prediction minus its input.
+
+    At the output what the engine forecasts; at blocks, where that is features, what it would forecast there but for
+    residuals: how a block stack changes its input has little to do with how a prediction differs from its input.
+    """
+    if mechanism.of_residual and cache_point == "output":
+        return "change"
+    return "direction" if evaluations.directed else "denoised"
+
+
+class Recording:
+    """The inner products of what one uncached run's forecasts would be made of; `kind` is kind_of's."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
+        self._rows: list[torch.Tensor] = []
+
+    def __call__(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float) -> None:
+        """Record one evaluation's input and prediction, of one shape, at its noise level."""
+        if self._kind == "denoised":
+            value = denoised
+        else:
+            value = (denoised - x) if self._kind == "change" else (x - denoised) / sigma
+        value = value.flatten()
+        self._rows.append(value[:: -(-len(value) // MOST_VALUES)].to("cpu", torch.float32))
+
+    def gram(self) -> np.ndarray:
+        """G, float64 [n, n], per value; frees what was recorded."""
+        rows = torch.stack(self._rows).double()
+        self._rows = []
+        return (rows @ rows.T / rows.shape[1]).numpy()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What recorded runs tell of forecast errors.
+
+    Attributes:
+        gram: mean G of the recordings, [n, n].
+        positions: of the evaluations, as the engine forecasts over them.
+        mechanism: what forecasts.
+    """
+
+    gram: np.ndarray
+    positions: Sequence[float]
+    mechanism: Mechanism
+
+
+def step_weights(sigmas: Sequence[float], power: float, kind: str) -> np.ndarray:
+    """What an error in an evaluation's forecast counts, [n].
+
+    |sigma - next sigma| is how far an Euler step of the error in a direction moves the sample (over sigma, of an error
+    in a denoised picture); what follows amplifies the early ones, which times sigma^power allows for.
+    """
+    here = np.maximum(sigmas, 1e-9)
+    ahead = np.array([*sigmas[1:], 0.0])
+    return np.abs(np.array(sigmas) - ahead) * here**power / (1.0 if kind == "direction" else here)
+
+
+def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanism) -> np.ndarray:
+    """Row e: the forecast of evaluation e minus e itself, as a combination of the recorded ones; zero if computed."""
+    n = len(place)
+    rows = np.zeros((n, n))
+    computed = set(schedule)
+    past: list[int] = []
+    for e in range(n):
+        if e in computed:
+            past = [e, *past][: mechanism.depth]
+            continue
+        kept = [past[i] for i in usable_history([place[p] for p in past], place[e])]
+        weights = mechanism.weights([place[p] for p in kept], place[e])
+        rows[e, kept[: len(weights)]] = weights
+        rows[e, e] -= 1.0
+    return rows
+
+
+class Surrogate:
+    """An Environment of one sample that costs nothing: the error that a schedule's forecasts sum up to, open loop.
+
+    Args:
+        weights: of the evaluations' errors, [n] (see step_weights).
+    """
+
+    samples = 1
+
+    def __init__(self, recorded: Recorded, weights: np.ndarray):
+        self.n = len(recorded.gram)
+        self._recorded, self._weights = recorded, weights
+
+    def cost(self, schedule: Schedule, sample: int = 0) -> float:
+        """Squared length of the weighted sum of all forecast errors, per value."""
+        known = self._recorded
+        combination = self._weights @ _errors(schedule.indices, known.positions, known.mechanism)
+        return float(combination @ known.gram @ combination)
+
+
+def segment_errors(recorded: Recorded) -> np.ndarray:
+    """error[i, j, e], [n, n, n]: squared, of the forecast of e > j from the last two computed evaluations, i and j.
+
+    i = j = 0 where only evaluation 0 was computed; infinite elsewhere. A higher order than 1 is taken for the first.
+    """
+    gram, place, mechanism = recorded.gram, recorded.positions, recorded.mechanism
+    n = len(gram)
+    errors = np.full((n, n, n), np.inf)
+    for j in range(n):
+        for i in range(j) if j else [0]:
+            past = ([j] if i == j else [j, i])[: mechanism.depth]
+            for e in range(j + 1, n):
+                kept = [past[r] for r in usable_history([place[p] for p in past], place[e])]
+                forecast = mechanism.weights([place[p] for p in kept], place[e])
+                chosen, combination = [*kept[: len(forecast)], e], np.array([*forecast, -1.0])
+                errors[i, j, e] = max(0.0, float(combination @ gram[np.ix_(chosen, chosen)] @ combination))
+    return errors
+
+
+def segment_costs(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: weighted squared errors over j + 1 .. m - 1.
+
+    Args:
+        errors: see segment_errors. weights: [n] (see step_weights).
+    """
+    n = len(errors)
+    cost = np.full((n, n + 1, n + 1), np.inf)
+    for j in range(n):
+        before = np.arange(j) if j else np.array([0])
+        cost[before, j, j + 1] = 0.0
+        cost[before, j, j + 2:] = np.cumsum(weights[j + 1:] ** 2 * errors[before, j, j + 1:], 1)
+    return cost

@@ -1,0 +1,57 @@
+"""The inputs that choose a policy and how cached evaluations are made: one way for every node that has them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .. import caching
+from .library import folders, resolve
+
+Policy = io.Custom("RECACHE_POLICY")
+
+
+def policy_inputs(*more: str, tooltip: str = "") -> list[io.Input]:
+    """The policy by name, with `more` that are no files and what they do, and the trained one that goes before it."""
+    return [
+        io.Combo.Input(
+            "policy", options=["auto", "uniform", *more, *folders.policy_names()], default="auto",
+            tooltip="Which evaluations are computed. auto: what a policy that fits the model learned, else evenly "
+                    f"spread. uniform: evenly spread. {tooltip}Others: the policies in models/recache and the pack's "
+                    "own."),
+        Policy.Input(
+            "trained", optional=True,
+            tooltip="A policy straight from ReCache Train; it is used instead of the one that is picked."),
+    ]
+
+
+class PolicyNode(io.ComfyNode):
+    """A node with `policy_inputs`: any name is valid, and a policy file that changes makes the node run again."""
+
+    @classmethod
+    def validate_inputs(cls, policy: str | None = None) -> bool | str:
+        """A missing policy stops no run (see resolve.resolve_policy). None is one that another node gives."""
+        return policy is None or isinstance(policy, str) or "policy has to be a name; choose one from the list."
+
+    @classmethod
+    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+        return resolve.cache_token(policy)
+
+
+def caching_inputs() -> list[io.Input]:
+    """Mechanism, order and cache point."""
+    return [
+        io.Combo.Input(
+            "mechanism", options=list(caching.MECHANISMS), default="taylor", optional=True, advanced=True,
+            tooltip="How a skipped evaluation is reconstructed. taylor and hermite continue the trend of the last "
+                    "computed ones, reuse repeats the last, residual repeats its change, dicache lets the first block "
+                    "tell how far things have moved (it costs one block each time)."),
+        io.Int.Input(
+            "order", default=1, min=1, max=3, optional=True, advanced=True,
+            tooltip="Of taylor and hermite: 1 continues a line, 2 a parabola, 3 a cubic. Higher needs more memory and "
+                    "closer computed evaluations."),
+        io.Combo.Input(
+            "cache_point", options=list(caching.CACHE_POINTS), default="auto", optional=True, advanced=True,
+            tooltip="Where features are taken. blocks: after the last transformer block. output: the model's "
+                    "prediction; works with every model and needs least memory. auto decides, and ReCache Report says "
+                    "why."),
+    ]

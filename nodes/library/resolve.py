@@ -1,0 +1,176 @@
+"""Which policy ReCache Budget uses: by name, the one that fits the model best, or one that is connected."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from ...caching import model_identity
+from ...policies.budget import computed_for_budget
+from ...policies.policy import Policy
+from ...policies.policy_file import PolicyFile, PolicyFileError, load
+from ...policies.schedule import Schedule, ScheduleError
+from ...policies.uniform import uniform
+from ..server.page import one_line
+from . import folders
+
+log = logging.getLogger(__name__)
+
+SAME_TIME = 1e-4  # evaluation times that differ by less are the same: devices round them differently
+NO_FILE = ("uniform", "list")  # choices of the picker that are no policies learned
+Choose = Callable[[int, tuple[float, ...]], Schedule]
+
+
+def budget_schedule(budget: float, choose: Choose) -> Callable[[Sequence[float], float], tuple[bool, ...]]:
+    """The schedule of a budget, for the engine; `choose` gives the schedule of k evaluations at these times."""
+    def schedule(times: Sequence[float], cached_cost: float) -> tuple[bool, ...]:
+        n = len(times)
+        if cached_cost and 1.0 + (n - 1) * cached_cost > budget * n >= 1.0:
+            raise ScheduleError(f"cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget")
+        return choose(computed_for_budget(budget, n, cached_cost), tuple(times)).computed
+    return schedule
+
+
+def evenly(k: int, times: tuple[float, ...]) -> Schedule:
+    """The uniform policy's schedule."""
+    return uniform(len(times), k)
+
+
+def by_policy(policy: Policy) -> Choose:
+    """A trained policy's schedules."""
+    return lambda k, times: policy.schedule(k, _snapped(times, policy.times))
+
+
+def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:
+    """`times`, where they are those the policy knows but for rounding: just those."""
+    if len(times) == len(known) and all(abs(a - b) < SAME_TIME for a, b in zip(times, known)):
+        return known
+    return (known[0], *times[1:]) if abs(times[0] - known[0]) < SAME_TIME else times
+
+
+def resolve_policy(policy: str, layout: str | None, mechanism: str, order: int, cache_point: str,
+                   origin: str = "") -> tuple[PolicyFile | None, str]:
+    """The policy file that the picker's `policy` stands for, or None where it stands for none; and what is missing.
+
+    A file that is missing, as when a workflow comes from somebody else, is no error: what "auto" would take is used,
+    and the sentence says so, which is "" otherwise. `origin` is what the workflow tells of where the policy comes from;
+    `layout` the model's (see model_identity.layout), None where it is not known yet.
+
+    Raises:
+        PolicyFileError: the file is there, but is no policy.
+    """
+    if policy in NO_FILE:
+        return None, ""
+    if policy != "auto" and folders.policy_path(policy) is not None:
+        return load_named(policy), ""
+    file = best_for(layout, mechanism, order, cache_point) if layout else None
+    if policy == "auto":
+        return file, ""
+    came = f" ({origin})" if origin else ""
+    instead = "evenly spread evaluations are" if file is None else f"'{file.about.name}', which fits this model, is"
+    return file, (f"The policy '{one_line(policy)}'{came} is not in models/recache; until it is there, {instead} used "
+                  f"instead.")
+
+
+def load_named(name: str) -> PolicyFile:
+    """The policy file that the picker lists as `name`.
+
+    Raises:
+        PolicyFileError: it is gone, or no policy.
+    """
+    found = folders.policy_path(name)
+    if found is None:
+        raise PolicyFileError(f"The policy '{name[:100]}' is not in models/recache any more; choose another.")
+    folder, path = found
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _loaded(path, folder, changed)
+
+
+@lru_cache(maxsize=64)
+def _loaded(path: Path, folder: Path, changed: int) -> PolicyFile:
+    return load(path, folder)
+
+
+def best_for(layout: str, mechanism: str, order: int, cache_point: str) -> PolicyFile | None:
+    """Of the policy files for models of this layout the one fitted to the most alike caching.
+
+    An artist's own come before the pack's; None where there is none.
+    """
+    best: tuple[tuple, PolicyFile] | None = None
+    for place, name in enumerate(sorted(folders.policy_names())):
+        try:
+            file = load_named(name)
+        except PolicyFileError as error:
+            _warn(str(error))
+            continue
+        if not fits(file, layout):
+            continue
+        about = file.about
+        unlike = (
+            about.mechanism != mechanism,
+            about.mechanism_options.get("order", order) != order,
+            cache_point not in ("auto", about.cache_point),
+            folders.policy_path(name)[0] == folders.SHIPPED,
+            place)
+        if best is None or unlike < best[0]:
+            best = unlike, file
+    return best and best[1]
+
+
+@lru_cache(maxsize=64)
+def _warn(sentence: str) -> None:
+    """Log it once, not with every plan."""
+    log.warning("ReCache: %s", sentence)
+
+
+def fits(file: PolicyFile, layout: str) -> bool:
+    """Whether a policy was fitted on a model of this layout (see model_identity.layout)."""
+    return any(key.startswith("layout") and value == layout for key, value in file.about.model_identity.items())
+
+
+def remarks(file: PolicyFile | None, model, mechanism: str, order: int, missing: str = "") -> Callable[..., list[str]]:
+    """What a run's report says of the policy: that one is missing (see pick), which is used, and what it was fitted on
+    that differs.
+    """
+    told = [missing] if missing else []
+    if file is None:
+        return lambda guider, sampler, noise, times: told
+    about, known = file.about, file.policy.times
+    fixed = []
+    if not fits(file, model_identity.layout(model.model.diffusion_model)):
+        fixed.append(f"another model ({about.model_family})")
+    fitted = (about.mechanism, about.mechanism_options.get("order"))
+    if fitted[0] != mechanism or (fitted[1] is not None and fitted[1] != order):
+        fixed.append(f"{about.mechanism}" + (f" of order {fitted[1]}" if fitted[1] else ""))
+
+    def said(guider, sampler, noise, times) -> list[str]:
+        differs = list(fixed)
+        if about.sampler and model_identity.sampler_name(sampler) != about.sampler:
+            differs.append(f"sampler {about.sampler}")
+        if len(times) != len(known):
+            differs.append(f"{len(known)} evaluations")
+        elif any(abs(a - b) > 0.01 for a, b in zip(times, known)):
+            differs.append("another scheduler or shift" if about.scheduler in ("", "sigmas") else
+                           f"scheduler {about.scheduler}" + (f", shift {about.shift:g}" if about.shift else ""))
+        cfg = getattr(guider, "cfg", None)
+        if cfg is not None and abs(cfg - about.cfg) > 0.01:
+            differs.append(f"cfg {about.cfg:g}")
+        if about.size and about.size != model_identity.size_of(guider.model_patcher, tuple(noise.shape)):
+            differs.append(f"size {'x'.join(map(str, about.size))}")
+        line = f"Policy '{about.name}'"
+        return [*told, f"{line} was fitted on {', '.join(differs)}; its schedule was carried over." if differs else
+                f"{line} was fitted on these settings."]
+
+    return said
+
+
+def cache_token(policy: str) -> str:
+    """Changes when the file that is picked changes, so that ComfyUI does not keep what an older one gave."""
+    if policy in NO_FILE:
+        return ""
+    found = [folders.policy_path(policy)] if policy != "auto" else []
+    if not any(found):  # auto chooses
+        found = [folders.policy_path(name) for name in folders.policy_names()]
+    return repr([(str(path), path.stat().st_mtime_ns) for _, path in filter(None, found)])

@@ -1,0 +1,65 @@
+"""Cached pictures beside uncached ones, with where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .drawing import COMPUTED, FAINT, MARGIN, UNCACHED, new_image, text_style, to_image, to_picture
+
+BOX = 448  # the longer side of a picture
+NARROWEST = 256  # of a column, so that the words fit
+HEADING, CAPTION, LEGEND, LINE = 30, 34, 58, 22
+HEAT = torch.tensor([(12, 12, 20), (72, 24, 110), (190, 50, 90), (245, 140, 40), (255, 245, 190)]) / 255.0
+
+
+def heat_map(uncached: torch.Tensor, cached: torch.Tensor, scale: float) -> torch.Tensor:
+    """Mean absolute difference of the colours, [batch, height, width, 3] in 0..1 -> IMAGE of the same size.
+
+    Dark where there is none, brightest from `scale` on.
+    """
+    hot = torch.empty_like(uncached)
+    for i in range(len(hot)):  # one at a time: a clip is large
+        hot[i] = _heat((uncached[i] - cached[i]).abs().mean(-1) / scale)
+    return hot
+
+
+def _heat(share: torch.Tensor) -> torch.Tensor:
+    """[...] in 0..1 (more counts as 1) -> colours [..., 3]."""
+    place = share.clamp(0.0, 1.0) * (len(HEAT) - 1)
+    low = place.long().clamp(max=len(HEAT) - 2)
+    colours = HEAT.to(share.device)
+    return torch.lerp(colours[low], colours[low + 1], (place - low)[..., None])
+
+
+def compare_picture(uncached: torch.Tensor, cached: torch.Tensor, heat: torch.Tensor, shown: Sequence[int],
+                    captions: Sequence[str], scale: float, gist: str) -> torch.Tensor:
+    """A row for each of the `shown` pairs, its caption below: IMAGE [1, height, width, 3].
+
+    Args:
+        captions: one for every pair. scale: of the heat map. gist: a line above everything.
+    """
+    size = to_picture(heat[0], (BOX, BOX)).size
+    column = max(NARROWEST, size[0])
+    top = MARGIN + LINE + HEADING
+    image, draw = new_image(4 * MARGIN + 3 * column, top + len(shown) * (size[1] + CAPTION) + LEGEND)
+    lefts = [MARGIN + i * (column + MARGIN) for i in range(3)]
+    draw.text((MARGIN, MARGIN - 4), gist, **text_style(17))
+    for left, name, colour in zip(lefts, ("uncached", "cached", "difference"), (UNCACHED, COMPUTED, FAINT)):
+        draw.text((left, top - HEADING + 4), name, **text_style(17, colour))
+    y = top
+    for row in shown:
+        for left, pictures in zip(lefts, (uncached, cached, heat)):
+            image.paste(to_picture(pictures[row], (BOX, BOX)), (left, y))
+        number = f"{row + 1} of {len(captions)}:  " if len(captions) > 1 else ""
+        draw.text((MARGIN, y + size[1] + 6), number + captions[row], **text_style(15))
+        y += size[1] + CAPTION
+    bar = to_picture(_heat(torch.linspace(0.0, 1.0, size[0])).expand(12, -1, -1), (size[0], 12))
+    image.paste(bar, (lefts[2], y))
+    for share, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
+        label = f"{share * scale:.3g}" + (" or more" if share == 1.0 else "")
+        draw.text((lefts[2] + share * size[0], y + 16), label, anchor=anchor, **text_style(14))
+    draw.text((MARGIN, y), "Higher PSNR and SSIM are closer; LPIPS and 1 - SSIM are 0 where equal.",
+              **text_style(14, FAINT))
+    return to_image(image)

@@ -1,0 +1,83 @@
+"""A training as a picture: the learning curve, quality against budget, and the schedules as strips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from ..training.training import Outcome
+from . import drawing
+from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, WIDTH, text_style
+
+PLOT_HEIGHT, ROW = 260, 22
+WRITTEN = text_style(14)
+COLOURS = {"learned": COMPUTED, "dp": (90, 170, 240), "recorded": (120, 200, 130), "uniform": (200, 200, 205),
+           "fewer steps": FEWER_STEPS}
+
+
+def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image.Image:
+    """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
+    image, draw = drawing.new_image(WIDTH, PLOT_HEIGHT)
+    left, top, right, bottom = MARGIN + 44, MARGIN + 20, WIDTH - MARGIN, PLOT_HEIGHT - MARGIN - 18
+    draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **WRITTEN)
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = bottom - share * (bottom - top)
+        draw.line((left, y, right, y), fill=GRID)
+        draw.text((MARGIN, y - 9), f"{share:.0%}", **WRITTEN)
+    draw.text((left, bottom + 4), f"{evaluations:,} network evaluations", **WRITTEN)
+    points = [(left, bottom)]
+    for spent, gain in [*curve, (evaluations, curve[-1][1] if curve else 0.0)]:
+        x = left + (right - left) * spent / max(1, evaluations)
+        points += [(x, points[-1][1]), (x, bottom - min(1.0, max(0.0, gain)) * (bottom - top))]
+    draw.line(points, fill=COMPUTED, width=3)
+    return image
+
+
+def training_picture(outcome: Outcome) -> torch.Tensor:
+    """Everything about a training: IMAGE [1, height, width, 3]."""
+    parts = [
+        curve_picture(outcome.learned.curve, outcome.learned.evaluations),
+        _frontier(outcome), _strips(outcome)]
+    whole = Image.new("RGB", (WIDTH, sum(part.height for part in parts)), BACKGROUND)
+    y = 0
+    for part in parts:
+        whole.paste(part, (0, y))
+        y += part.height
+    return drawing.to_image(whole)
+
+
+def _frontier(outcome: Outcome) -> Image.Image:
+    """Held-out cost of every candidate at every k, as bars relative to the uniform schedule's."""
+    table = outcome.table
+    names = [name for name in COLOURS if any(name in row for row in table.values())]
+    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 24 + len(table) * (len(names) * 16 + 12))
+    title = f"{outcome.policy.about.reward} on samples that were not trained on; lower is better"
+    draw.text((MARGIN, MARGIN - 8), title, **WRITTEN)
+    y = MARGIN + 20
+    for k, row in table.items():
+        longest = max(abs(cost) for cost in row.values()) or 1.0
+        draw.text((MARGIN, y), f"{k} of {outcome.n}", **WRITTEN)
+        for name in (name for name in names if name in row):
+            length = abs(row[name]) / longest * (WIDTH - 420)
+            draw.rectangle((MARGIN + 90, y + 2, MARGIN + 90 + length, y + 13), fill=COLOURS[name])
+            draw.text((MARGIN + 98 + length, y - 1), f"{name} {row[name]:.4g}", **WRITTEN)
+            y += 16
+        y += 12
+    return image
+
+
+def _strips(outcome: Outcome) -> Image.Image:
+    """The chosen schedule of every k."""
+    schedules = outcome.learned.schedules
+    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 24 + len(schedules) * ROW)
+    draw.text((MARGIN, MARGIN - 8), "which evaluations are computed", **WRITTEN)
+    cell = (WIDTH - 2 * MARGIN - 90) / outcome.n
+    for row, (k, schedule) in enumerate(schedules.items()):
+        y = MARGIN + 20 + row * ROW
+        draw.text((MARGIN, y - 2), f"{k}: {outcome.learned.winners[k]}"[:11], **WRITTEN)
+        for i, computed in enumerate(schedule.computed):
+            x = MARGIN + 90 + i * cell
+            draw.rectangle((x, y, x + max(1.0, cell - 2), y + ROW - 7), fill=COMPUTED if computed else CACHED)
+    return image

@@ -1,0 +1,181 @@
+"""The sampling that a Budget node is connected to, as the page describes it: sampler, noise levels and model.
+
+The page sends a tree of nodes, ``{"type": node type, "inputs": {name: plain value or another node}}``, from the sampler
+node back to the loader. Of its nodes only ComfyUI's own are run, and of these only what makes a SAMPLER, SIGMAS or the
+noise schedule of a MODEL: none of them loads or computes anything. Other nodes pass their MODEL on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.model_sampling
+import comfy.samplers
+import nodes
+import torch
+
+from . import model_header
+
+MAX_STEPS = 2000  # more take too long to rehearse while the artist waits
+
+
+class Unknown(ValueError):
+    """Something of the sampling can't be told from the workflow."""
+
+
+class _AnyFlow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+    """Stands in for the noise schedule of a model that is not known yet."""
+
+
+def stand_in(model_sampling=None):
+    """In place of a MODEL of which only the noise schedule is known, or not even that."""
+    schedule = model_sampling or _AnyFlow()
+    stub = SimpleNamespace(get_model_object={"model_sampling": schedule}.__getitem__, load_device=torch.device("cpu"))
+    stub.model = None
+    return stub
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a sampler node is about to do.
+
+    Attributes:
+        sampler: the host's sampler object.
+        sigmas: [steps + 1] noise levels.
+        model: the MODEL, without weights.
+        known: False where the model is a stand-in.
+    """
+
+    sampler: Any
+    sigmas: torch.Tensor
+    model: Any
+    known: bool
+
+
+def sampling(tree: dict, remembered=None) -> Sampling:
+    """The sampling of a sampler node.
+
+    Args:
+        remembered: stands in for a MODEL that can't be told.
+
+    Raises:
+        Unknown: the sampler or the noise levels can't be told.
+    """
+    inputs = tree["inputs"]
+    model = _model(_first(inputs, "model", "guider"))
+    known = model is not None
+    model = model or remembered or stand_in()
+    if "sigmas" in inputs:
+        sampler, sigmas = _run(inputs.get("sampler"), "SAMPLER", model), _run(inputs["sigmas"], "SIGMAS", model)
+    else:
+        sampler, sigmas = _ksampler(inputs, model)
+    if not torch.is_tensor(sigmas) or sigmas.ndim != 1 or not hasattr(sampler, "sample"):
+        raise Unknown
+    if len(sigmas) > MAX_STEPS + 1:
+        raise Unknown
+    return Sampling(sampler, sigmas, model, known)
+
+
+def _ksampler(inputs: dict, model) -> tuple[Any, torch.Tensor]:
+    steps, denoise = inputs.get("steps"), inputs.get("denoise", 1.0)
+    name, scheduler = inputs.get("sampler_name"), inputs.get("scheduler")
+    if name not in comfy.samplers.KSampler.SAMPLERS or scheduler not in comfy.samplers.KSampler.SCHEDULERS:
+        raise Unknown
+    _check_steps(steps, denoise)
+    sigmas = comfy.samplers.KSampler(model, int(steps), "cpu", name, scheduler, denoise).sigmas
+    end = inputs.get("end_at_step")
+    if _is_number(end) and end < len(sigmas) - 1:
+        sigmas = sigmas[:max(0, int(end)) + 1].clone()
+        if inputs.get("return_with_leftover_noise") == "disable":
+            sigmas[-1] = 0.0
+    start = inputs.get("start_at_step")
+    if _is_number(start):
+        sigmas = sigmas[max(0, int(start)):]
+    return comfy.samplers.sampler_object(name), sigmas
+
+
+def _model(tree: Any):
+    """The MODEL at the end of a chain of nodes; None if it can't be told."""
+    if not isinstance(tree, dict):
+        return None
+    inputs = tree["inputs"]
+    before = _first(inputs, "model", "guider", "model1")
+    if not isinstance(before, dict):
+        return model_header.model(inputs)
+    model = _model(before)
+    if model is None or not tree["type"].startswith("ModelSampling"):
+        return model
+    try:
+        return _run(tree, "MODEL", model)
+    except Unknown:
+        return None
+
+
+def _run(tree: Any, kind: str, model) -> Any:
+    """What one of ComfyUI's own nodes gives, which makes a `kind` of plain values and other such nodes."""
+    if not isinstance(tree, dict):
+        raise Unknown
+    node = nodes.NODE_CLASS_MAPPINGS.get(tree["type"])
+    module = getattr(node, "RELATIVE_PYTHON_MODULE", "") or ""
+    if node is None or not module.startswith("comfy_extras.") or kind not in node.RETURN_TYPES:
+        raise Unknown
+    expected = node.INPUT_TYPES()
+    options = {**expected.get("required", {}), **expected.get("optional", {})}
+    values = {}
+    for name, value in tree["inputs"].items():
+        if name not in options:
+            continue
+        wanted = options[name][0]
+        if wanted == "MODEL":
+            values[name] = _model(value) or model
+        elif wanted in ("SAMPLER", "SIGMAS"):
+            values[name] = _run(value, wanted, model)
+        elif _allowed(value, *options[name]):
+            values[name] = value
+        else:
+            raise Unknown
+    _check_steps(values.get("steps", 1), values.get("denoise", 1.0))
+    instance = node()
+    function = getattr(instance, instance.FUNCTION)
+    if inspect.iscoroutinefunction(function):
+        raise Unknown
+    try:
+        result = function(**values)
+    except Exception as error:  # a node's own complaint about its values
+        raise Unknown from error
+    result = getattr(result, "result", result)
+    return result[list(node.RETURN_TYPES).index(kind)]
+
+
+def _allowed(value: Any, kind: Any, options: dict | None = None) -> bool:
+    """Whether ComfyUI would take a plain value for an input."""
+    options = options or {}
+    choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
+    if choices is not None:
+        return value in choices
+    if kind == "BOOLEAN":
+        return isinstance(value, bool)
+    if kind == "STRING":
+        return isinstance(value, str)
+    if kind not in ("INT", "FLOAT") or not _is_number(value) or (kind == "INT" and value != int(value)):
+        return False
+    return options.get("min", -1e9) <= value <= options.get("max", 1e9)
+
+
+def _check_steps(steps: Any, denoise: Any) -> None:
+    """Raises Unknown unless a schedule of so many steps is made in no time."""
+    if not _is_number(steps) or not 1 <= steps <= MAX_STEPS or not _is_number(denoise) or not 0.0 < denoise <= 1.0:
+        raise Unknown
+    if steps / denoise > 10 * MAX_STEPS:
+        raise Unknown
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _first(inputs: dict, *names: str) -> Any:
+    return next((inputs[name] for name in names if isinstance(inputs.get(name), dict)), None)

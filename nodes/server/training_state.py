@@ -1,0 +1,156 @@
+"""Trainings as the page shows them: what each does, and the wish to end one early and keep its best.
+
+The page gets the whole state of a training with every event, so that a lost one does not matter, and asks for all
+trainings when it is loaded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import comfy.model_management
+from aiohttp import web
+
+from .page import add_route, send_event
+
+EVENT = "recache.training"
+ROUTE = "/recache/training"
+STOP_ROUTE = "/recache/stop"
+EVENT_SECONDS = 0.5  # at least, between two events of one training
+KEPT = 20
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of one training.
+
+    Attributes:
+        id: of the training. node, workflow: where it was queued; see queued.workflow_id.
+        state: "running", "done", "cancelled" or "failed".
+        phase: of a running one: those of training.Progress, the `part` of `parts` that there are, and "choosing" by
+            held-out samples once the search is over.
+        evaluations, limit: network evaluations that the search has taken, and may take.
+        gain: mean share of the uniform schedules' error that the best schedules save on the training samples.
+        curve: (evaluations, gain) after every improvement.
+        budgets: (k, n, gain) for every budget: k of n evaluations computed.
+        seconds_left: of the search, at most; None if not known yet.
+        stopping: whether the artist asked to keep the best so far.
+        summary: how it ended, in a sentence.
+    """
+
+    id: int
+    node: str
+    workflow: str | None
+    state: str = "running"
+    phase: str = ""
+    part: int = 0
+    parts: int = 0
+    evaluations: int = 0
+    limit: int = 0
+    gain: float = 0.0
+    curve: tuple[tuple[int, float], ...] = ()
+    budgets: tuple[tuple[int, int, float], ...] = ()
+    seconds_left: float | None = None
+    stopping: bool = False
+    summary: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For the page; a gain that is no finite number is 0."""
+        finite = [(spent, gain if math.isfinite(gain) else 0.0) for spent, gain in self.curve]
+        budgets = [(k, n, gain if math.isfinite(gain) else 0.0) for k, n, gain in self.budgets]
+        gain = self.gain if math.isfinite(self.gain) else 0.0
+        return asdict(replace(self, curve=finite, budgets=budgets, gain=gain))
+
+
+_ids = itertools.count(1)
+_states: dict[int, State] = {}  # the newest last
+_lock = threading.Lock()  # the workflow runs in one thread, the server in another
+
+
+class TrainingMonitor:
+    """A training that runs: changes of its state reach the page, often enough and not too often."""
+
+    def __init__(self, id: int):
+        self.id, self._sent = id, -math.inf
+
+    def now(self, **changes: Any) -> bool:
+        """The state has changed; the page hears of it, unless it has just heard of another change: whether it does."""
+        state = _change(self.id, **changes)
+        due = time.monotonic() - self._sent >= EVENT_SECONDS
+        if due:
+            self._send(state)
+        return due
+
+    def ended(self, state: str, summary: str) -> None:
+        """It has ended as "done", "cancelled" or "failed"."""
+        self._send(_change(self.id, state=state, summary=summary, stopping=False, seconds_left=None))
+
+    def stopped(self) -> bool:
+        """Whether the artist asked to stop and keep the best so far."""
+        return _states[self.id].stopping
+
+    def _send(self, state: State) -> None:
+        self._sent = time.monotonic()
+        send_event(EVENT, state.as_json())
+
+
+def _change(id: int, **changes: Any) -> State:
+    with _lock:
+        _states[id] = replace(_states[id], **changes)
+        return _states[id]
+
+
+@contextmanager
+def training(node: str | None, workflow: str | None, limit: int) -> Iterator[TrainingMonitor]:
+    """A training that runs while the ``with`` block lasts; it has ended with it, however that ends."""
+    id = next(_ids)
+    with _lock:
+        _states[id] = State(id, str(node), workflow, limit=limit)
+        for old in list(_states)[:-KEPT]:
+            del _states[old]
+    watched = TrainingMonitor(id)
+    watched.now()
+    try:
+        yield watched
+    except comfy.model_management.InterruptProcessingException:
+        watched.ended("cancelled", "cancelled; nothing is lost, queue again to go on from here")
+        raise
+    except BaseException as error:
+        watched.ended("failed", str(error))
+        raise
+
+
+async def told(request: web.Request) -> web.Response:
+    """GET: {"trainings": states}, the oldest first, for a page that was not there when the events came."""
+    with _lock:
+        states = list(_states.values())
+    return web.json_response({"trainings": [state.as_json() for state in states]})
+
+
+async def stop(request: web.Request) -> web.Response:
+    """POST {"training": id}: that training ends and its best goes on to the next node; {"stopped": whether it runs}."""
+    try:
+        id = (await request.json())["training"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return web.json_response({"error": "Name the training to stop."}, status=400)
+    with _lock:
+        state = _states.get(id) if type(id) is int else None
+        running = state is not None and state.state == "running"
+        if running:
+            state = _states[id] = replace(state, stopping=True)
+    if running:
+        send_event(EVENT, state.as_json())
+    return web.json_response({"stopped": running})
+
+
+def register() -> None:
+    """Add the routes, where a page is served."""
+    add_route("GET", ROUTE, told)
+    add_route("POST", STOP_ROUTE, stop)

@@ -1,0 +1,201 @@
+"""What each budget gives and takes on an artist's own workflow, measured against its uncached run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+from ... import caching
+from ...caching.workflow import Sample, Workflow, WorkflowError
+from ...policies.budget import computed_for_budget, knee
+from ..library import resolve
+from .judges import pictures_of
+from .measures import Figures, Latents, Measure, Pictures, mean
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to make the pictures.
+
+    Attributes:
+        computed: evaluations of the network in a run.
+        seconds: of the sampler in a run; the median over the samples.
+        figures: the mean over the samples (and frames).
+        picture: what it made of the first sample, [height, width, 3] (a video's middle frame); None without a VAE.
+    """
+
+    computed: int
+    seconds: float
+    figures: Figures
+    picture: torch.Tensor | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The quality/time curve.
+
+    Attributes:
+        evaluations: of the uncached run.
+        cached: {budget: point}, by rising budget.
+        fewer: {budget: point} of uncached runs that take as many evaluations; empty if they were not asked for.
+        knee: the budget at the knee (see policies.budget.knee), or None if the curve has none.
+        measure: that made the figures.
+        report: of the engine's last run.
+        notes: sentences for the artist.
+    """
+
+    evaluations: int
+    uncached: Point
+    cached: dict[float, Point]
+    fewer: dict[float, Point]
+    knee: float | None
+    measure: Measure
+    report: caching.Report
+    notes: list[str]
+
+    def speedup(self, point: Point) -> float:
+        """How many times faster than uncached."""
+        return self.uncached.seconds / point.seconds
+
+
+@dataclass
+class Variant:
+    """One way to make the pictures, and what came of it: a value a sample.
+
+    Attributes:
+        name: tells an artist what is being done.
+        cost: about how long a run takes, as a share of the uncached one.
+        run: makes the latent of a sample, and tells how many evaluations were computed.
+    """
+
+    name: str
+    cost: float
+    run: Callable[[Sample], tuple[torch.Tensor, int]]
+    computed: int = 0
+    seconds: list[float] = field(default_factory=list)
+    latents: list[torch.Tensor] = field(default_factory=list)
+
+
+class Runs:
+    """A workflow's runs under one way of caching, at any budget.
+
+    Attributes:
+        report: what the engine says of the last one.
+    """
+
+    def __init__(self, workflow: Workflow, choose: resolve.Choose, mechanism: str, order: int, cache_point: str,
+                 remarks: Callable[..., Sequence[str]]):
+        self.report: caching.Report | None = None
+        self._workflow, self._budget = workflow, 1.0
+        self._settings = caching.CacheConfig(
+            schedule=lambda *run: resolve.budget_schedule(self._budget, choose)(*run), mechanism=mechanism, order=order,
+            cache_point=cache_point, published=self._note, remarks=remarks)
+
+    def _note(self, report: caching.Report) -> None:
+        self.report = report
+
+    def run(self, sample: Sample, budget: float) -> tuple[torch.Tensor, int]:
+        """The latent of one run, and how many evaluations were computed.
+
+        Raises:
+            WorkflowError: nothing could be cached.
+        """
+        self._budget = budget
+        latent = self._workflow.cached(sample, self._settings)
+        if not self.report.planned:
+            raise WorkflowError(f"nothing could be cached at the budget {budget:g}: {' '.join(self.report.notes)}")
+        return latent, len(self.report.computed)
+
+
+def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: int, fewer_steps: bool, vae=None,
+             progress: Callable[[str, float], None] = lambda doing, share: None) -> Curve:
+    """The curve of `budgets`, in any order. Runs one sample at a time, and keeps its latents in main memory.
+
+    Args:
+        count: samples, 1 or more. fewer_steps: whether to run fewer steps too, as many as each budget computes.
+        vae: to compare pictures; None compares latents.
+        progress: called at every step with what is being done and the share done, 0..1.
+
+    Raises:
+        ValueError, DistanceError: it can't be measured; one sentence for the artist.
+    """
+    n, budgets = len(workflow.dry_run()), sorted(set(budgets))
+    samples = workflow.samples(count, workflow.seed)
+
+    def uncached(share: float) -> Callable[[Sample], tuple[torch.Tensor, int]]:
+        return lambda sample: (workflow.uncached(sample, share), round(share * n))
+
+    # What only a first run takes, such as compiling, is no budget's: both kinds of run are warm before any is timed.
+    # The second tells what a cached evaluation costs, too, and so which budgets differ.
+    warm_up = [Variant("warming up", 1 / n, uncached(1 / n)),
+               Variant("warming up", budgets[0], lambda sample: runs.run(sample, budgets[0]))]
+    _run(warm_up, samples[:1], workflow, lambda doing, share: progress(doing, 0.0))
+    ks: dict[float, int] = {}
+    notes = []
+    for budget in budgets:
+        k = computed_for_budget(budget, n, runs.report.cached_cost)
+        if k in ks.values():
+            notes.append(f"The budget {budget:g} pays for no more than the one before it, {k} of {n}; it is left out.")
+        else:
+            ks[budget] = k
+    full = Variant("uncached", 1.0, uncached(1.0))
+    cached = [Variant(f"budget {b:g}", b, lambda sample, b=b: runs.run(sample, b)) for b in ks]
+    fewer = [Variant(f"{k} of {n} without a cache", k / n, uncached(k / n)) for k in ks.values()] if fewer_steps else []
+    _run([full, *cached, *fewer], samples, workflow, progress)
+    measure = Latents() if vae is None else Pictures()
+    points = _points(full, [*cached, *fewer], vae, measure, progress)
+    by_budget = dict(zip(ks, points[1:]))
+    # The cost is counted and not timed, so that the same seed gives the same knee.
+    place = knee([*(p.computed for p in by_budget.values()), n],
+                 [*(p.figures.difference for p in by_budget.values()), 0.0])
+    fewer_by_budget = dict(zip(ks, points[1 + len(ks):]))
+    worse = [b for b, p in fewer_by_budget.items() if p.figures.difference < by_budget[b].figures.difference]
+    if worse:
+        notes.append(f"At {', '.join(f'{b:g}' for b in worse)}, fewer steps without a cache come closer.")
+    return Curve(n, points[0], by_budget, fewer_by_budget, None if place is None else list(ks)[place], measure,
+                 runs.report, [*notes, *runs.report.remarks])
+
+
+def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workflow,
+         progress: Callable[[str, float], None]) -> None:
+    """Run every variant on every sample."""
+    total, done = len(samples) * sum(variant.cost for variant in variants), 0.0
+    for i, sample in enumerate(samples):
+        for variant in variants:
+            name = variant.name if len(samples) == 1 else f"{variant.name}, seed {i + 1} of {len(samples)}"
+            progress(name, done / total)
+            workflow.stepped = lambda step, name=name, cost=variant.cost, before=done: progress(
+                name, (before + step * cost) / total)
+            latent, variant.computed = variant.run(sample)
+            done += variant.cost
+            if not torch.isfinite(latent).all():
+                raise WorkflowError(f"the run '{name}' ended in NaN; look at the model and its precision.")
+            variant.latents.append(latent)
+            variant.seconds.append(workflow.seconds)
+
+
+def _points(full: Variant, others: Sequence[Variant], vae, measure: Measure, progress: Callable[[str, float], None],
+            ) -> list[Point]:
+    """What came of the variants, `full` first; two outputs are decoded at a time."""
+    variants = [full, *others]
+    figures: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
+    pictures: dict[str, torch.Tensor] = {}
+    for i in range(len(full.latents)):
+        reference = _seen(full.latents[i], vae)
+        for variant in variants:
+            progress(f"measuring {measure.name}", 1.0)
+            seen = reference if variant is full else _seen(variant.latents[i], vae)
+            figures[variant.name] += measure.each(reference, seen)
+            if vae is not None:
+                pictures.setdefault(variant.name, seen[len(seen) // 2].clone())
+    return [
+        Point(variant.computed, median(variant.seconds), mean(figures[variant.name]), pictures.get(variant.name))
+        for variant in variants]
+
+
+def _seen(latent: torch.Tensor, vae) -> torch.Tensor:
+    """What is compared: the latent, or the pictures [frames, height, width, 3] that the VAE makes of it."""
+    return latent if vae is None else pictures_of(vae, latent).flatten(0, -4)

@@ -1,0 +1,81 @@
+"""The two ways in which workflows sample: what a node asks for to repeat them, and the Workflow that it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ...caching import workflow
+from ...caching.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One of the ways.
+
+    Attributes:
+        inputs: makes the inputs of a node.
+        workflow: makes the Workflow, from more prompts (pairs of positive and negative CONDITIONING) and the values of
+            these inputs by name.
+        connect: tells an artist what to connect.
+    """
+
+    inputs: Callable[[], list[io.Input]]
+    workflow: Callable[..., Workflow]
+    connect: str
+
+
+def _latent() -> io.Input:
+    return io.Latent.Input(
+        "latent_image", tooltip="What goes into your sampler's latent_image: an empty latent, or an encoded image.")
+
+
+def _seed(tooltip: str) -> io.Input:
+    return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False, tooltip=tooltip)
+
+
+def _ksampler_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The model as your KSampler gets it, without ReCache Budget."),
+        io.Conditioning.Input("positive", tooltip="What goes into your KSampler's positive."),
+        io.Conditioning.Input("negative", tooltip="What goes into your KSampler's negative."),
+        _latent(),
+        _seed("As on your KSampler; the noises that are tried are the batch that starts from it."),
+        io.Int.Input("steps", default=20, min=2, max=10000, tooltip="As on your KSampler."),
+        io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="As on your KSampler."),
+        io.Combo.Input(
+            "sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), tooltip="As on your KSampler."),
+        io.Combo.Input(
+            "scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), tooltip="As on your KSampler."),
+        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="As on your KSampler."),
+    ]
+
+
+def _ksampler(prompts: Sequence[tuple] = (), *, model, positive, negative, latent_image: dict, seed: int, steps: int,
+              cfg: float, sampler_name: str, scheduler: str, denoise: float) -> Workflow:
+    return workflow.ksampler(
+        model, [(positive, negative), *prompts], steps, cfg, sampler_name, scheduler, denoise, latent_image, seed)
+
+
+def _custom_inputs() -> list[io.Input]:
+    return [
+        io.Guider.Input("guider", tooltip="The guider as your sampler gets it, without ReCache Budget."),
+        io.Sampler.Input("sampler", tooltip="What goes into your SamplerCustomAdvanced's sampler."),
+        io.Sigmas.Input("sigmas", tooltip="What goes into your SamplerCustomAdvanced's sigmas."),
+        _latent(),
+        _seed("As on your RandomNoise; the noises that are tried are the batch that starts from it."),
+    ]
+
+
+def _custom(prompts: Sequence[tuple] = (), *, guider, sampler, sigmas, latent_image: dict, seed: int) -> Workflow:
+    guiders = [guider, *(workflow.with_prompt(guider, *prompt) for prompt in prompts)]
+    return workflow.custom(guiders, sampler, sigmas, latent_image, seed)
+
+
+KSAMPLER = Sampling(_ksampler_inputs, _ksampler, "Connect what goes into your KSampler.")
+CUSTOM = Sampling(
+    _custom_inputs, _custom,
+    "For workflows with SamplerCustomAdvanced: connect its guider, sampler, sigmas and latent.")

@@ -1,0 +1,1 @@
+"""How a policy is learned: search, policy gradients, imitation, and where their costs come from."""

@@ -1,0 +1,66 @@
+"""Neighbourhoods of a schedule, and hill climbing in them. Evaluation 0 never moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..schedule import Schedule
+
+Objective = Callable[[Schedule], float]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Compute the evaluations `into` instead of `out`: as many, and none of them 0."""
+
+    out: frozenset[int]
+    into: frozenset[int]
+
+    def fits(self, schedule: Schedule) -> bool:
+        """Whether the schedule computes all of `out` and none of `into`."""
+        return all(schedule.computed[i] for i in self.out) and not any(schedule.computed[i] for i in self.into)
+
+    def apply(self, schedule: Schedule) -> Schedule:
+        """The schedule after the move, which must fit."""
+        computed = list(schedule.computed)
+        for i in self.out:
+            computed[i] = False
+        for i in self.into:
+            computed[i] = True
+        return Schedule(tuple(computed), schedule.times)
+
+
+def singles(schedule: Schedule, radius: int, keep: int = 1) -> Iterator[Move]:
+    """Every move of one computed evaluation by at most `radius`, nearest first; the first `keep` evaluations stay."""
+    for distance in range(1, radius + 1):
+        for source in (i for i in schedule.indices if i >= keep):
+            for target in (source - distance, source + distance):
+                if keep <= target < schedule.n and not schedule.computed[target]:
+                    yield Move(frozenset({source}), frozenset({target}))
+
+
+def shifts(schedule: Schedule) -> Iterator[Move]:
+    """Every move of two or more neighbouring computed evaluations together, by one."""
+    indices = schedule.indices
+    for first in range(1, len(indices)):
+        for end in range(first + 2, len(indices) + 1):
+            block = frozenset(indices[first:end])
+            for step in (-1, 1):
+                moved = frozenset(i + step for i in block)
+                move = Move(block - moved, moved - block)
+                if min(moved) > 0 and max(moved) < schedule.n and move.fits(schedule):
+                    yield move
+
+
+def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: int = 20, keep: int = 1) -> Schedule:
+    """Steepest descent over `singles`: at most `rounds` times the best of all moves, until none is better."""
+    best, best_cost = start, objective(start)
+    for _ in range(rounds):
+        candidates = [move.apply(best) for move in singles(best, radius, keep)]
+        costs = [objective(candidate) for candidate in candidates]
+        if not costs or min(costs) >= best_cost:
+            break
+        best_cost = min(costs)
+        best = candidates[costs.index(best_cost)]
+    return best
