@@ -9,21 +9,23 @@ from comfy_api.latest import io, ui
 from .. import caching
 from .pictures.schedule import schedule_picture
 from .server.page import show_text
+from .wording import reason_text, remarks, summary
 
 
 def describe(report: caching.Report) -> str:
     """The report as lines for an artist."""
-    lines = [report.summary]
+    lines = [summary(report)]
     if report.cache_point != "none":
         order = "" if report.order is None else f", order {report.order}"
-        lines.append(f"{report.mechanism}{order}, cached at {report.cache_point}: {report.cache_point_reason}")
+        lines.append(f"{report.mechanism}{order}, cached at {report.cache_point}: "
+                     f"{reason_text(report.cache_point_reason)}")
     if report.seconds_computed is not None and report.seconds_cached is not None:
         lines.append(f"{report.seconds_computed:.3g} s a computed evaluation, {report.seconds_cached:.3g} s a cached "
                      f"one; {report.seconds_saved:.1f} s saved, "
                      f"{report.peak_cache_bytes / 2**20:.1f} MB of cache at most")
-    lines += [f"evaluation {index} was computed though it was to be cached: {reason}"
+    lines += [f"evaluation {index} was computed though it was to be cached: {reason_text(reason)}"
               for index, reason in report.unplanned]
-    return "\n".join(lines + report.remarks)
+    return "\n".join(lines + remarks(report))
 
 
 class ReCacheReport(io.ComfyNode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from recache.caching import Reason
 from tests.bench import families
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
@@ -45,9 +46,8 @@ def test_blocks_skips_every_block(name, mechanism, cache_point):
 def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name, mechanism, cache_point):
     trace = run(name, settings(computed=COMPUTED, mechanism=mechanism, cache_point=cache_point), steps=7, cfg=4.0)
     assert trace.report.cache_point == "output"
-    assert trace.report.cache_point_reason == (
-        "something is added to the tokens between its blocks" if name in ADDING
-        else "the model offers no blocks to take features from")
+    assert trace.report.cache_point_reason.code == (
+        "tokens_changed_between_blocks" if name in ADDING else "no_blocks")
     assert trace.with_network == trace.report.computed == sorted(COMPUTED)
 
 
@@ -92,7 +92,8 @@ def test_reuse_at_the_output_repeats_the_predicted_direction(name):
 
 def test_auto_takes_the_output_where_nothing_speaks_for_blocks():
     report = run("flux", settings(0.5)).report
-    assert report.cache_point == "output" and "as good there as at blocks" in report.cache_point_reason
+    assert report.cache_point == "output"
+    assert report.cache_point_reason == Reason("output_preferred", {"mechanism": "taylor"})
 
 
 @pytest.mark.parametrize("name", ["flux", "wan21_t2v", "hunyuan_video", "ltxv"])
@@ -122,7 +123,7 @@ def test_dicache_runs_the_first_block_and_is_charged_for_it(name):
 def test_dicache_without_blocks_runs_uncached_and_says_why():
     trace = run("sd15", settings(0.5, mechanism="dicache"), steps=4)
     assert trace.with_network == [0, 1, 2, 3]
-    assert "DiCache works on the model's blocks" in trace.report.notes[0]
+    assert trace.report.notes == [Reason("dicache_needs_blocks", {"because": Reason("no_blocks")})]
 
 
 def test_other_patches_of_blocks_go_on_working():

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from recache.caching import model_identity
-from recache.caching.dry_run import count, dry_run
+from recache.caching.dry_run import dry_run, dry_run_without_rng
 from recache.nodes.library.folders import SHIPPED
 from recache.nodes.server import graph, model_header, plan, routes
 from recache.policies.policy_file import load
@@ -151,7 +151,7 @@ def test_counting_beside_a_run_agrees_with_the_rehearsal_and_touches_no_generato
     whole = dry_run(sampler, sigmas, model_sampling, 4, [])
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    counted = count(sampler, sigmas, model_sampling)
+    counted = dry_run_without_rng(sampler, sigmas, model_sampling)
     assert torch.equal(torch.get_rng_state(), before)
     assert counted.refusal or (counted.sigmas, counted.times) == (whole.sigmas, whole.times)
     assert bool(counted.refusal) == bool(whole.refusal) or name == "ar_video"
@@ -165,14 +165,14 @@ def test_noise_of_no_generator_is_not_drawn_when_counting():
 
     model_sampling = graph.stand_in().get_model_object("model_sampling")
     before = torch.get_rng_state()
-    counted = count(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
+    counted = dry_run_without_rng(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
     assert torch.equal(torch.get_rng_state(), before) and counted.sigmas == (1.0, 0.5)
 
     def seeding(model, x, sigmas, extra_args=None, callback=None, disable=None):
         torch.manual_seed(1)
         return x
 
-    assert count(comfy.samplers.KSAMPLER(seeding), torch.tensor([1.0, 0.0]), model_sampling).refusal
+    assert dry_run_without_rng(comfy.samplers.KSAMPLER(seeding), torch.tensor([1.0, 0.0]), model_sampling).refusal
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...caching import model_identity
-from ...caching.dry_run import Evaluations, count
+from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.mechanisms import make
 from ...policies.budget import planned_speedup
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import explicit
 from ..library import resolve
+from ..wording import reason_text
 from . import graph, run_state
 
 KEPT = 64
@@ -94,8 +95,9 @@ def plan(question: Question) -> dict[str, Any]:
         file, missing = _file(question, known, foreseen.layout, provisional)
         answer["missing"] = missing
         answer["policy"] = _about(question, file, evaluations)
-        if evaluations.refusal:
-            return answer | {"refusal": f"{evaluations.refusal[:1].upper()}{evaluations.refusal[1:]}."}
+        if evaluations.refusal is not None:
+            refusal = reason_text(evaluations.refusal)
+            return answer | {"refusal": f"{refusal[:1].upper()}{refusal[1:]}."}
         cost = _cost(question, known)
         if cost is None:
             provisional.append("cost")
@@ -123,7 +125,7 @@ def _sampling(question: Question, known: run_state.Known | None, provisional: li
             _foreseen[key] = foreseen
             while len(_foreseen) > KEPT:
                 _foreseen.popitem(last=False)
-    if foreseen is None or (not foreseen.evaluations.refusal and not foreseen.evaluations.times):
+    if foreseen is None or (foreseen.evaluations.refusal is None and not foreseen.evaluations.times):
         last = next((run for run in known.runs if run.times), None) if known else None
         if last is None:
             return None
@@ -144,7 +146,7 @@ def _foresee(sampler: dict, known: run_state.Known | None) -> _Foreseen | None:
         layout = model_identity.layout(found.model.model.diffusion_model)
     else:
         layout = known.layout if known else None
-    return _Foreseen(count(found.sampler, found.sigmas, schedule), layout)
+    return _Foreseen(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout)
 
 
 def _file(question: Question, known: run_state.Known | None, layout: str | None,

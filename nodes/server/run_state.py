@@ -17,6 +17,7 @@ from server import PromptServer
 
 from ...caching import Report, model_identity
 from ...policies.policy_file import PolicyFile
+from ..wording import reason_text
 from .prompt_info import of_page, workflow_id
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class RunMonitor:
         run = self.run
         run.over, run.finished, run.times, run.cost = True, report.finished, report.times, report.cached_cost
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
-        run.planned, run.notes = report.planned or None, report.notes
+        run.planned, run.notes = report.planned or None, list(map(reason_text, report.notes))
         if report.planned:
             run.speedup, run.saved = report.measured_speedup, report.seconds_saved
         self._send({"run": run.shown()})
