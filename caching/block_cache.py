@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import comfy.model_management
 import torch
 from torch._dynamo import OptimizedModule
 
 from .block_mapping import BlockProbe, Recorder, Skipper, Stack
 from .flops import FlopMeter
-from .history import Features, ForecastOutOfMemory, Histories, NoForecast
+from .history import Features, Histories, NoForecast
 from .host_calls import NetworkCall
 from .mechanisms import Mechanism
+from .memory import OutOfMemory, is_out_of_memory
 from .reasons import Reason
 
 Receiver = Callable[[Features], None]
@@ -54,12 +56,26 @@ class Probed:
 
 
 def probe_blocks(call: NetworkCall, mechanism: Mechanism) -> Probed:
-    """Compute a call, and find out whether its blocks can be skipped."""
+    """Compute a call, and find out whether its blocks can be skipped.
+
+    Raises:
+        OutOfMemory: the call must be computed without the probe.
+    """
     # compiled blocks can't run under a dispatch mode
     meter = None if any(map(is_compiled, call.model.diffusion_model.modules())) else FlopMeter()
     probe = BlockProbe(call.other_patches, mechanism.of_residual, mechanism.probes, meter)
-    with meter or nullcontext():
-        out = call.run(probe)
+    failure = ""
+    try:
+        with meter or nullcontext():
+            out = call.run(probe)
+    except (OutOfMemory, comfy.model_management.InterruptProcessingException):
+        raise
+    except Exception as error:
+        if not probe.called or is_out_of_memory(error):
+            raise
+        failure = str(error) or type(error).__name__
+    if failure:  # a model whose path for replaced blocks is broken has a plain one
+        return Probed(call.run(), Reason("blocks_failed", {"error": failure}))
     if probe.refusal is not None:
         return Probed(out, probe.refusal)
     if not probe.keys:
@@ -88,7 +104,11 @@ class BlockCache:
         self.network = network
 
     def compute(self, call: NetworkCall, receivers: Sequence[Receiver]) -> torch.Tensor:
-        """The network's output; every receiver gets the features of every cond."""
+        """The network's output; every receiver gets the features of every cond.
+
+        Raises:
+            OutOfMemory: the call must be computed without receivers.
+        """
         if call.model is not self.network or not receivers:
             return call.run()
 
@@ -105,7 +125,7 @@ class BlockCache:
 
         Raises:
             NoForecast: the call must be computed.
-            ForecastOutOfMemory: likewise.
+            OutOfMemory: likewise.
         """
         if call.model is not self.network:
             raise NoForecast(Reason("second_model"))
@@ -121,11 +141,11 @@ class BlockCache:
     def _forecast_tokens(self, call: NetworkCall, position: int, base: torch.Tensor, probe: torch.Tensor | None
                          ) -> torch.Tensor:
         """The image tokens after the last block."""
-        try:
-            images = [
-                self.histories.get(f.key).forecast(
-                    position, base.device, f.base if self.mechanism.of_residual else None, f.probe)
-                for f in split(call, base, base, probe)]
-            return images[0] if len(images) == 1 else torch.cat(images)
-        except torch.OutOfMemoryError:
-            raise ForecastOutOfMemory from None
+        parts = split(call, base, base, probe)
+        if not all(self.histories.get(part.key).fits(part.base.shape) for part in parts):
+            raise NoForecast(Reason("tokens_changed"))
+        images = [
+            self.histories.get(part.key).forecast(
+                position, base.device, part.base if self.mechanism.of_residual else None, part.probe)
+            for part in parts]
+        return images[0] if len(images) == 1 else torch.cat(images)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .flops import FlopMeter
+from .memory import own_work
 from .reasons import Reason
 
 PROBE_STRIDE = 8  # the ratio of two means needs no more tokens, and a whole probe would cost a feature of memory
@@ -74,7 +75,10 @@ class BlockMapping(dict):
             compute = extra["original_block"] if other is None else lambda args: other(args, extra)
             # a model that joined streams since still holds what the last block returned: free it, it is a feature large
             self.returned.clear()
-            self.returned = dict(self.run(key, args, compute))
+            out = self.run(key, args, compute)
+            if not isinstance(out, dict):
+                return out
+            self.returned = dict(out)
             return self.returned
         return block
 
@@ -101,6 +105,7 @@ class BlockProbe(BlockMapping):
         self.probes = probes
         self.meter = meter
         self.kind_flops: dict[str, int] = {}
+        self.called = False
         self.keys: list[tuple] = []
         self.base: torch.Tensor | None = None
         self.probe: torch.Tensor | None = None
@@ -110,6 +115,7 @@ class BlockProbe(BlockMapping):
         self.refusal: Reason | None = None
 
     def run(self, key, args, compute):
+        self.called = True
         image = args.get("img")
         if not (torch.is_tensor(image) and image.ndim == 3):
             self.refusal = self.refusal or Reason("blocks_not_one_stream")
@@ -117,18 +123,20 @@ class BlockProbe(BlockMapping):
             return compute(args)
         if self.output is None:
             self.tokens = image.shape[1]
-            self.base = image.clone() if self.with_base else None
+            with own_work():
+                self.base = image.clone() if self.with_base else None
         elif not self._linked(image):
             self.refusal = Reason("tokens_changed_between_blocks")
             return compute(args)
         out = self._count(key, args, compute)
-        if not torch.is_tensor(out.get("img")) or not set(out) <= set(args):
+        if not (isinstance(out, dict) and torch.is_tensor(out.get("img")) and set(out) <= set(args)):
             self.refusal = Reason("blocks_return_other")
             return out
-        if self.probes and not self.keys:
-            self.probe = first_residual(out["img"], self.base)
+        with own_work():
+            if self.probes and not self.keys:
+                self.probe = first_residual(out["img"], self.base)
+            self.output = out["img"].clone()  # models go on to change this tensor in place
         self.keys.append(key)
-        self.output = out["img"].clone()  # models go on to change this tensor in place
         return out
 
     def _linked(self, image: torch.Tensor) -> bool:
@@ -185,10 +193,12 @@ class Recorder(BlockMapping):
         first = self.tokens == 0
         if first:
             self.tokens = args["img"].shape[1]
-            self.base = args["img"].clone() if self.with_base else None
+            with own_work():
+                self.base = args["img"].clone() if self.with_base else None
         out = compute(args)
         if first and self.probes:
-            self.probe = first_residual(out["img"], self.base)
+            with own_work():
+                self.probe = first_residual(out["img"], self.base)
         if key == self.stack.last:
             self.record(self.stack.image_tokens(out["img"], self.tokens), self.base, self.probe)
         return out
@@ -217,10 +227,13 @@ class Skipper(BlockMapping):
         if self.base is None:
             self.base = args["img"]
             if self.probes:
-                self.base = args["img"].clone()
+                with own_work():
+                    self.base = args["img"].clone()
                 out = compute(args)
-                self.probe = first_residual(out["img"], self.base)
+                with own_work():
+                    self.probe = first_residual(out["img"], self.base)
         if key == self.stack.last:
-            out["img"] = self.stack.with_image_tokens(out["img"], self.forecast(self.base, self.probe))
+            with own_work():
+                out["img"] = self.stack.with_image_tokens(out["img"], self.forecast(self.base, self.probe))
             self.done = True
         return out

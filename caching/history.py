@@ -19,10 +19,6 @@ class NoForecast(Exception):
         self.reason = reason
 
 
-class ForecastOutOfMemory(Exception):
-    """Memory ran out while forecasting; the evaluation is computed instead."""
-
-
 @dataclass(frozen=True)
 class Features:
     """What one computed evaluation leaves for one history.

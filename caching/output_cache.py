@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from .feature_kind import FeatureKind
-from .history import Features, ForecastOutOfMemory, Histories, NoForecast
+from .history import Features, Histories, NoForecast
 from .host_calls import CondBatch
+from .memory import own_work
 from .reasons import Reason
 
 
@@ -29,7 +30,7 @@ class OutputCache:
 
         Raises:
             NoForecast: the batch must be computed.
-            ForecastOutOfMemory: likewise.
+            OutOfMemory: likewise.
         """
         x = batch.x
         histories = [None if key is None else self.histories.get(key) for key in batch.keys]
@@ -37,11 +38,9 @@ class OutputCache:
                    for key, history in zip(batch.keys, histories)):
             raise NoForecast(Reason("no_history"))
         base = x if self.kind is FeatureKind.RESIDUAL else None
-        try:
+        with own_work():
             features = [
                 None if history is None else history.forecast(position, x.device, base) for history in histories]
             return [torch.zeros_like(x) if feature is None
                     else feature.mul_(-sigma).add_(x) if self.kind is FeatureKind.DIRECTION else feature
                     for feature in features]
-        except torch.OutOfMemoryError:
-            raise ForecastOutOfMemory from None

@@ -38,6 +38,7 @@ CODES: dict[str, tuple[str, ...]] = {
     # one evaluation was computed though it was to be cached
     "second_model": (),
     "no_history": (),
+    "tokens_changed": (),
     "other_path": (),
     "another_node_asked": (),
     "another_node_skipped": (),

@@ -14,8 +14,9 @@ from .block_mapping import Stack
 from .clock import Clock
 from .dry_run import Evaluations
 from .feature_kind import feature_kind
-from .history import Features, ForecastOutOfMemory, Histories, NoForecast
+from .history import Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch
+from .memory import OutOfMemory, own_work
 from .output_cache import OutputCache
 from .plan import Phase, Plan, blocks_plan, first_plan, output_plan
 from .reasons import Reason
@@ -167,9 +168,11 @@ class Run:
             out = self._try(partial(self.blocks.forecast, call, self.position()))
             if out is not None:
                 return out
-        if self.probing and self.obstacle is None:
-            return self._probe(call)
-        return self.blocks.compute(call, self.receivers())
+        with self._disabling():
+            if self.probing and self.obstacle is None:
+                return self._probe(call)
+            return self.blocks.compute(call, self.receivers())
+        return call.run()
 
     def compute(self, batch: CondBatch) -> list[torch.Tensor]:
         """The predictions of the network; the cache point is settled once it has run."""
@@ -182,13 +185,21 @@ class Run:
         """What takes the features of a computed evaluation at `blocks`."""
         return [self.store] if self.stores else []
 
+    @contextmanager
+    def _disabling(self):
+        """Where memory runs out inside for ReCache's own work, compute without it."""
+        try:
+            yield
+        except OutOfMemory:
+            self.disable(Reason("out_of_memory", {"while": "caching"}))
+
     def _try(self, forecast):
         """What `forecast` returns; None, and the evaluation is computed, where it can't be made."""
         try:
             return forecast()
         except NoForecast as error:
             self.forced = self.forced or error.reason
-        except ForecastOutOfMemory:
+        except OutOfMemory:
             self.disable(Reason("out_of_memory", {"while": "forecasting"}))
         return None
 
@@ -206,20 +217,18 @@ class Run:
     # ---- record
 
     def _record_outputs(self, batch: CondBatch, outs: list[torch.Tensor]) -> None:
-        if self.index < self.plan.last_cached and not all(bool(torch.isfinite(out).all()) for out in outs):
-            self.disable(Reason("not_finite", {"index": self.index}))
-        if self.plan.cache_point == "output" and self.stores:
-            for features in self.output.features(batch, outs, self.sigma):
-                self.store(features)
+        with self._disabling(), own_work():
+            if self.index < self.plan.last_cached and not all(bool(torch.isfinite(out).all()) for out in outs):
+                self.disable(Reason("not_finite", {"index": self.index}))
+            if self.plan.cache_point == "output" and self.stores:
+                for features in self.output.features(batch, outs, self.sigma):
+                    self.store(features)
 
     def store(self, features: Features) -> None:
         """Store a computed evaluation's features for forecasts."""
-        if self.disabled is not None:
-            return
-        try:
-            self.histories.record(features, self.position())
-        except torch.OutOfMemoryError:
-            self.disable(Reason("out_of_memory", {"while": "caching"}))
+        if self.disabled is None:
+            with self._disabling(), own_work():
+                self.histories.record(features, self.position())
 
     def _report_evaluation(self) -> None:
         report, computed = self.report, self.watch.ran or self.prefix_hit

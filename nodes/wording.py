@@ -32,6 +32,7 @@ SENTENCES = {
     "not_finite": "The model returned NaN or infinity at evaluation {index}, so nothing was forecast from there on.",
     "second_model": "a second model takes part, which only the cache point output can cache",
     "no_history": "there was nothing to forecast this cond from",
+    "tokens_changed": "the number of tokens has changed",
     "other_path": "the model took another way through its blocks",
     "another_node_asked": "another node asked for it",
     "another_node_skipped": "Another node skipped evaluations that were to be computed; use one cache node at a time.",
