@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 
 from recache.caching import Reason
+from recache.caching.block_mapping import BlockProbe
 from tests.bench import families
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
@@ -158,6 +160,55 @@ def test_a_patch_that_adds_tokens_between_blocks_is_respected():
     trace = observe(model, settings(computed=COMPUTED, cache_point="blocks"), ksampler("flux", steps=7))
     assert trace.report.cache_point == "output"
     assert trace.with_network == sorted(COMPUTED)
+
+
+@pytest.mark.parametrize("mechanism", ["reuse", "residual", "taylor", "dicache"])
+def test_features_of_other_tokens_are_not_forecast_from(mechanism):
+    """A reference image whose tokens are there in the first call only, as where the host keeps their keys and values.
+    """
+    def model():
+        calls = []
+
+        def first_with_reference(executor, x, timestep, context, y, guidance, ref_latents, *args, **kwargs):
+            calls.append(0)
+            references = [torch.ones_like(x)] if len(calls) == 1 else ref_latents
+            return executor(x, timestep, context, y, guidance, references, *args, **kwargs)
+
+        made = models("flux")[0].clone()
+        made.add_wrapper(WrappersMP.DIFFUSION_MODEL, first_with_reference)
+        return made
+
+    script, plain = Script(), Script()
+    plain.run("flux", None, model=model())
+    trace = script.run("flux", settings(computed={0, 4}, cache_point="blocks", mechanism=mechanism), model=model())
+    assert trace.report.cache_point == "blocks"
+    assert trace.report.unplanned == [(1, Reason("tokens_changed"))]
+    assert trace.report.computed == [0, 1, 4] and not trace.report.notes
+    assert torch.equal(script.answers[1], plain.answers[1])
+
+
+def test_a_model_whose_path_for_replaced_blocks_is_broken_is_cached_at_its_output():
+    def replaced(module, args, kwargs):
+        if kwargs["transformer_options"].get("patches_replace", {}).get("dit"):
+            raise TypeError("block got an unexpected argument")
+
+    handle = models("flux")[0].model.diffusion_model.double_blocks[1].register_forward_pre_hook(
+        replaced, with_kwargs=True)
+    script, plain = Script(), Script()
+    try:
+        plain.run("flux", None)
+        trace = script.run("flux", settings(computed={0, 3}, cache_point="blocks"))
+    finally:
+        handle.remove()
+    assert trace.report.cache_point == "output" and trace.report.computed == [0, 3]
+    assert trace.report.cache_point_reason == Reason("blocks_failed", {"error": "block got an unexpected argument"})
+    assert torch.equal(script.answers[0], plain.answers[0])
+
+
+def test_blocks_that_return_a_tensor_are_refused_and_left_alone():
+    probe, image = BlockProbe({}, False, False, None), torch.ones(1, 2, 3)
+    out = probe["double_block", 0]({"img": image}, {"original_block": lambda args: args["img"] * 2.0})
+    assert torch.equal(out, image * 2.0) and probe.refusal == Reason("blocks_return_other")
 
 
 def test_the_table_in_the_readme_is_what_the_tests_find():
