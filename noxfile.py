@@ -55,8 +55,8 @@ def test(session: nox.Session) -> None:
         provision.browser()
     except provision.ProvisionError as error:
         session.error(str(error).rstrip("."))
-    # A file's tests share models and a server, so a file goes to one process.
-    whole = ["tests", "--numprocesses=2", "--dist=loadfile"]
+    # A file's tests share models, so a file goes to one process; tests/conftest.py says which begin first.
+    whole = ["tests", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder"]
     run(session, *pytest, *([] if named else whole), arguments=arguments)
 
 

@@ -23,6 +23,7 @@ session.alias_pack()
 
 
 HOST = pytest.StashKey[session.Host]()
+LONGEST = ("test_training", "test_conds", "test_samplers", "test_shared_rollouts", "test_blocks")  # begin first
 THREADS = 1  # of torch: the models are tiny, so that threads wait for each other longer than they work
 
 
@@ -33,6 +34,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the ComfyUI folder that the tests run in (default: $COMFYUI_PATH)",
     )
     parser.addoption("--archive", help="the packed node (node.zip) to test; default: the files that would be packed")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes, one takes all files that need a server, those of the page last; the other takes the rest.
+
+    A file stays whole. In it, tests of one page follow each other.
+    """
+    served, paged = ({item.path for item in items if item.path and name & set(item.fixturenames)}
+                     for name in ({"server", "browser"}, {"browser"}))
+
+    def place(item: pytest.Item) -> tuple:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        rank = LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        opened = params.get("frontend", "pinned"), params.get("renderer", "classic")
+        return item.path not in served, item.path in paged, rank, str(item.path), *opened
+
+    items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("server" if item.path in served else item.path.stem))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,9 +119,9 @@ def newest_server(host_path: Path):
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium. Of one module only: while it runs, this thread can start no event loop of its own."""
+    """A headless Chromium. While it runs this thread can start no other event loop, so its tests come last."""
     from tests.hosting.browser import launch, missing_browser
 
     missing = missing_browser()
@@ -110,6 +131,16 @@ def browser():
         pytest.skip(missing)
     with launch() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def kept_page(browser):
+    """The page that `page` empties for every test."""
+    from tests.hosting.browser import KeptPage
+
+    kept = KeptPage(browser)
+    yield kept
+    kept.close()
 
 
 @pytest.fixture
@@ -125,12 +156,12 @@ def frontend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def page(browser, renderer: str, frontend: str, request: pytest.FixtureRequest):
-    """ComfyUI's page with an empty workflow, in a fresh tab; whatever it complains about fails the test."""
-    from tests.hosting.browser import comfy_page
-
+def page(kept_page, renderer: str, frontend: str, request: pytest.FixtureRequest):
+    """ComfyUI's page with an empty workflow; whatever it complains about fails the test. A failure closes it."""
     running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
-    with comfy_page(browser, running.url, renderer) as opened:
-        yield opened
-        complaints = opened.complaints()
+    opened, failed = kept_page.empty(running.url, renderer), request.session.testsfailed
+    yield opened
+    complaints = opened.complaints()
+    if complaints or request.session.testsfailed > failed:
+        kept_page.close()
     assert complaints == []
