@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("COMFYUI_PATH"),
         help="the ComfyUI folder that the tests run in (default: $COMFYUI_PATH)",
     )
+    parser.addoption("--all-templates", action="store_true",
+                     help="load all of ComfyUI's templates that sample, not only a varied few")
     parser.addoption("--archive", help="the packed node (node.zip) to test; default: the files that would be packed")
 
 
@@ -67,6 +69,14 @@ def pytest_configure(config: pytest.Config) -> None:
         base = TemporaryDirectory(prefix="comfyui-")
         config.add_cleanup(base.cleanup)
         config.stash[HOST] = session.start(path, base.name, threads=THREADS)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Prints what tests have counted: their property "count"."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "count" and report.when == "call":
+                terminalreporter.write_line(value)
 
 
 @pytest.fixture(scope="session")

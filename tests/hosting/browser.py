@@ -240,6 +240,14 @@ HOST_COMPLAINTS = (
     "Invalid layout total size",
     "input.link is deprecated",
     "redirecting to root graph",  # a workflow that gets its id when the page is loaded again
+    "[proxyWidgetMigration]",  # templates that an older page saved
+    "[ExecutableNodeDTO.resolveOutput]",  # a bypassed node with no input of its output's type
+    "[appModeStore]",
+    "LiteGraph addWidget(...) without a callback",
+    "LiteGraph: duplicate subgraph node ID",
+    "api.comfy.org",  # says which pack a missing node is of
+    "THREE.Clock",
+    "GL Driver Message",
     "huggingface.co",  # the size of a template's model, which may not be asked for
 )
 
