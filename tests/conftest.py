@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     A file stays whole. In it, tests of one page follow each other.
     """
-    served, paged = ({item.path for item in items if item.path and name & set(item.fixturenames)}
+    served, paged = ({item.path for item in items if name & set(item.fixturenames)}
                      for name in ({"server", "browser"}, {"browser"}))
 
     def place(item: pytest.Item) -> tuple:
