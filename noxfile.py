@@ -17,7 +17,7 @@ import provision  # noqa: E402
 nox.options.sessions = ["lint", "test"]
 PYTEST = ("-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests")
 # A file's tests share models, so a file goes to one process; tests/conftest.py says which begin first.
-WHOLE = ("tests", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
+WHOLE = ("tests", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 # All commands share one environment outside the checkout: torch alone takes gigabytes.
 nox.options.default_venv_backend = "none"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -38,24 +40,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--archive", help="the packed node (node.zip) to test; default: the files that would be packed")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+@cache
+def takes(path: Path, *fixtures: str) -> bool:
+    """Whether a function of a test file takes one of the fixtures."""
+    return bool(re.search(rf"def \w+\([^)]*\b({'|'.join(fixtures)})\b", path.read_text(encoding="utf-8")))
+
+
+def needs_server(path: Path) -> bool:
+    return takes(path, "server", "client", "page", "browser")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes, one takes all files that need a server, those of the page last; the other takes the rest.
-
-    A file stays whole. In it, tests of one page follow each other.
-    """
-    served, paged = ({item.path for item in items if name & set(item.fixturenames)}
-                     for name in ({"server", "browser"}, {"browser"}))
-
+    """Files that need a server come first, those of the page last of them; tests of one page follow each other."""
     def place(item: pytest.Item) -> tuple:
-        params = item.callspec.params if hasattr(item, "callspec") else {}
-        rank = LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        path, params = item.path, item.callspec.params if hasattr(item, "callspec") else {}
+        rank = LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST)
         opened = params.get("frontend", "pinned"), params.get("renderer", "classic")
-        return item.path not in served, item.path in paged, rank, str(item.path), *opened
+        return not needs_server(path), takes(path, "page", "browser"), rank, str(path), *opened
 
     items.sort(key=place)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("server" if item.path in served else item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Of two processes, one takes all files that need a server, the other the rest, a whole file at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "server" if needs_server(config.rootpath / file) else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
