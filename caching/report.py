@@ -51,6 +51,19 @@ class Report:
     finished: bool = False
     samples: bytes = field(default=b"", repr=False)
 
+    def note(self, reason: Reason) -> None:
+        """Add a note, unless it is there."""
+        if reason not in self.notes:
+            self.notes.append(reason)
+
+    def add_computed(self, index: int, prefix_hit: bool, unplanned: Reason | None) -> None:
+        """An evaluation was computed; `unplanned` is why, if it was to be cached."""
+        self.computed.append(index)
+        if prefix_hit:
+            self.prefix_hits.append(index)
+        if unplanned is not None:
+            self.unplanned.append((index, unplanned))
+
     @property
     def seconds_computed(self) -> float | None:
         """Median seconds of a computed evaluation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 
 import torch
 
@@ -30,7 +30,6 @@ class Run:
     """The state of one sampling run.
 
     Args:
-        config: as the node made it.
         evaluations: what the sampler will call for.
         device: where the model runs.
         dims: dimensions of the latent; five is video.
@@ -58,9 +57,7 @@ class Run:
         self.keys = CallKeys()
         self.watch = NetworkWatch()
         self.disabled: Reason | None = None
-        self.index = -1
-        self.sigma = 0.0
-        self.sampling = False
+        self.index, self.sigma, self.sampling = -1, 0.0, False
         self.forced: Reason | None = None
         self.prefix_hit = False
         self.report = Report(config.mechanism, config.order if config.mechanism in ("taylor", "hermite") else None)
@@ -94,7 +91,7 @@ class Run:
         if self.disabled is None:
             log.warning("ReCache: %s", reason)
             self.disabled = reason
-            self.report.notes.append(reason)
+            self.report.note(reason)
         self.histories.clear()
 
     @property
@@ -147,7 +144,7 @@ class Run:
         if self.probing and batch.obstacle is not None:
             self.use_output(batch.obstacle)
         if self.plan.cache_point == "output" and not self.computes:
-            outs = self._try(partial(self.output.forecast, batch, self.position(), self.sigma))
+            outs = self._try(lambda: self.output.forecast(batch, self.position(), self.sigma))
             if outs is not None:
                 batch.advance_hooks()
                 return outs
@@ -165,7 +162,7 @@ class Run:
         if not blocks:
             return call.run()
         if not self.computes:
-            out = self._try(partial(self.blocks.forecast, call, self.position()))
+            out = self._try(lambda: self.blocks.forecast(call, self.position()))
             if out is not None:
                 return out
         with self._disabling():
@@ -231,29 +228,23 @@ class Run:
                 self.histories.record(features, self.position())
 
     def _report_evaluation(self) -> None:
-        report, computed = self.report, self.watch.ran or self.prefix_hit
+        computed = self.watch.ran or self.prefix_hit
         try:
             self.config.evaluated(self.index, computed, self.plan.schedule
                                   if self.plan.settled and self.disabled is None else None)
         except Exception:
             log.exception("ReCache: the progress of a run could not be shown.")
         if computed:
-            report.computed.append(self.index)
-            if not self.watch.ran:
-                report.prefix_hits.append(self.index)
-            if not self.plan.computes(self.index):
-                report.unplanned.append((self.index, self.forced or self.disabled or Reason("another_node_asked")))
-        elif self.computes and Reason("another_node_skipped") not in report.notes:
-            report.notes.append(Reason("another_node_skipped"))
+            unplanned = None if self.plan.computes(self.index) else (
+                self.forced or self.disabled or Reason("another_node_asked"))
+            self.report.add_computed(self.index, not self.watch.ran, unplanned)
+        elif self.computes:
+            self.report.note(Reason("another_node_skipped"))
 
     def close(self, samples: torch.Tensor | None) -> Report:
         """End the run with what it made, None if it was cut short; nothing of it stays alive but the report."""
         self.histories.clear()
-        report = self.report
-        report.finished, report.samples = samples is not None, fingerprint(samples)
-        report.evaluations = self.index + 1
-        report.times = self.evaluations.times
-        report.seconds = self.clock.seconds()
-        report.peak_cache_bytes = self.histories.peak_bytes
-        report.planned = [i for i, computed in enumerate(self.plan.schedule) if computed]
-        return report
+        return replace(
+            self.report, finished=samples is not None, samples=fingerprint(samples), evaluations=self.index + 1,
+            times=self.evaluations.times, seconds=self.clock.seconds(), peak_cache_bytes=self.histories.peak_bytes,
+            planned=[i for i, computed in enumerate(self.plan.schedule) if computed])

@@ -50,6 +50,7 @@ class Question:
 class _Foreseen:
     evaluations: Evaluations
     layout: str | None  # of the model, where it is known
+    guessed: bool = False  # see graph.Sampling
 
 
 _foreseen: OrderedDict[tuple, _Foreseen] = OrderedDict()
@@ -133,6 +134,8 @@ def _sampling(question: Question, known: run_state.Known | None, provisional: li
         return _Foreseen(Evaluations(last.times, last.times), known.layout)
     if foreseen.layout is None:
         provisional.append("model")
+    if foreseen.guessed and not question.unknown:
+        provisional.append("input")
     return foreseen
 
 
@@ -146,7 +149,7 @@ def _foresee(sampler: dict, known: run_state.Known | None) -> _Foreseen | None:
         layout = model_identity.layout(found.model.model.diffusion_model)
     else:
         layout = known.layout if known else None
-    return _Foreseen(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout)
+    return _Foreseen(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout, found.guessed)
 
 
 def _file(question: Question, known: run_state.Known | None, layout: str | None,
