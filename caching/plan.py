@@ -106,7 +106,8 @@ def blocks_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluat
     try:
         schedule = tuple(scheduler(evaluations.times, cost))
     except ValueError:
-        return output_plan(scheduler, mechanism, evaluations, Reason("cached_too_expensive", {"cost": cost}))
+        reason = Reason("cached_too_expensive", {"percent": round(100 * cost)})
+        return output_plan(scheduler, mechanism, evaluations, reason)
     return _settled(evaluations, mechanism, schedule, "blocks", reason, cost)
 
 

@@ -29,11 +29,12 @@ CODES: dict[str, tuple[str, ...]] = {
     "tokens_patched": (),
     "controlnet": (),
     "multigpu": (),
-    "cached_too_expensive": ("cost",),
+    "cached_too_expensive": ("percent",),
     "dicache_needs_blocks": ("because",),
     # caching ended early
     "left_plan": ("index",),
-    "out_of_memory": ("while",),  # "caching" or "forecasting"
+    "out_of_memory_caching": (),
+    "out_of_memory_forecasting": (),
     "not_finite": ("index",),
     # one evaluation was computed though it was to be cached
     "second_model": (),
@@ -43,9 +44,21 @@ CODES: dict[str, tuple[str, ...]] = {
     "another_node_asked": (),
     "another_node_skipped": (),
     # the policy
-    "policy_missing": ("policy", "origin", "instead"),
+    "policy_missing": ("policy", "origin", "instead"),  # origin: "" or in brackets; instead: one of the next two
+    "instead_uniform": (),
+    "instead_policy": ("name",),
     "policy_fitted": ("name",),
-    "policy_carried": ("name", "differs"),
+    "policy_carried": ("name", "differs"),  # differs: a list of what was otherwise when it was fitted
+    "differs_model": ("family",),
+    "differs_mechanism": ("mechanism",),
+    "differs_order": ("mechanism", "order"),
+    "differs_sampler": ("sampler",),
+    "differs_evaluations": ("n",),
+    "differs_times": (),
+    "differs_scheduler": ("scheduler",),
+    "differs_shift": ("scheduler", "shift"),
+    "differs_cfg": ("cfg",),
+    "differs_size": ("size",),
 }
 
 
@@ -55,7 +68,7 @@ class Reason:
 
     Attributes:
         code: one of `CODES`.
-        fields: of str, int, float, list[str] or Reason.
+        fields: of str, int, float, Reason or a list of Reasons. `index` is an evaluation, 0-based; words count from 1.
 
     Raises:
         ValueError: an unknown code, or other fields than its own.
@@ -75,5 +88,10 @@ class Reason:
 
     def as_json(self) -> dict[str, Any]:
         """{"code", "fields"}, ready for JSON."""
-        return {"code": self.code, "fields": {
-            name: value.as_json() if isinstance(value, Reason) else value for name, value in self.fields.items()}}
+        return {"code": self.code, "fields": {name: _as_json(value) for name, value in self.fields.items()}}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Reason):
+        return value.as_json()
+    return list(map(_as_json, value)) if isinstance(value, list) else value

@@ -188,7 +188,7 @@ class Run:
         try:
             yield
         except OutOfMemory:
-            self.disable(Reason("out_of_memory", {"while": "caching"}))
+            self.disable(Reason("out_of_memory_caching"))
 
     def _try(self, forecast):
         """What `forecast` returns; None, and the evaluation is computed, where it can't be made."""
@@ -197,7 +197,7 @@ class Run:
         except NoForecast as error:
             self.forced = self.forced or error.reason
         except OutOfMemory:
-            self.disable(Reason("out_of_memory", {"while": "forecasting"}))
+            self.disable(Reason("out_of_memory_forecasting"))
         return None
 
     def _probe(self, call: NetworkCall) -> torch.Tensor:

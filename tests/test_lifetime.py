@@ -193,7 +193,7 @@ def test_out_of_memory_while_recording(cache_point, failing, monkeypatch):
     trace = run(FAMILY, settings(computed={0, 3, 6, 8}, cache_point=cache_point), steps=10)
     since = [0, 3, 6, 8][failing]
     assert trace.report.computed == trace.computed == [i for i in range(10) if i in (0, 3, 6) or i >= since]
-    assert trace.report.notes == [Reason("out_of_memory", {"while": "caching"})]
+    assert trace.report.notes == [Reason("out_of_memory_caching")]
     assert trace.report.finished
 
 
@@ -207,7 +207,7 @@ def test_out_of_memory_while_forecasting(cache_point, monkeypatch):
     trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
     assert torch.equal(trace.samples, plain.samples)
     assert trace.report.computed == trace.computed == list(range(6))
-    assert trace.report.notes == [Reason("out_of_memory", {"while": "forecasting"})]
+    assert trace.report.notes == [Reason("out_of_memory_forecasting")]
 
 
 OUT_OF_MEMORY = [
@@ -224,7 +224,7 @@ def test_every_device_has_its_own_way_to_be_out_of_memory(error, where, code, mo
 
     monkeypatch.setattr(History, where, full)
     trace = run(FAMILY, settings(computed={0, 2}, cache_point="blocks"), steps=4)
-    assert trace.report.notes == [Reason("out_of_memory", {"while": code})]
+    assert trace.report.notes == [Reason(f"out_of_memory_{code}")]
     assert trace.report.finished and trace.computed == [0, 1, 2, 3]
 
 
@@ -252,7 +252,7 @@ def test_out_of_memory_among_the_blocks(failing, code, monkeypatch):
     monkeypatch.setattr(block_mapping, "first_residual", full)
     plain = run(FAMILY, None, steps=6)
     trace = run(FAMILY, settings(computed={0, 3}, mechanism="dicache"), steps=6)
-    assert trace.report.notes == [Reason("out_of_memory", {"while": code})] and trace.report.finished
+    assert trace.report.notes == [Reason(f"out_of_memory_{code}")] and trace.report.finished
     assert trace.report.computed == ([0, 3, 4, 5] if failing == 3 else list(range(6)))
     if failing < 3:
         assert torch.equal(trace.samples, plain.samples)
@@ -266,7 +266,7 @@ def test_out_of_memory_in_the_check_for_nan(cache_point, monkeypatch):
     plain = run(FAMILY, None, steps=6)
     monkeypatch.setattr(torch, "isfinite", full)
     trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
-    assert trace.report.notes == [Reason("out_of_memory", {"while": "caching"})]
+    assert trace.report.notes == [Reason("out_of_memory_caching")]
     assert torch.equal(trace.samples, plain.samples)
 
 
@@ -291,7 +291,7 @@ def test_a_budget_that_blocks_cannot_keep_is_kept_at_the_output():
     trace = run(FAMILY, caching.CacheConfig(schedule=schedule, cache_point="blocks"), steps=6)
     assert trace.report.cache_point == "output"
     assert trace.report.cache_point_reason.code == "cached_too_expensive"
-    assert 0.0 < trace.report.cache_point_reason.fields["cost"] < 1.0
+    assert 0 < trace.report.cache_point_reason.fields["percent"] < 100
     assert trace.with_network == [0, 2, 4]
 
 

@@ -73,7 +73,7 @@ def test_the_blocks_plan_is_charged_in_whole_percents():
 def test_blocks_that_the_budget_can_not_pay_for_are_left_for_the_output():
     plan = blocks_plan(computing(0, 2, limit=0.2), RESIDUAL, FIVE, 0.3, Reason("chosen_on_node"))
     assert plan.cache_point == "output" and plan.cached_cost == 0.0
-    assert plan.reason == Reason("cached_too_expensive", {"cost": 0.3})
+    assert plan.reason == Reason("cached_too_expensive", {"percent": 30})
 
 
 @pytest.mark.parametrize("options, phase, cache_point, reason", [
@@ -112,8 +112,8 @@ def test_the_kind_of_feature(mechanism, stochastic, lowest, cache_point, expecte
 
 
 def test_a_reason_has_a_known_code_and_its_own_fields():
-    because = Reason("cached_too_expensive", {"cost": 0.3})
-    inner = {"code": "cached_too_expensive", "fields": {"cost": 0.3}}
+    because = Reason("cached_too_expensive", {"percent": 30})
+    inner = {"code": "cached_too_expensive", "fields": {"percent": 30}}
     assert Reason("dicache_needs_blocks", {"because": because}).as_json() == {
         "code": "dicache_needs_blocks", "fields": {"because": inner}}
     for code, fields in [("nonsense", {}), ("left_plan", {}), ("no_blocks", {"index": 1})]:

@@ -50,7 +50,7 @@ def question(*args, **more) -> plan.Question:
 ], ids=["auto", "shifted", "heun", "named", "list", "output", "advanced", "custom"])
 def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
     told = client.post(routes.ROUTE, asked(sampler, settings))
-    assert told["provisional"] == [] and told["refusal"] == "" and told["run"] is None
+    assert told["provisional"] == [] and told["refusal"] is None and told["run"] is None
     result = client.run(queued(sampler, {**SETTINGS, **settings}, model), PAGE).check()
     report = json.loads(result.outputs["json"]["text"][0])
     assert told["computed"] == report["planned"] == report["computed"]
@@ -116,11 +116,12 @@ def test_a_policy_says_what_it_expects(client):
         table.values()) < table["uniform"]
     assert plan(ksampler(steps=30), {"budget": 0.18})["policy"]["carried"]
     gone = plan(ksampler(), {"policy": "gone.safetensors"})
-    assert "gone.safetensors" in gone["missing"] and gone["policy"]["name"] == "demo-flux-taylor1"
+    assert gone["missing"]["code"] == "policy_missing" and gone["missing"]["fields"]["policy"] == "gone.safetensors"
+    assert gone["policy"]["name"] == "demo-flux-taylor1"
 
 
 def test_what_can_not_be_planned_is_said(own_model):
-    assert "as it goes" in plan.plan(question(ksampler(sampler_name="dpm_adaptive")))["refusal"]
+    assert plan.plan(question(ksampler(sampler_name="dpm_adaptive")))["refusal"]["code"] == "sampler_adaptive"
     assert "does not exist" in plan.plan(question(ksampler(), {"policy": "list", "evaluations": "0, 99"}))["refusal"]
     assert "n" not in plan.plan(question(None))
     for odd in ({"steps": 10**9}, {"steps": -1}, {"steps": True}, {"denoise": 1e-9}, {"denoise": "x"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...caching import Report
-from ..wording import summary
+from ..server.wording import summary
 from .drawing import CACHED, COMPUTED, MARGIN, UNPLANNED, WIDTH, new_image, text_style, to_image
 
 HEIGHT = 150

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...caching import model_identity
+from ...caching import Reason, model_identity
 from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.mechanisms import make
 from ...policies.budget import planned_speedup
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import explicit
 from ..library import resolve
-from ..wording import reason_text
 from . import graph, run_state
 
 KEPT = 64
@@ -31,6 +30,7 @@ class Question:
         trained: a policy from ReCache Train is connected.
         sampler: see wiring; None where there is none.
         unknown: names of settings that come from a node whose value the page can't tell.
+        language: that the page is in, such as "en".
     """
 
     workflow: str
@@ -44,6 +44,7 @@ class Question:
     trained: bool
     sampler: dict | None
     unknown: tuple[str, ...]
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,24 @@ def plan(question: Question) -> dict[str, Any]:
 
     ``n``, ``computed`` (0-based) and ``speedup`` of the plan; ``provisional``: what is not known before a run, of
     "model", "cost", "trained", "sampler" and "input"; ``policy``: its ``kind`` ("file", "list" or "uniform") and of a
-    file ``name``, ``carried`` and ``tested``; ``missing``: a sentence if it is not there, or ""; ``run``: the last run
-    with this plan, or the one that is sampling; ``refusal``: why nothing would be cached, in one sentence, or "".
-    Without a sampler there is no ``n``.
+    file ``name``, ``carried`` and ``tested``; ``missing``: a Reason if it is not there; ``run``: the last run
+    with this plan, or the one that is sampling; ``refusal``: why nothing would be cached, a Reason or the
+    words of an error. Without a sampler there is no ``n``.
     """
     known = run_state.known(question.workflow, question.node)
     provisional = ["input"] if question.unknown else []
     sampling = next((run for run in known.runs if not run.over), None) if known else None
-    answer: dict[str, Any] = {"provisional": provisional, "refusal": "", "run": sampling and sampling.shown()}
+    answer: dict[str, Any] = {"provisional": provisional, "refusal": None, "run": sampling and sampling.shown()}
     foreseen = _sampling(question, known, provisional)
     if foreseen is None:
         return answer
     evaluations = foreseen.evaluations
     try:
         file, missing = _file(question, known, foreseen.layout, provisional)
-        answer["missing"] = missing
+        answer["missing"] = missing and missing.as_json()
         answer["policy"] = _about(question, file, evaluations)
         if evaluations.refusal is not None:
-            refusal = reason_text(evaluations.refusal)
-            return answer | {"refusal": f"{refusal[:1].upper()}{refusal[1:]}."}
+            return answer | {"refusal": evaluations.refusal.as_json()}
         cost = _cost(question, known)
         if cost is None:
             provisional.append("cost")
@@ -153,13 +153,13 @@ def _foresee(sampler: dict, known: run_state.Known | None) -> _Foreseen | None:
 
 
 def _file(question: Question, known: run_state.Known | None, layout: str | None,
-          provisional: list[str]) -> tuple[PolicyFile | None, str]:
+          provisional: list[str]) -> tuple[PolicyFile | None, Reason | None]:
     if not question.trained:
         return resolve.resolve_policy(question.policy, layout, question.mechanism, question.order, question.cache_point)
     if known is None or known.file is None:
         provisional.append("trained")
-        return None, ""
-    return known.file, ""
+        return None, None
+    return known.file, None
 
 
 def _about(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from typing import Any
 
 from server import PromptServer
 
-from ...caching import Report, model_identity
+from ...caching import Reason, Report, model_identity
 from ...policies.policy_file import PolicyFile
-from ..wording import reason_text
 from .prompt_info import of_page, workflow_id
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Run:
         cost: what a cached evaluation was charged.
         speedup, saved: measured, and the seconds that it saved; None where nothing was.
         over, finished: it has ended; it was not cut short.
-        notes: sentences for the artist.
+        notes: for the artist.
     """
 
     mechanism: str
@@ -55,14 +54,14 @@ class Run:
     saved: float | None = None
     over: bool = False
     finished: bool = False
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
 
     def shown(self) -> dict[str, Any]:
         """For the page."""
         values = asdict(self)
         for key in ("mechanism", "cache_point", "times", "cost"):
             del values[key]
-        return values
+        return values | {"notes": [note.as_json() for note in self.notes]}
 
 
 @dataclass
@@ -139,7 +138,7 @@ class RunMonitor:
         run = self.run
         run.over, run.finished, run.times, run.cost = True, report.finished, report.times, report.cached_cost
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
-        run.planned, run.notes = report.planned or None, list(map(reason_text, report.notes))
+        run.planned, run.notes = report.planned or None, report.notes
         if report.planned:
             run.speedup, run.saved = report.measured_speedup, report.seconds_saved
         self._send({"run": run.shown()})

@@ -12,7 +12,7 @@ import torch
 from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.schedule import Schedule
-from ..wording import reason_text
+from ..server.wording import language, reason_text
 from .judges import Judge
 
 
@@ -54,7 +54,7 @@ class Rollouts:
         latent = self._workflow.cached(self._samples[sample], self._settings)
         if self.report.computed != list(schedule.indices):
             reasons = [reason for _, reason in self.report.unplanned] + self.report.notes
-            why = " ".join(map(reason_text, reasons)) or "reason unknown"
+            why = " ".join(reason_text(reason, language()) for reason in reasons) or "reason unknown"
             raise WorkflowError(f"this workflow can't be cached as planned: {why}")
         return latent
 

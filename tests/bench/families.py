@@ -22,7 +22,7 @@ def works(name: str, cache_point: str) -> tuple[bool, str]:
     from tests.sampling import run, settings
 
     trace = run(name, settings(computed=COMPUTED, cache_point=cache_point), steps=8, cfg=4.0)
-    from recache.nodes.wording import reason_text
+    from recache.nodes.server.wording import reason_text
 
     report = trace.report
     if report.cache_point != cache_point:
