@@ -131,7 +131,7 @@ def fits(file: PolicyFile, layout: str) -> bool:
 
 def remarks(file: PolicyFile | None, model, mechanism: str, order: int,
             missing: Reason | None = None) -> Callable[..., list[Reason]]:
-    """What a run's report says of the policy: that one is missing, which is used, and where it was fitted on other settings.
+    """What a run's report says of the policy: one that is missing, the one in use, and how its own settings differ.
 
     Args:
         missing: see resolve_policy.
