@@ -104,11 +104,11 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
         file, missing = trained, None
+        layout = model_identity.layout(flow.model.model.diffusion_model)
         if file is None:
-            layout = model_identity.layout(flow.model.model.diffusion_model)
             file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point)
         runs = Runs(flow, resolve.evenly if file is None else resolve.by_policy(file.policy), mechanism, order,
-                    cache_point, resolve.remarks(file, flow.model, mechanism, order, missing))
+                    cache_point, resolve.remarks(file, layout, mechanism, order, missing))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error}") from None

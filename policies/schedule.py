@@ -13,6 +13,7 @@ import numpy as np
 _MAX_EVALUATIONS = 100_000
 _ITEM = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
 _POSITION_WEIGHT = 1e-6
+SAME_TIME = 1e-3
 
 
 class ScheduleError(ValueError):
@@ -136,6 +137,11 @@ def resample(schedule: Schedule, times: Sequence[float]) -> Schedule:
         by_time = (rank[:, None] - np.searchsorted(grid, times)) ** 2
         distance = by_time + _POSITION_WEIGHT * distance  # position settles ties between equal times
     return from_indices(_ordered_assignment(distance), n, times)
+
+
+def same_times(times: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether two runs have the same evaluation times, but for rounding, which differs between devices."""
+    return len(times) == len(others) and all(abs(a - b) < SAME_TIME for a, b in zip(times, others))
 
 
 def nearest_in_order(positions: np.ndarray, n: int) -> list[int]:
