@@ -28,7 +28,6 @@ Starts = dict[str, dict[int, Schedule]]
 Progress = Callable[[int, dict[int, float]], None]
 
 _FEWEST = 3  # samples that a race takes at least, if there are as many
-_WORST_LOSS = 100.0  # in costs of the first start: a ruined picture is bad enough, and must not drown the others
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,10 @@ class LearnConfig:
             lead over few samples is often the luck of one of them, and does not last on others.
         kicks: climbs from a kicked elite, per k.
         kick: computed evaluations that a kick moves anywhere.
+        loss_clip: in costs of the first start: a ruined picture is bad enough, and must not drown the others.
+        hardest_first: whether races begin with the samples that the elite does worst on.
+        spread: whether an elite is tried for the neighbouring k.
+        policy_order: whether the moves that the policy likes best are tried first.
         seed: of everything random.
     """
 
@@ -56,6 +59,10 @@ class LearnConfig:
     z: float = 1.5
     kicks: int = 40
     kick: int = 3
+    loss_clip: float = 100.0
+    hardest_first: bool = True
+    spread: bool = True
+    policy_order: bool = True
     seed: int = 0
 
 
@@ -156,7 +163,7 @@ class _Search:
             dict.fromkeys(self.ks, 1.0),
             self.config.reinforce,
             self.generator,
-            loss=lambda cost, k: min(cost / self.scale[k], _WORST_LOSS),
+            loss=lambda cost, k: min(cost / self.scale[k], self.config.loss_clip),
         )
         for k in self.ks:
             self.challenge(k, self.policy.schedule(k))
@@ -188,13 +195,16 @@ class _Search:
         def dislike(move: Move) -> float:
             return sum(theta[i] for i in move.out) - sum(theta[i] for i in move.into)
 
-        for move in sorted([*singles(schedule, self.config.radius), *shifts(schedule)], key=dislike):
+        moves = [*singles(schedule, self.config.radius), *shifts(schedule)]
+        for move in sorted(moves, key=dislike) if self.config.policy_order else moves:
             if move.fits(schedule) and self.better(move.apply(schedule), schedule):
                 schedule = move.apply(schedule)
         return schedule
 
     def spread(self, k: int) -> list[int]:
         """Try the elite of k, made smaller or larger, for the neighbouring k; those that it improved."""
+        if not self.config.spread:
+            return []
         place = self.ks.index(k)
         others = self.ks[max(0, place - 1) : place] + self.ks[place + 1 : place + 2]
         return [other for other in others if self.challenge(other, self.resized(self.elites[k], other))]
@@ -223,8 +233,10 @@ class _Search:
         if candidate.computed == than.computed:
             return False
         leads: list[float] = []
-        hardest_first = sorted(range(self.samples), key=lambda sample: -self.cost(than, sample))
-        for count, sample in enumerate(hardest_first, 1):
+        order = range(self.samples)
+        if self.config.hardest_first:
+            order = sorted(order, key=lambda sample: -self.cost(than, sample))
+        for count, sample in enumerate(order, 1):
             leads.append(self.cost(than, sample) - self.cost(candidate, sample))
             doubt = self.config.z * _deviation(leads) * count**0.5
             screened = count >= self.config.screen * self.samples
