@@ -11,12 +11,13 @@ import pytest
 
 from recache.policies.interpolation import between
 from recache.policies.learning.dynamic_program import solve
-from recache.policies.learning.environment import Memo, RecordedCosts
-from recache.policies.learning.search import LearnConfig, Stop, learn
+from recache.policies.learning.environment import Memo
+from recache.policies.learning.search import LearnConfig, learn
 from recache.policies.policy import from_schedules
 from recache.policies.schedule import Schedule, ScheduleError, from_indices, resample
-from recache.policies.uniform import front_loaded, uniform
+from recache.policies.uniform import uniform
 from tests.bench.annealing import AnnealingConfig, anneal, random_start
+from tests.bench.baselines import RecordedCosts, front_loaded
 
 
 class Mixture:
@@ -65,7 +66,7 @@ class Mixture:
 
 KS = (5, 6, 8)
 STARTS = {"uniform": {k: uniform(30, k) for k in KS}, "front": {k: front_loaded(30, k) for k in KS}}
-QUICK = LearnConfig(evaluations=9_000, kicks=3)
+QUICK = LearnConfig(evaluations=9_000, perturbations=3)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_the_same_seed_gives_the_same_policy_and_resuming_costs_nothing(learned)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(first, Mixture(16, seed=1), STARTS, QUICK, crash)
+        learn(first, Mixture(16, seed=1), STARTS, QUICK, on_rollout=crash)
     before = len(recorded)
     resumed = Memo(mixture, recorded, lambda computed, sample, cost: recorded.update({(computed, sample): cost}))
     again = learn(resumed, Mixture(16, seed=1), STARTS, QUICK)
@@ -128,11 +129,8 @@ def test_the_same_seed_gives_the_same_policy_and_resuming_costs_nothing(learned)
 
 
 def test_stopping_keeps_the_best_so_far():
-    def stop(evaluations, gains):
-        if evaluations > 3_000:
-            raise Stop
-
-    result = learn(Mixture(8, seed=0), Mixture(4, seed=1), STARTS, QUICK, stop)
+    memo = Memo(Mixture(8, seed=0))
+    result = learn(memo, Mixture(4, seed=1), STARTS, QUICK, should_stop=lambda: memo.evaluations > 3_000)
     assert 3_000 < result.evaluations < 3_020 and set(result.schedules) == set(KS)
 
 
@@ -143,10 +141,7 @@ def test_too_few_evaluations_for_anything_give_the_best_start():
 
 
 def test_stopping_at_once_gives_the_best_start():
-    def stop(evaluations, gains):
-        raise Stop
-
-    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, stop)
+    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, should_stop=lambda: True)
     assert all(result.schedules[k] in (STARTS["uniform"][k], STARTS["front"][k]) for k in KS)
 
 

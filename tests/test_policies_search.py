@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from recache.policies.learning.dynamic_program import solve
-from recache.policies.learning.environment import Memo, RecordedCosts, race
+from recache.policies.learning.environment import Memo
 from recache.policies.learning.local_search import hill_climb, shifts, singles
+from recache.policies.learning.racing import successive_halving
 from recache.policies.schedule import ScheduleError, from_indices
-from recache.policies.uniform import front_loaded, uniform
+from recache.policies.uniform import uniform
 from tests.bench.annealing import AnnealingConfig, anneal, random_start
+from tests.bench.baselines import RecordedCosts, front_loaded
 
 KNOWN = {  # the exact optima of the published costs
     "flux": {
@@ -140,9 +142,9 @@ def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
     rng = random.Random(3)
     schedules = [random_start(20, 6, rng) for _ in range(8)]
     memo = Memo(Agreeing())
-    assert race(schedules, memo) == min(schedules, key=lambda schedule: sum(schedule.indices))
+    assert successive_halving(schedules, memo) == min(schedules, key=lambda schedule: sum(schedule.indices))
     assert memo.rollouts == 8 * 2 + 4 * 2 + 2 * 4  # 2 samples, then 4, then 8; those asked before are free
-    assert race(schedules[:1] * 3, Memo(Agreeing())) == schedules[0]
+    assert successive_halving(schedules[:1] * 3, Memo(Agreeing())) == schedules[0]
 
 
 def test_one_misleading_sample_does_not_decide_a_race():
@@ -153,4 +155,4 @@ def test_one_misleading_sample_does_not_decide_a_race():
             return -sum(schedule.indices) / 10.0 if sample == 0 else float(sum(schedule.indices))
 
     schedules = [random_start(20, 6, random.Random(seed)) for seed in range(8)]
-    assert race(schedules, Memo(Misleading())) == min(schedules, key=lambda schedule: sum(schedule.indices))
+    assert successive_halving(schedules, Memo(Misleading())) == min(schedules, key=lambda schedule: sum(schedule.indices))

@@ -26,8 +26,9 @@ from recache.caching import mechanisms, model_identity, recording, workflow
 from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
-from recache.nodes.training import judges, rollouts
-from recache.nodes.training.training import Progress, Request, Training
+from recache.nodes.training import objective, rollouts
+from recache.nodes.training import training as learning
+from recache.nodes.training.request import Progress, Request
 from recache.policies.learning.checkpoint import Checkpoint
 from recache.policies.learning.dynamic_program import solve
 from recache.policies.metrics.distances import perceptual
@@ -52,8 +53,9 @@ def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) 
 def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None, vae=None):
     notes = [] if notes is None else notes
     with torch.inference_mode():  # as the executor runs nodes
-        return Training(workflow or flow(), request, judges.make("auto", vae)[0], Checkpoint(folder, notes.append),
-                        ABOUT, references, progress, notes).run()
+        return learning.train(
+            workflow or flow(), request, objective.make("auto", vae)[0], Checkpoint(folder, notes.append), ABOUT,
+            references, progress or Progress(), notes)
 
 
 class Vae:
@@ -274,9 +276,8 @@ def test_other_families_and_mechanisms_train(name, mechanism, tmp_path):
 def test_rollouts_keep_no_tensors():
     run = flow()
     samples = run.samples(1, 3)
-    judge = judges.LatentJudge()
-    seen = [judge.decode(run.reference(samples[0], lambda x, denoised, sigma: None))]
-    environment = rollouts.Rollouts(run, N, samples, seen, judge, "taylor", 2, "blocks")
+    seen = [run.reference(samples[0], lambda x, denoised, sigma: None)]
+    environment = rollouts.Rollouts(run, N, samples, seen, objective.Objective(), "taylor", 2, "blocks")
 
     def tensors() -> int:
         gc.collect()
@@ -301,7 +302,7 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
     with pytest.raises(WorkflowError, match="nothing to learn"):
         trained(tmp_path, replace(REQUEST, budgets=(1.0,)))
     with pytest.raises(WorkflowError, match="connect the VAE"):
-        judges.make("ssim")
+        objective.make("ssim")
 
 
 def test_a_vae_is_for_choosing_by_pictures_and_learning_stays_the_same(tmp_path, outcome):
@@ -319,15 +320,15 @@ def test_a_vae_is_for_choosing_by_pictures_and_learning_stays_the_same(tmp_path,
     assert vae.made <= REQUEST.held_out * (1 + len(rows) + sum(map(len, rows)))  # no picture of a training rollout
 
 
-def test_pictures_are_judged_and_good_ones_rewarded():
-    judged, notes = judges.make("ssim", Vae())
-    judge = judged.learn
-    assert judge is judged.choose
+def test_pictures_are_compared_and_good_ones_rewarded():
+    objectives, notes = objective.make("ssim", Vae())
+    similar = objectives.learn
+    assert similar is objectives.choose
     latent = torch.randn(1, 16, 4, 4)
-    seen = judge.decode(latent)
+    seen = similar.decode(latent)
     assert notes == [] and seen.shape == (1, 32, 32, 3)
-    assert judge.cost(seen, seen) == pytest.approx(0.0, abs=1e-3)
-    assert judge.cost(judge.decode(torch.randn(1, 16, 4, 4)), seen) > 0.1
+    assert similar.cost(seen, seen) == pytest.approx(0.0, abs=1e-3)
+    assert similar.cost(similar.decode(torch.randn(1, 16, 4, 4)), seen) > 0.1
 
     class Vision:
         def encode_image(self, pictures):
@@ -340,15 +341,15 @@ def test_pictures_are_judged_and_good_ones_rewarded():
         def encode_from_tokens(self, text, return_pooled):
             return None, torch.tensor([[1.0, 0.0, 0.0] if text == "red" else [0.0, 0.0, 1.0]])
 
-    judged, _ = judges.make("auto", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
-    rewarded = judged.learn
-    assert rewarded is judged.choose
+    objectives, _ = objective.make("auto", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
+    rewarded = objectives.learn
+    assert rewarded is objectives.choose
     red = torch.zeros(1, 16, 16, 3)
     red[..., 0] = 1.0
     blue = red.flip(-1)
     assert rewarded.cost(red, red) == pytest.approx(-0.5) and rewarded.cost(blue, blue) == pytest.approx(0.0)
     with pytest.raises(WorkflowError, match="connect the video model's VAE"):
-        judge.decode(torch.randn(1, 16, 3, 4, 4))
+        similar.decode(torch.randn(1, 16, 3, 4, 4))
 
 
 def test_equal_things_have_equal_fingerprints_and_others_have_not():

@@ -57,9 +57,9 @@ def _plot(curve: Curve, width: int) -> Image.Image:
         point = curve.cached[curve.knee]
         title = (f"Knee at budget {curve.knee:g}: {curve.speedup(point):.1f}x faster, {point.seconds:.3g} s instead of "
                  f"{curve.uncached.seconds:.3g} s")
-    stand_in = ", which stands in for LPIPS," if curve.measure.notes else ""
+    stand_in = ", which stands in for LPIPS," if curve.metric.notes else ""
     draw.text((MARGIN, MARGIN - 4), title, **text_style(22))
-    draw.text((MARGIN, MARGIN + 26), f"{curve.measure.name}{stand_in} to the uncached run: further up is closer",
+    draw.text((MARGIN, MARGIN + 26), f"{curve.metric.name}{stand_in} to the uncached run: further up is closer",
               **text_style(16, FAINT))
     span = width - LEFT - 3 * MARGIN
     farthest = max(point.figures.difference for point in curve.cached.values()) or 1.0
@@ -162,7 +162,7 @@ def _row(name: str, colour: tuple[int, int, int], headings: Sequence[str], point
         lines = [f"{point.seconds:.3g} s", f"{point.computed} of {curve.evaluations} computed"]
         if point is not curve.uncached:
             lines[0] += f", {curve.speedup(point):.1f}x faster"
-            lines.append(f"{curve.measure.name} {point.figures.difference:.4f}")
+            lines.append(f"{curve.metric.name} {point.figures.difference:.4f}")
         for j, line in enumerate(lines):
             draw.text((x, y + j * LINE), line, **text_style(16))
     return image

@@ -1,11 +1,13 @@
-"""Neighbourhoods of a schedule, and hill climbing in them. Evaluation 0 never moves."""
+"""Neighbourhoods of a schedule, and local search in them. Evaluation 0 is always computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..schedule import Schedule
+import torch
+
+from ..schedule import Schedule, from_indices
 
 Objective = Callable[[Schedule], float]
 
@@ -64,3 +66,44 @@ def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: i
         best_cost = min(costs)
         best = candidates[costs.index(best_cost)]
     return best
+
+
+def climb(
+    schedule: Schedule,
+    better: Callable[[Schedule, Schedule], bool],
+    radius: int,
+    preference: Sequence[float] | None = None,
+) -> Schedule:
+    """One pass of first-improvement local search over `singles` and `shifts` of the given schedule.
+
+    Args:
+        better: whether its first argument is better than its second.
+        preference: [n], such as a policy's logits: moves that gain most of it come first. None: near moves first.
+    """
+    moves = [*singles(schedule, radius), *shifts(schedule)]
+    if preference is not None:
+        moves.sort(key=lambda move: sum(preference[i] for i in move.out) - sum(preference[i] for i in move.into))
+    for move in moves:
+        if move.fits(schedule) and better(move.apply(schedule), schedule):
+            schedule = move.apply(schedule)
+    return schedule
+
+
+def perturbed(schedule: Schedule, count: int, generator: torch.Generator) -> Schedule:
+    """The schedule with up to `count` computed evaluations, never evaluation 0, moved to random places."""
+    free = [i for i in range(1, schedule.n) if not schedule.computed[i]]
+    count = min(count, schedule.k - 1, len(free))
+    out = torch.randperm(schedule.k - 1, generator=generator)[:count].tolist()
+    into = torch.randperm(len(free), generator=generator)[:count].tolist()
+    return Move(frozenset(schedule.indices[1 + i] for i in out), frozenset(free[i] for i in into)).apply(schedule)
+
+
+def resized(schedule: Schedule, k: int, theta: torch.Tensor) -> Schedule:
+    """The schedule with k computed evaluations: those of lowest logits dropped, or those of highest logits added.
+
+    Args:
+        theta: a policy's logits of evaluations 1..n-1, [n - 1].
+    """
+    computed = torch.tensor(schedule.computed[1:])
+    order = (theta + computed * (theta.max() - theta.min() + 1.0)).argsort(descending=True, stable=True)
+    return from_indices((0, *(order[: k - 1] + 1).tolist()), schedule.n, schedule.times)

@@ -27,7 +27,7 @@ from tests.hosting import session
 WITHOUT = {
     "loss clip": {"loss_clip": math.inf},
     "hardest first": {"hardest_first": False},
-    "kicks": {"kicks": 0},
+    "perturbations": {"perturbations": 0},
     "spread": {"spread": False},
     "standard errors": {"z": 0.0},
     "screening": {"screen": 1.0},
@@ -47,7 +47,7 @@ def search(demo, options) -> Iterator[tuple[str, int, object, object]]:
     """(variant, seed, what it learned, its Memo) for every variant and seed."""
     from recache.caching import mechanisms
     from recache.caching.recording import kind_of
-    from recache.nodes.training.training import recorded_starts
+    from recache.nodes.training.starts import recorded_starts
     from recache.policies.learning.environment import Memo
     from recache.policies.learning.search import LearnConfig, learn
     from tests.bench.environment import DemoRollouts, latent_error, record
