@@ -18,7 +18,6 @@ from .library import resolve
 from .pictures.frontier import frontier_picture
 from .server.page import show_text
 from .training import sampler_inputs
-from .training.measures import words
 from .training.quality_curve import Curve, Point, Runs, measured
 from .training.sampler_inputs import Sampling
 
@@ -140,7 +139,7 @@ def describe(curve: Curve) -> str:
     """The curve as lines for an artist; the first is the gist."""
     def line(point: Point) -> str:
         return (f"{point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s, "
-                f"{curve.speedup(point):.2g}x faster, {words(curve.measure.name, point.figures)}")
+                f"{curve.speedup(point):.2g}x faster, {point.figures.text(curve.metric.name)}")
 
     gist = "no knee: here, quality falls as fast as time" if curve.knee is None else (
         f"knee at budget {curve.knee:g}: {line(curve.cached[curve.knee])}")
@@ -149,7 +148,7 @@ def describe(curve: Curve) -> str:
         lines.append(f"{budget:g}: {line(point)}")
         if budget in curve.fewer:
             lines.append(f"    fewer steps instead: {line(curve.fewer[budget])}")
-    return "\n".join(lines + curve.notes + curve.measure.notes)
+    return "\n".join([*lines, *curve.notes, *curve.metric.notes])
 
 
 def table(curve: Curve) -> dict:
@@ -160,10 +159,10 @@ def table(curve: Curve) -> dict:
 
     report = curve.report
     return {
-        "evaluations": curve.evaluations, "measure": curve.measure.name, "knee": curve.knee,
+        "evaluations": curve.evaluations, "measure": curve.metric.name, "knee": curve.knee,
         "mechanism": report.mechanism, "order": report.order, "cache_point": report.cache_point,
         "uncached": row(curve.uncached),
         "budgets": [
             {"budget": budget, **row(point), "fewer_steps": row(curve.fewer[budget]) if budget in curve.fewer else None}
             for budget, point in curve.cached.items()],
-        "notes": curve.notes + curve.measure.notes}
+        "notes": [*curve.notes, *curve.metric.notes]}

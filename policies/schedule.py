@@ -69,6 +69,12 @@ class Schedule:
         return ", ".join(map(str, self.indices))
 
 
+def check_k(k: int, n: int) -> None:
+    """Raises ScheduleError for a k outside 1..n."""
+    if not 1 <= k <= n:
+        raise ScheduleError(f"A run of {n} evaluations can compute 1 to {n} of them, not {k}.")
+
+
 def from_indices(indices: Iterable[int], n: int, times: Sequence[float] | None = None) -> Schedule:
     """The schedule of `n` evaluations that computes `indices` (0-based, any order; 0 must be among them).
 

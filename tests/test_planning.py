@@ -80,7 +80,7 @@ def test_no_node_shows_the_figures_of_another_workflow_or_model(client):
     prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
     client.run(prompt).check()  # by a script
     other_size = {**prompt["latent"], "inputs": {"width": 80, "height": 64, "batch_size": 1}}
-    client.run({**prompt, "latent": other_size}, {"extra_pnginfo": {"workflow": {"nodes": []}}}).check()  # without an id
+    client.run({**prompt, "latent": other_size}, {"extra_pnginfo": {"workflow": {"nodes": []}}}).check()  # no id
     for workflow in ("opened later", ""):
         assert client.post(routes.ROUTE, asked(sampler, settings) | {"workflow": workflow})["run"] is None
     other_size = {**prompt["latent"], "inputs": {"width": 64, "height": 80, "batch_size": 1}}
