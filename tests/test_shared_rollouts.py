@@ -203,7 +203,7 @@ def test_nothing_is_left_of_the_prefix_cache(end, tmp_path, monkeypatch):
         refs.append(weakref.ref(copy))
         return copy
 
-    def gained(*_):
+    def on_rollout(*_):
         rollouts.append(0)
         if len(rollouts) == 20 and end == "cancelled":
             comfy.model_management.interrupt_current_processing()
@@ -213,7 +213,7 @@ def test_nothing_is_left_of_the_prefix_cache(end, tmp_path, monkeypatch):
     monkeypatch.setattr(prefix_run, "cpu_copy", spy)
     run, error = flow(), None
     try:
-        trained(tmp_path, workflow=run, progress=Progress(gained=gained))
+        trained(tmp_path, workflow=run, progress=Progress(on_rollout=on_rollout))
     except (RuntimeError, comfy.model_management.InterruptProcessingException) as raised:
         error = raised  # alive with its traceback, as where the host shows it
     assert (error is None) == (end == "finished")
