@@ -17,6 +17,7 @@ from .inputs import PolicyNode, caching_inputs, policy_inputs
 from .library import resolve
 from .pictures.frontier import frontier_picture
 from .server.page import show_text
+from .server.wording import error_text
 from .training import sampler_inputs
 from .training.quality_curve import Curve, Point, Runs, measured
 from .training.sampler_inputs import Sampling
@@ -110,7 +111,7 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
                     cache_point, resolve.remarks(file, layout, mechanism, order, missing))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
     except (ValueError, DistanceError) as error:
-        raise ValueError(f"ReCache Frontier: {error}") from None
+        raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
     except comfy.model_management.InterruptProcessingException:
         show_text(node_id, "cancelled")
         raise

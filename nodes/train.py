@@ -19,6 +19,7 @@ from .library import folders
 from .library.version import VERSION
 from .pictures.training import training_picture
 from .server import prompt_info, training_state
+from .server.wording import error_text
 from .training import objective, sampler_inputs
 from .training.request import Outcome, Progress, Request
 from .training.sampler_inputs import Sampling
@@ -188,7 +189,7 @@ def _outcome(watched: training_state.TrainingMonitor, node_id: str | None, sampl
             flow, request, objectives, Checkpoint(folders.training_folder(print_of), notes.append), about,
             None if references is None else references["samples"], _progress(watched, node_id, request), notes)
     except ValueError as error:
-        raise ValueError(f"ReCache Train: {error}") from None
+        raise ValueError(f"ReCache Train: {error_text(error)}") from None
 
 
 def _progress(watched: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from .policy_format import MAX_BYTES, About, PolicyFile, PolicyFileError, decode, encode, wrong
 
-__all__ = ["MAX_BYTES", "SUFFIX", "About", "PolicyFile", "PolicyFileError", "inside", "load", "load_bytes", "read_bytes",
-           "save", "save_bytes"]
+__all__ = [
+    "MAX_BYTES", "SUFFIX", "About", "PolicyFile", "PolicyFileError", "inside", "load", "load_bytes", "read_bytes",
+    "save", "save_bytes"]
 
 SUFFIX = ".safetensors"
 

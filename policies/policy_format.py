@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,16 +17,14 @@ import numpy as np
 import safetensors.numpy
 
 from .policy import Policy
+from .policy_fields import FIELDS, MAX_EVALUATIONS
 
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 2**20
 _MAX_HEADER = 2**18
-_MAX_EVALUATIONS = 1024
-_MAX_BUDGETS = 256
-_MAX_CANDIDATES = 16
-_MAX_TEXT = 500
 _MAX_LOGIT = 1e6
 _MAX_TIME = 1e6
+_DTYPES = {"logits": np.dtype("<f4"), "times": np.dtype("<f8"), "validation": np.dtype("<f4")}
 
 
 class PolicyFileError(ValueError):
@@ -169,11 +166,11 @@ def _json(text: str, name: str) -> Any:
 
 
 def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -> PolicyFile:
-    known = {"format_version", *_RANGES}
+    known = {"format_version", *FIELDS}
     if set(about) != known:
         odd = sorted(set(about) ^ known)[0]
         raise wrong(name, f"has missing or unknown information ('{odd[:40]}'); save the policy again")
-    for key, allowed in _RANGES.items():
+    for key, allowed in FIELDS.items():
         if not allowed(about[key]):
             raise wrong(name, f"has impossible information about its {key.replace('_', ' ')}; save the policy again")
     logits, times, validation = tensors["logits"], tensors["times"], tensors["validation"]
@@ -181,7 +178,7 @@ def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -
     n = times.size
     if (
         times.ndim != 1
-        or not 1 <= n <= _MAX_EVALUATIONS
+        or not 1 <= n <= MAX_EVALUATIONS
         or logits.shape != (len(budgets), n - 1)
         or validation.shape != (len(budgets), len(candidates))
         or budgets[-1] > n
@@ -209,59 +206,3 @@ def wrong(name: str | os.PathLike, what: str) -> PolicyFileError:
     """The error that the policy called `name` is or has `what`."""
     shown = "".join(c if c.isprintable() else "?" for c in str(name))
     return PolicyFileError(f"The policy '{shown if len(shown) <= 100 else shown[:100] + '...'}' {what}.")
-
-
-def _text(value: Any) -> bool:
-    return type(value) is str and len(value) <= _MAX_TEXT and all(c.isprintable() or c == "\n" for c in value)
-
-
-def _whole(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: type(value) in (int, float) and low <= value <= high  # which NaN is not
-
-
-def _list_of(allowed: Callable[[Any], bool], least: int, most: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is list and least <= len(value) <= most and all(map(allowed, value))
-
-
-def _facts(value: Any) -> bool:
-    any_number = _number(-1e15, 1e15)
-    return (
-        type(value) is dict
-        and len(value) <= 32
-        and all(_text(key) and (_text(fact) or any_number(fact)) for key, fact in value.items())
-    )
-
-
-def _budgets(value: Any) -> bool:
-    return _list_of(_whole(1, _MAX_EVALUATIONS), 1, _MAX_BUDGETS)(value) and value == sorted(set(value))
-
-
-def _candidates(value: Any) -> bool:
-    return _list_of(_text, 0, _MAX_CANDIDATES)(value) and len(value) == len(set(value))
-
-
-_DTYPES = {"logits": np.dtype("<f4"), "times": np.dtype("<f8"), "validation": np.dtype("<f4")}
-_RANGES: dict[str, Callable[[Any], bool]] = {
-    "budgets": _budgets,
-    "candidates": _candidates,
-    "name": _text,
-    "pack_version": _text,
-    "model_family": _text,
-    "mechanism": _text,
-    "cache_point": _text,
-    "sampler": _text,
-    "scheduler": _text,
-    "steps": _whole(1, 10_000),
-    "cfg": _number(-1000.0, 1000.0),
-    "size": _list_of(_whole(1, 1_000_000), 0, 4),
-    "reward": _text,
-    "shift": lambda value: value is None or _number(0.0, 1000.0)(value),
-    "model_identity": _facts,
-    "mechanism_options": _facts,
-    "training": _facts,
-    "notes": _text,
-}

@@ -79,13 +79,13 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
         run = flow()
         evaluations = run.dry_run()
         kind = feature_kind(evaluations, mechanism, point)
-        assert kind == ("change" if (name, point) == ("residual", "output") else "direction")
+        assert kind is (FeatureKind.RESIDUAL if (name, point) == ("residual", "output") else FeatureKind.DIRECTION)
         gram = recording.Recording(kind)
         values = []
 
         def record(x, denoised, sigma, gram=gram, values=values, kind=kind):
             gram(x, denoised, sigma)
-            values.append((denoised - x if kind == "change" else (x - denoised) / sigma).flatten().double())
+            values.append((denoised - x if kind is FeatureKind.RESIDUAL else (x - denoised) / sigma).flatten().double())
 
         run.reference(run.samples(1, 3)[0], record)
         steps = recording.step_weights(evaluations.sigmas, 0.5, kind)

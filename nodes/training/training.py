@@ -15,8 +15,9 @@ from ...caching.feature_kind import feature_kind
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget
 from ...policies.learning.checkpoint import Checkpoint
+from ...policies.learning.elites import mean_gain
 from ...policies.learning.environment import Memo
-from ...policies.learning.search import LearnConfig, Learned, learn, mean_gain
+from ...policies.learning.search import LearnConfig, Learned, learn
 from ...policies.policy import from_schedules
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices

@@ -80,6 +80,14 @@ def climb(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radi
     return schedule
 
 
+def local_optimum(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radius: int) -> Schedule:
+    """`climb` until a pass improves nothing."""
+    before = None
+    while schedule != before:
+        before, schedule = schedule, climb(schedule, better, radius)
+    return schedule
+
+
 def perturbed(schedule: Schedule, count: int, generator: torch.Generator) -> Schedule:
     """The schedule with up to `count` computed evaluations, never evaluation 0, moved to random places."""
     free = [i for i in range(1, schedule.n) if not schedule.computed[i]]

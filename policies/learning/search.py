@@ -19,7 +19,7 @@ from ..schedule import Schedule
 from .elites import Elites, Starts, evaluated
 from .environment import Environment, Memo
 from .imitation import imitate
-from .local_search import climb, perturbed
+from .local_search import climb, local_optimum, perturbed
 from .plackett_luce import PlackettLuce
 from .racing import beats
 from .reinforce import ReinforceConfig, train
@@ -111,19 +111,12 @@ def learn(
     for k in ks:
         elites.challenge(k, policy.schedule(k), better)
 
-    climbing = list(ks)  # a pass each in turn, so that all k share the evaluations
-    while climbing and not out_of_budget():
-        k = climbing.pop(0)
-        if elites.challenge(k, climb(elites.schedules[k], better, config.radius), better):
-            climbing.append(k)
-
+    _climb_in_turn(elites, better, config.radius, out_of_budget)
     for k in ks * config.perturbations:
         if out_of_budget():
             break
-        before, found = None, perturbed(elites.schedules[k], config.perturbed, generator)
-        while found != before:
-            before, found = found, climb(found, better, config.radius)
-        elites.challenge(k, found, better)
+        start = perturbed(elites.schedules[k], config.perturbed, generator)
+        elites.challenge(k, local_optimum(start, better, config.radius), better)
     return _select(policy, elites, starts, memo, held_out, on_rollout)
 
 
@@ -132,6 +125,16 @@ def _initial_policy(n: int, starts: Starts, seed: int) -> PlackettLuce:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PlackettLuce(n, times=first[min(first)].times)
+
+
+def _climb_in_turn(elites: Elites, better: Callable[[Schedule, Schedule], bool], radius: int,
+                   out_of_budget: Callable[[], bool]) -> None:
+    """Climb from every elite, a pass each in turn so that all k share the evaluations, until none improves."""
+    climbing = list(elites.schedules)
+    while climbing and not out_of_budget():
+        k = climbing.pop(0)
+        if elites.challenge(k, climb(elites.schedules[k], better, radius), better):
+            climbing.append(k)
 
 
 def _select(policy: PlackettLuce, elites: Elites, starts: Starts, memo: Memo, held_out: Memo,

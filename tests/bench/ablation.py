@@ -62,8 +62,8 @@ def search(demo, options) -> Iterator[tuple[str, int, object, object]]:
         for variant, change in VARIANTS.items():
             started, known = time.monotonic(), len(costs)
             memo = counted()
-            changes = {name: ReinforceConfig(**value) if name == "reinforce" else value for name, value in change.items()}
-            config = LearnConfig(evaluations=options.evaluations, seed=seed, **changes)
+            reinforce = ReinforceConfig(**change.get("reinforce", {}))
+            config = LearnConfig(evaluations=options.evaluations, seed=seed, **change | {"reinforce": reinforce})
             learned = learn(memo, memo, starts, config)
             print(f"{demo.name}, seed {seed}, {variant}: {memo.evaluations} evaluations, {len(costs) - known} new "
                   f"rollouts of {memo.rollouts}, {time.monotonic() - started:.0f} s, gain {learned.curve[-1][1]:.4f}",
