@@ -3,7 +3,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { mountWidget, trackNode } from "./dom.js";
 import * as graph from "./graph.js";
-import { ready, reason, t } from "./i18n.js";
+import { language, ready, reason, t } from "./i18n.js";
 import { LatestRequest } from "./latest_request.js";
 import { HEIGHT, Strip } from "./strip.js";
 
@@ -76,6 +76,7 @@ class BudgetStrip {
     const found = graph.samplersAfter(place, this.node.outputs.findIndex(({ type }) => type === "MODEL"));
     const question = {
       workflow: graph.workflowId(),
+      language: language(),
       node: id,
       settings: Object.fromEntries(SETTINGS.map((name) => [name, graph.valueOf(place, name)])),
       trained: graph.isFed(place, "trained"),

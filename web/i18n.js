@@ -11,10 +11,12 @@ export const ready = api
   .then((response) => response.json())
   .then((all) => (translations = all), () => {}); // without a server there is nothing to say anyway
 
+/** The language that ComfyUI is set to, such as "en". */
+export const language = () => app.extensionManager?.setting.get("Comfy.Locale") ?? "";
+
 /** The sentence `key`, such as "train.stop", with its `{name}`s replaced by `values`; English where untranslated. */
 export function t(key, values = {}) {
-  const locale = app.extensionManager?.setting.get("Comfy.Locale");
-  const found = [locale, "en"]
+  const found = [language(), "en"]
     .map((language) => key.split(".").reduce((words, part) => words?.[part], translations[language]?.recache))
     .find((words) => typeof words === "string");
   return (found ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
@@ -22,6 +24,10 @@ export function t(key, values = {}) {
 
 /** A Reason of the server ({code, fields}, as caching/reasons.py lists them) as a sentence; its fields may be Reasons. */
 export function reason({ code, fields = {} }) {
-  const worded = (value) => (value?.code ? reason(value) : Array.isArray(value) ? value.map(worded).join(", ") : value);
-  return t(`reasons.${code}`, Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, worded(value)])));
+  const worded = ([name, value]) => {
+    if (value?.code) return [name, reason(value)];
+    if (Array.isArray(value)) return [name, value.map(reason).join(", ")];
+    return [name, name === "index" ? value + 1 : value]; // artists count evaluations from 1
+  };
+  return t(`reasons.${code}`, Object.fromEntries(Object.entries(fields).map(worded)));
 }
