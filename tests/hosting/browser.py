@@ -107,7 +107,7 @@ class ComfyPage:
 
     def _until_ready(self) -> ComfyPage:
         self.wait("() => window.app?.extensionManager?.spinner === false && Boolean(window.app.canvas?.graph)",
-                  seconds=60)
+                  seconds=180)
         self.settle()
         return self
 
