@@ -1,4 +1,4 @@
-"""A run's evaluations are foreseen without the network, without a trace, and refused where they can't be."""
+"""A run's evaluations are found by a dry run without the network, without a trace, and refused where they can't be."""
 
 from __future__ import annotations
 

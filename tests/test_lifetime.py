@@ -104,7 +104,7 @@ def test_the_cache_is_free_as_soon_as_nothing_more_is_forecast(cache_point, kept
         left.append(sum(ref() is not None for ref in kept))
 
     Script(before=before).run(FAMILY, settings(computed={0, 1, 3, 6, 7}, cache_point=cache_point))
-    of_run = left[-8:]  # the sampler was rehearsed before
+    of_run = left[-8:]  # a dry run of the sampler came before
     assert all(of_run[1:6]) and of_run[6:] == [0, 0], "evaluation 5 is the last forecast"
 
 

@@ -172,7 +172,7 @@ def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
 
 
 @pytest.mark.parametrize("name", comfy.samplers.KSampler.SAMPLERS)
-def test_counting_beside_a_run_agrees_with_the_rehearsal_and_touches_no_generator(name):
+def test_counting_beside_a_run_agrees_with_the_dry_run_and_touches_no_generator(name):
     model_sampling = graph.stand_in().get_model_object("model_sampling")
     sampler, sigmas = comfy.samplers.sampler_object(name), comfy.samplers.calculate_sigmas(model_sampling, "simple", 8)
     whole = dry_run(sampler, sigmas, model_sampling, 4, [])

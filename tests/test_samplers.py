@@ -176,7 +176,7 @@ def test_a_sampler_that_drives_the_network_itself_runs_uncached():
     class Odd:
         def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None,
                    disable_pbar=False):
-            assert model_wrap.inner_model.diffusion_model is not None  # what no rehearsal can offer
+            assert model_wrap.inner_model.diffusion_model is not None  # what no dry run can offer
             return noise
 
     sample = advanced(FAMILY, Odd(), sigmas(4))

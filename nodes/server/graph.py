@@ -19,7 +19,7 @@ import torch
 
 from . import model_header, values
 
-MAX_STEPS = 2000  # more take too long to rehearse while the artist waits
+MAX_STEPS = 2000  # more take too long for a dry run while the artist waits
 
 
 class Unknown(ValueError):
