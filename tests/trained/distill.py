@@ -105,7 +105,7 @@ def distill(student: Flux, states: torch.Tensor, captions: list[str], steps: int
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         mean += (loss.item() - mean) / min(update + 1, 20)
-        if update % 20 == 0 or update == updates - 1:
+        if update % 10 == 0 or update == updates - 1:
             print(f"{steps} steps: update {update}, loss {mean:.4f}, {clock.monotonic() - start:.0f} s", flush=True)
     return student
 
