@@ -23,6 +23,7 @@ session.alias_pack()
 
 
 HOST = pytest.StashKey[session.Host]()
+THREADS = 1  # of torch: the models are tiny, so that threads wait for each other longer than they work
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,8 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if path and not only_distributes:
         base = TemporaryDirectory(prefix="comfyui-")
         config.add_cleanup(base.cleanup)
-        # The models are tiny: a second thread costs more than it gives, above all on a busy machine.
-        config.stash[HOST] = session.start(path, base.name, threads=1)
+        config.stash[HOST] = session.start(path, base.name, threads=THREADS)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,7 @@ def server(host_path: Path):
     """A real ComfyUI server with the pack and the test nodes installed; one for the whole suite."""
     from tests.hosting.server import serve
 
-    with serve(host_path, test_nodes=True) as running:
+    with serve(host_path, test_nodes=True, threads=THREADS) as running:
         yield running
 
 
@@ -94,7 +94,7 @@ def newest_server(host_path: Path):
     from tests.hosting.server import serve
 
     folder = provision.frontend(sys.executable)
-    with serve(host_path, test_nodes=True, arguments=["--front-end-root", str(folder)]) as running:
+    with serve(host_path, test_nodes=True, threads=THREADS, arguments=["--front-end-root", str(folder)]) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tests.bench.st_lpips import st_lpips
 from tests.hosting.client import Client
 from tests.hosting.server import serve
-from tests.trained import train
+from tests.trained import WEIGHTS
 
 STEPS, CFG, SHIFT = 50, 2.0, 3.0
 BUDGETS = (0.5, 0.26, 0.18, 0.14)
@@ -27,7 +27,6 @@ MECHANISMS = ("taylor", "hermite", "reuse")
 PROMPTS = (
     "a red apple on a blue background", "a penguin on a orange background", "a fox on a grey background",
     "a octopus on a green background", "a butterfly on a white background", "a strawberry on a pink background")
-WEIGHTS = Path(train.__file__).parent / "weights"
 
 
 def workflow(budget: float | None, mechanism: str = "taylor", prompts=PROMPTS) -> dict[str, dict]:

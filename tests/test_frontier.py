@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import json
-import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import comfy.model_management
@@ -23,11 +21,11 @@ from recache.nodes.pictures.frontier import frontier_picture
 from recache.nodes.training.measures import Figures, Latents
 from recache.nodes.training.quality_curve import Curve, Point
 from recache.policies.budget import knee
+from tests.hosting.prompts import install_models
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
 
 N = 12
-WEIGHTS = Path(__file__).parent / "trained" / "weights"
 BUDGETS = "0.5, 0.25, 0.75"
 
 
@@ -258,8 +256,7 @@ def test_every_curve_is_drawn(drawn):
 
 
 def test_the_knee_feeds_the_budget_and_compare_shows_what_it_costs(server, client):
-    for name, folder in (("flux", "diffusion_models"), ("autoencoder", "vae")):
-        shutil.copy(WEIGHTS / f"{name}.safetensors", server.models / folder / f"demo_{name}.safetensors")
+    install_models(server.models)
     sampling = {"positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": 1, "steps": N, "cfg": 2.0,
                 "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
     prompt = {

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from tests.hosting.languages import OWN_SCRIPT
 from tests.hosting.server import PACK
 from tests.hosting.session import ROOT
-from tests.test_locales import OWN_SCRIPT
 
 PAGES = ROOT / "web" / "docs"
 ENGLISH = sorted(path.stem for path in PAGES.glob("*.md"))

@@ -8,25 +8,11 @@ import re
 
 import pytest
 
+from tests.hosting.languages import LANGUAGES, OWN_SCRIPT, flat, words
 from tests.hosting.server import PACK
 from tests.hosting.session import ROOT
 
-LANGUAGES = ("en", "zh", "ja", "ko")
-OWN_SCRIPT = {"zh": "[\u4e00-\u9fff]", "ja": "[\u3040-\u30ff]", "ko": "[\uac00-\ud7a3]"}
 MESSAGE_SYNTAX = re.compile(r"[{}@|]")  # the page would read these as placeholders, links and plurals
-
-
-def words(language: str, file: str) -> dict:
-    """A file of locales/."""
-    return json.loads((ROOT / "locales" / language / f"{file}.json").read_text(encoding="utf-8"))
-
-
-def flat(tree: dict, before: str = "") -> dict[str, str]:
-    """``{"a": {"b": "text"}}`` as ``{"a.b": "text"}``."""
-    found = {}
-    for key, value in tree.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
-    return found
 
 
 def english(node: dict) -> dict:

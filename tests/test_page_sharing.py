@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from recache.nodes.library.folders import SHIPPED
 from recache.policies import policy_file
 from tests.hosting.browser import RENDERERS
+from tests.hosting.prompts import install_models, sampling
 from tests.hosting.server import emptied
-from tests.test_sharing import SHIPPED, WEIGHTS, workflow
 
 BUDGET = 8
 NAME = "portraits.safetensors"
@@ -22,7 +22,7 @@ MISSING = "'portraits.safetensors' (fitted on Flux, 50 steps, euler simple: of a
 @pytest.fixture
 def policies(server):
     """The server's models/recache with one policy, as its author has it."""
-    shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "demo_flux.safetensors")
+    install_models(server.models)
     file = policy_file.load("demo-flux-taylor1.safetensors", SHIPPED)
     with emptied(server.models / "recache") as folder:
         policy_file.save(folder / NAME, replace(file, about=replace(file.about, name="portraits", notes="of a test")))
@@ -32,7 +32,7 @@ def policies(server):
 def authored(page) -> None:
     """A workflow whose Budget node names the policy."""
     page.evaluate("() => app.refreshComboInNodes()")
-    page.load(workflow("auto"))
+    page.load(sampling("auto"))
     page.load(page.workflow())  # as a file of the page's own, with an id
     page.set_widget(BUDGET, "policy", NAME)
     page.wait(f"() => app.graph.getNodeById({BUDGET}).properties.recache_policy?.file === '{NAME}'")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.hosting.browser import FRONTENDS, RENDERERS
-from tests.test_training_server import workflow
+from tests.hosting.prompts import install_models, training
 
-WEIGHTS = Path(__file__).parent / "trained" / "weights"
 PANEL = ".recache-training"
 BUTTON = f"{PANEL} button"
 SECONDS = 600.0  # that a training may take at most, on a busy machine
@@ -22,15 +19,15 @@ pytestmark = pytest.mark.usefixtures("models")
 @pytest.fixture
 def models(request, frontend):
     running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
-    shutil.copy(WEIGHTS / "flux.safetensors", running.models / "diffusion_models" / "demo_flux.safetensors")
+    install_models(running.models)
 
 
 def opened(page, seed: int, evaluations: int = 1_000_000) -> None:
     """The page with a training that goes on until somebody ends it."""
-    training = workflow(evaluations=evaluations, minutes=0.0, seed=seed)
-    del training["6"]
-    training["4"]["inputs"] |= {"width": 64, "height": 64}
-    page.load(training)
+    queued = training(evaluations=evaluations, minutes=0.0, seed=seed)
+    del queued["6"]
+    queued["4"]["inputs"] |= {"width": 64, "height": 64}
+    page.load(queued)
     page.load(page.workflow())  # as a file of the page's own, with an id
     page.wait(f"() => document.querySelector('{PANEL}')")
 

@@ -26,10 +26,13 @@ def sigmas(steps: int, scheduler: str = "simple") -> torch.Tensor:
     return calculate_sigmas(models(FAMILY)[0].get_model_object("model_sampling"), scheduler, steps)
 
 
-@pytest.mark.parametrize("steps", [4, 20, 50])
-@pytest.mark.parametrize("cfg", [1.0, 4.0])
-@BOTH
-@pytest.mark.parametrize("sampler", PLANNED)
+CFG_AND_STEPS = [(1.0, 4), (4.0, 20), (1.0, 50), (4.0, 4), (1.0, 20), (4.0, 50)]
+# Every sampler at both cache points, with guidance at one of them and without at the other, and at two of the lengths.
+RUNS = [(sampler, cache_point, *CFG_AND_STEPS[(i + j) % len(CFG_AND_STEPS)])
+        for i, sampler in enumerate(PLANNED) for j, cache_point in enumerate(("output", "blocks"))]
+
+
+@pytest.mark.parametrize("sampler, cache_point, cfg, steps", RUNS)
 def test_every_sampler_computes_exactly_the_plan(sampler, cache_point, cfg, steps):
     trace = run(FAMILY, settings(BUDGET, cache_point=cache_point), sampler=sampler, steps=steps, cfg=cfg)
     check_plan(trace, BUDGET)
@@ -96,10 +99,14 @@ SIGMAS = {
 }
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "lcm"])
-@pytest.mark.parametrize("levels", SIGMAS)
-@pytest.mark.parametrize("mechanism, order", [("taylor", 3), ("hermite", 2), ("reuse", 1), ("residual", 1)])
-@BOTH
+# Every pair of noise levels, sampler, mechanism and cache point.
+PAIRS = [(levels, ("euler", "heun", "lcm")[(i + j + k) % 3], *mechanism, cache_point)
+         for i, levels in enumerate(SIGMAS)
+         for j, mechanism in enumerate([("taylor", 3), ("hermite", 2), ("reuse", 1), ("residual", 1)])
+         for k, cache_point in enumerate(("output", "blocks"))]
+
+
+@pytest.mark.parametrize("levels, sampler, mechanism, order, cache_point", PAIRS)
 def test_any_noise_levels(levels, sampler, mechanism, order, cache_point):
     trace = observe(
         models(FAMILY)[0], settings(BUDGET, cache_point=cache_point, mechanism=mechanism, order=order),

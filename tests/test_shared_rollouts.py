@@ -24,8 +24,8 @@ from recache.policies.learning.environment import Memo
 from recache.policies.learning.local_search import singles
 from recache.policies.schedule import from_indices
 from tests.sampling import UNLISTED, models
-from tests.test_training import N, flow, trained
 from tests.tiny.families import FAMILIES
+from tests.tiny.training import N, flow, trained
 
 pytestmark = pytest.mark.usefixtures("host")
 PLENTY = 1 << 30

@@ -18,12 +18,12 @@ from recache.nodes.budget import ReCacheBudget
 from recache.nodes.library import embed
 from recache.nodes.server import prompt_info
 from recache.policies import policy_file
+from tests.hosting.prompts import install_models, sampling
 from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
 
 SHIPPED = ROOT / "policies" / "shipped"
 ONE, OTHER = ((SHIPPED / f"{name}.safetensors").read_bytes() for name in ("demo-flux-taylor1", "demo-wan-taylor1"))
-WEIGHTS = Path(__file__).parent / "trained" / "weights"
 
 
 @pytest.fixture
@@ -162,39 +162,24 @@ def test_other_sites_can_not_send(client, policies):
 
 @pytest.fixture(scope="module")
 def models(server):
-    shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "demo_flux.safetensors")
-
-
-def workflow(policy, budget_node="8", **options) -> dict:
-    """A sampling of the demo model under ReCache Budget."""
-    return {
-        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "demo_flux.safetensors", "weight_dtype": "default"}},
-        "2": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog", "model": "flux"}},
-        "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        budget_node: {"class_type": "ReCacheBudget", "inputs": {
-            "model": ["1", 0], "budget": 0.5, "policy": policy, **options}},
-        "9": {"class_type": "KSampler", "inputs": {
-            "model": [budget_node, 0], "positive": ["2", 0], "negative": ["2", 0], "latent_image": ["4", 0], "seed": 1,
-            "steps": 6, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
-        "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": [budget_node, 0]}},
-    }
+    install_models(server.models)
 
 
 def test_a_missing_policy_is_named_and_the_run_works(models, client, server, policies):
     said = ("The policy 'gone.safetensors' is not in models/recache; until it is there, 'demo-flux-taylor1', which "
             "fits this model, is used instead.")
     before = server.complaints()
-    result = client.run(workflow("gone.safetensors")).check()
+    result = client.run(sampling("gone.safetensors")).check()
     assert said in result.outputs["10"]["text"][0].splitlines()
     (policies / "gone.safetensors").write_bytes(ONE)  # it is there again, and a kept output does not hide it
-    again = client.run(workflow("gone.safetensors")).check()
+    again = client.run(sampling("gone.safetensors")).check()
     assert "is not in models/recache" not in again.outputs["10"]["text"][0] and "8" in again.executed
     assert server.complaints() == before
 
 
 def test_two_budgets_with_the_same_settings_are_two(models, client):
-    both = workflow("uniform") | {
-        "18": workflow("uniform")["8"], "19": workflow("uniform", "18")["9"], "20": workflow("uniform", "18")["10"]}
+    both = sampling("uniform") | {
+        "18": sampling("uniform")["8"], "19": sampling("uniform", "18")["9"], "20": sampling("uniform", "18")["10"]}
     both["20"]["inputs"]["samples"] = ["19", 0]
     outputs = client.run(both, {"extra_pnginfo": {"workflow": {"nodes": []}}}).check().outputs  # as a page queues it
     assert all("3 of 6 computed" in outputs[node]["text"][0] for node in ("10", "20"))
@@ -210,7 +195,7 @@ def test_a_missing_policys_origin_comes_from_the_workflow(models, client):
         "recache_policy": {"file": "gone.safetensors", "from": "fitted on\n" + "x" * 500, "data": "ignored here"}}}
     told = {"id": "w", "nodes": [{"id": 12, "type": "sub"}],
             "definitions": {"subgraphs": [{"id": "sub", "nodes": [node]}]}}
-    prompt = client.queue(workflow("gone.safetensors", "12:3"), {"extra_pnginfo": {"workflow": told}})
+    prompt = client.queue(sampling("gone.safetensors", "12:3"), {"extra_pnginfo": {"workflow": told}})
     line = next(line for line in client.wait(prompt).check().outputs["10"]["text"][0].splitlines() if "gone" in line)
     assert line.startswith("The policy 'gone.safetensors' (fitted on xxx") and "...) is not in models/recache" in line
 
@@ -229,7 +214,7 @@ def test_nonsense_in_the_workflow_tells_nothing(properties):
 
 @pytest.mark.parametrize("name", ["../../secret.safetensors", "\x00", "x" * 5000, "\ud800", "C:\\a\\b.safetensors", ""])
 def test_names_that_are_no_files_are_missing_policies(models, client, name):
-    assert "is not in models/recache" in client.run(workflow(name)).check().outputs["10"]["text"][0]
+    assert "is not in models/recache" in client.run(sampling(name)).check().outputs["10"]["text"][0]
 
 
 @pytest.mark.parametrize("policy", [7, 1.5, True, {"a": 1}, ["x"]])

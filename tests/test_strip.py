@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.demo import WEIGHTS
 from tests.hosting.browser import FRONTENDS, RENDERERS, ComfyPage
+from tests.trained import WEIGHTS
 
 STEPS = 10
 WORKFLOW = {

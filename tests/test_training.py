@@ -27,46 +27,15 @@ from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
 from recache.nodes.training import judges, rollouts
-from recache.nodes.training.training import Progress, Request, Training
-from recache.policies.learning.checkpoint import Checkpoint
+from recache.nodes.training.training import Progress, Request
 from recache.policies.learning.dynamic_program import solve
 from recache.policies.metrics.distances import perceptual
-from recache.policies.policy_file import About, PolicyFile, save
+from recache.policies.policy_file import PolicyFile, save
 from recache.policies.schedule import from_indices
 from recache.policies.uniform import uniform
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
-
-N = 12
-REQUEST = Request((0.3, 0.5), samples=2, held_out=2, mechanism="taylor", order=1, cache_point="output", evaluations=250)
-ABOUT = About("tiny", "0", "Flux", "", "", "euler", "simple", N, 1.0, [], "")
-
-
-def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) -> workflow.Workflow:
-    family = FAMILIES[name]
-    return workflow.ksampler(
-        models(name)[0], [family.conditioning(p) for p in range(prompts)], N, cfg, "euler", "simple", 1.0,
-        {"samples": torch.zeros(1, *family.latent_shape)}, seed)
-
-
-def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None, vae=None):
-    notes = [] if notes is None else notes
-    with torch.inference_mode():  # as the executor runs nodes
-        return Training(workflow or flow(), request, judges.make("auto", vae)[0], Checkpoint(folder, notes.append),
-                        ABOUT, references, progress, notes).run()
-
-
-class Vae:
-    """Makes pictures of latents, eight times their size, and counts them."""
-
-    latent_dim = 2
-
-    def __init__(self):
-        self.made = 0
-
-    def decode(self, latent):
-        self.made += 1
-        return torch.nn.functional.interpolate(latent[:, :3].sigmoid(), scale_factor=8).movedim(1, -1)
+from tests.tiny.training import REQUEST, N, Vae, flow, trained
 
 
 @pytest.fixture(scope="module")

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import time
 import urllib.error
-from pathlib import Path
 
 import pytest
 
 from recache.nodes.server import training_state
+from tests.hosting.prompts import TRAINING_STEPS, install_models, training
 from tests.hosting.server import emptied
-
-WEIGHTS = Path(__file__).parent / "trained" / "weights"
-STEPS = 12
 
 
 @pytest.fixture(scope="module")
 def models(server):
-    shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "demo_flux.safetensors")
-    shutil.copy(WEIGHTS / "autoencoder.safetensors", server.models / "vae" / "demo_autoencoder.safetensors")
+    install_models(server.models)
     with emptied(server.models / "recache"):
         yield
 
 
-def workflow(**train) -> dict:
-    """Loaders, prompts and ReCache Train (node 5) with ReCache Save Policy."""
-    return {
-        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "demo_flux.safetensors", "weight_dtype": "default"}},
-        "2": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog on a blue background", "model": "flux"}},
-        "3": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "", "model": "flux"}},
-        "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
-        "5": {"class_type": "ReCacheTrain", "inputs": {
-            "model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": 1,
-            "steps": STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0,
-            "budgets": "0.35, 0.5", "samples": 1, "evaluations": 100, "minutes": 1.0, "mechanism": "taylor", "order": 1,
-            "cache_point": "blocks", "distance": "auto", "reward": "none", "alpha": 0.1, **train}},
-        "6": {"class_type": "ReCacheSavePolicy", "inputs": {"policy": ["5", 0], "name": "mine", "notes": "a test"}},
-    }
-
-
 def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
-    training = workflow(vae=["7", 0]) | {
+    queued = training(vae=["7", 0]) | {
         "7": {"class_type": "VAELoader", "inputs": {"vae_name": "demo_autoencoder.safetensors"}}}
-    trained = client.run(training).check()
+    trained = client.run(queued).check()
     text = trained.outputs["5"]["text"][0]
     assert "on samples that were not trained on" in text and "SSIM was used instead." in text
     assert client.images(trained, "5")[0].size[0] == 960
@@ -54,12 +33,12 @@ def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
     options = client.object_info("ReCacheBudget")["input"]["required"]["policy"]
     assert "mine.safetensors" in json.dumps(options)
 
-    use = {key: node for key, node in workflow().items() if key in "1234"} | {
+    use = {key: node for key, node in training().items() if key in "1234"} | {
         "8": {"class_type": "ReCacheBudget", "inputs": {
             "model": ["1", 0], "budget": 0.5, "policy": "mine.safetensors", "cache_point": "blocks"}},
         "9": {"class_type": "KSampler", "inputs": {
             "model": ["8", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0], "seed": 1,
-            "steps": STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
+            "steps": TRAINING_STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
         "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": ["8", 0]}},
     }
     for policy, said in (("mine.safetensors", "Policy 'mine' was fitted on these settings."),
@@ -86,7 +65,7 @@ def state(client, until, seconds: float = 600.0) -> dict:
 
 def test_a_training_tells_what_it_does_and_keeps_its_best_when_stopped(models, client):
     last = client.get("/recache/training")["trainings"][-1:]
-    prompt = client.queue(workflow(evaluations=1_000_000, minutes=0.0, seed=2), {"extra_pnginfo": {"workflow": {
+    prompt = client.queue(training(evaluations=1_000_000, minutes=0.0, seed=2), {"extra_pnginfo": {"workflow": {
         "id": "the workflow"}}})
     running = state(client, lambda s: [s] != last and s["phase"] == "search" and s["evaluations"] > 40)
     assert (running["node"], running["workflow"], running["state"]) == ("5", "the workflow", "running")
@@ -117,7 +96,7 @@ def test_a_stop_that_names_no_training_is_refused(client, body):
 
 
 def test_a_training_is_cancelled_and_goes_on_when_queued_again(models, client):
-    long = workflow(evaluations=300, seed=3)
+    long = training(evaluations=300, seed=3)
     last = client.get("/recache/training")["trainings"][-1:]
     prompt = client.queue(long)
     state(client, lambda s: [s] != last and s["phase"] == "search" and s["evaluations"] > 20)

@@ -17,14 +17,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tests.authoring.catalogue import Workflow
 from tests.hosting.client import Client
-from tests.trained import train
+from tests.trained import WEIGHTS
 
 SIZE, EDGE, GAP = 480, 22, 12
 TOP, BOTTOM = (36, 34, 38), (18, 21, 29)
 FIRST, LAST, CACHED = (255, 196, 72), (245, 110, 54), (82, 92, 110)
 TITLE, TEXT = (250, 248, 243), (163, 172, 186)
 FRAMES = (0, 3, 6, 8)  # of a clip's nine
-WEIGHTS = Path(train.__file__).parent / "weights"
 # What the demo models draw for each workflow; clips are of things that the Wan demo model knows.
 SCENES = {
     "FLUX.1-dev text to image": "a fox on a green background",

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from statistics import median, quantiles
 
 from tests.bench.figures import Figure, publish
-from tests.demo import WEIGHTS
 from tests.hosting.browser import ComfyPage, comfy_page, launch
 from tests.hosting.server import serve
+from tests.trained import WEIGHTS
 
 MOVES = 40
 STEPS = (20, 50, 200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.latent_formats
 from comfy_api.latest import ComfyExtension, io
 
-from tests.host_nodes import text as words
+from . import text as words
 
 
 class TextEncode(io.ComfyNode):

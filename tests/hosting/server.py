@@ -122,6 +122,7 @@ def serve(
     test_nodes: bool = False,
     arguments: Sequence[str] = (),
     port: int | None = None,
+    threads: int | None = None,
     timeout: float = 300.0,
 ) -> Iterator[Server]:
     """Runs the server as a process of its own while the ``with`` block lasts; it listens on 127.0.0.1 only.
@@ -133,6 +134,7 @@ def serve(
         test_nodes: install ``tests/host_nodes`` too.
         arguments: more command-line arguments for ComfyUI.
         port: None takes a free one.
+        threads: of torch; None keeps torch's own choice.
         timeout: seconds that the start may take.
     Raises:
         ServerError: the server ended or did not answer in time.
@@ -151,6 +153,8 @@ def serve(
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         # Nothing here may reach for the network.
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
         log_path = base / "server.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(

@@ -19,12 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.host_nodes import text
-from tests.trained import autoencoder, data
+from tests.trained import WEIGHTS, autoencoder, data
 from tests.trained.flux import Flux
 from tests.trained.wan import Wan
 
 DATA = Path(__file__).parent / "emoji.npz"
-WEIGHTS = Path(__file__).parent / "weights"
 IMAGE_SIZE = 128
 VIDEO_SIZE, VIDEO_FRAMES = 96, 9
 ATTRIBUTION = "Trained on Twemoji graphics (c) Twitter, Inc and other contributors, CC-BY 4.0"

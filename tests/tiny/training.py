@@ -1,0 +1,44 @@
+"""A training on a workflow of a tiny model, without nodes and without a server."""
+
+from __future__ import annotations
+
+import torch
+
+from recache.caching import workflow
+from recache.nodes.training import judges
+from recache.nodes.training.training import Request, Training
+from recache.policies.learning.checkpoint import Checkpoint
+from recache.policies.policy_file import About
+from tests.sampling import models
+from tests.tiny.families import FAMILIES
+
+N = 12
+REQUEST = Request((0.3, 0.5), samples=2, held_out=2, mechanism="taylor", order=1, cache_point="output", evaluations=250)
+ABOUT = About("tiny", "0", "Flux", "", "", "euler", "simple", N, 1.0, [], "")
+
+
+def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) -> workflow.Workflow:
+    family = FAMILIES[name]
+    return workflow.ksampler(
+        models(name)[0], [family.conditioning(p) for p in range(prompts)], N, cfg, "euler", "simple", 1.0,
+        {"samples": torch.zeros(1, *family.latent_shape)}, seed)
+
+
+def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None, vae=None):
+    notes = [] if notes is None else notes
+    with torch.inference_mode():  # as the executor runs nodes
+        return Training(workflow or flow(), request, judges.make("auto", vae)[0], Checkpoint(folder, notes.append),
+                        ABOUT, references, progress, notes).run()
+
+
+class Vae:
+    """Makes pictures of latents, eight times their size, and counts them."""
+
+    latent_dim = 2
+
+    def __init__(self):
+        self.made = 0
+
+    def decode(self, latent):
+        self.made += 1
+        return torch.nn.functional.interpolate(latent[:, :3].sigmoid(), scale_factor=8).movedim(1, -1)
