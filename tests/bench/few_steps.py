@@ -1,13 +1,13 @@
 """Few steps: schedules and mechanisms against simply taking k steps, from 4 steps to 50.
 
 The reference is the run of all n steps with the same sampler; prompts and seeds were never trained on. Schedules: the
-rules of ``RULES``, the pack's default, and for ``--search`` the best of all schedules by the latents' error on other
+rules of ``RULES``, and for ``--search`` the best of all schedules by the latents' error on other
 samples. "fewer steps" is an uncached run of k steps, with the same sampler and with those of ``SOLVERS``.
 
 Figures of a cell: ``latent_mse``; ``latent_ratio``, the geometric mean over samples of the latent's squared error over
 that of fewer steps with the same sampler, and the bounds of its 95% interval; ``st_lpips`` with half of its 95%
 interval, and ``more``, the paired difference to fewer steps with its own. Pictures are decoded for fewer steps with the
-same sampler and with the best other one, for the default, for taylor 1 evenly, and for the ``--pictures`` schedules of
+same sampler and with the best other one, for taylor 1 by default and evenly, and for the ``--pictures`` schedules of
 each k that have the least latent error.
 """
 
@@ -52,18 +52,19 @@ def to_the_last(n: int, k: int, first: int = 1) -> tuple[int, ...]:
     return (*range(first), *(first - 1 + (2 * i * (n - first) + gaps) // (2 * gaps) for i in range(1, gaps + 1)))
 
 
-def late(n: int, k: int) -> tuple[int, ...]:
-    """Every other evaluation before the last is cached, from the end on; where that is not enough, as `to_the_last`."""
-    cached = {n - 2 - 2 * i for i in range(n - k)}
-    return tuple(i for i in range(n) if i not in cached) if 2 * (n - k) < n else to_the_last(n, k)
+def default(n: int, k: int) -> tuple[int, ...]:
+    """The pack's schedule where there is no policy."""
+    from recache.policies.default_schedule import default_schedule
+
+    return default_schedule(n, k).indices
 
 
 RULES = {
+    "default": default,
     "evenly": evenly,
     "to the last": to_the_last,
     "first 2, to the last": lambda n, k: to_the_last(n, k, 2),
     "first 3, to the last": lambda n, k: to_the_last(n, k, 3),
-    "late": late,
 }
 
 
@@ -162,14 +163,12 @@ def to_decode(errors: dict[tuple, torch.Tensor], sampler: str, best: int) -> set
     """The cells whose pictures are compared."""
     ranked = sorted(errors, key=lambda key: float(errors[key].clamp_min(1e-12).log().mean()))
     fewer = [key for key in ranked if key[0] == "fewer steps" and key[1] != sampler][:1]
-    always = (("evenly", "taylor 1"), ("fewer steps", sampler))
-    today = [key for key in errors if key[0] == "default" or key[:2] in always]
+    always = (("default", "taylor 1"), ("evenly", "taylor 1"), ("fewer steps", sampler))
+    today = [key for key in errors if key[:2] in always]
     return {*fewer, *today, *[key for key in ranked if key[0] != "fewer steps"][:best]}
 
 
 def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
-    from recache.policies.default_schedule import default_mechanism, default_schedule
-
     started = time.monotonic()
     runs = Runs(demo, demo.samples(options.samples), n)
     searched = Runs(demo, demo.samples(SEARCH_SAMPLES, 5000), n) if options.search else None
@@ -181,8 +180,6 @@ def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
         fewer = found["fewer steps", demo.sampler, "-"]
         fewer_error = runs.error(fewer)
         fewer_distance = pictures.distance(fewer) if pictures else None
-        default, mechanism = default_schedule(n, k).indices, default_mechanism(n, k)
-        found["default", "{} {}".format(*mechanism), default] = runs.cached(default, mechanism)
         for name, mechanism, indices in schedules_of(runs, searched, k, options.mechanisms, options.rules):
             found[name, "{} {}".format(*mechanism), indices] = runs.cached(indices, mechanism)
         errors = {key: runs.error(latents) for key, latents in found.items()}
