@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nox
 
@@ -13,6 +15,9 @@ sys.path.insert(0, str(ROOT / "tests" / "hosting"))
 import provision  # noqa: E402
 
 nox.options.sessions = ["lint", "test"]
+PYTEST = ("-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests")
+# A file's tests share models, so a file goes to one process; tests/conftest.py says which begin first.
+WHOLE = ("tests", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 # All commands share one environment outside the checkout: torch alone takes gigabytes.
 nox.options.default_venv_backend = "none"
 
@@ -29,14 +34,25 @@ def take_option(arguments: list[str], name: str) -> str | None:
     return None
 
 
-def run(session: nox.Session, *command: str, arguments: list[str]) -> None:
+def run(session: nox.Session, *command: str, arguments: list[str], success_codes: Iterable[int] = (0,)) -> None:
     """Runs Python in the shared environment, with the chosen ComfyUI in ``COMFYUI_PATH``."""
     try:
         host = provision.host(take_option(arguments, "--host"))
         python = provision.environment()
     except provision.ProvisionError as error:
         session.error(str(error).rstrip("."))
-    session.run(str(python), *command, *arguments, env={"COMFYUI_PATH": str(host)}, external=True)
+    session.run(str(python), *command, *arguments, env={"COMFYUI_PATH": str(host)}, external=True,
+                success_codes=success_codes)
+
+
+def run_tests(session: nox.Session, arguments: list[str], *more: str, success_codes: Iterable[int] = (0,)) -> None:
+    """Runs pytest on the files that the arguments name, or on all."""
+    try:
+        provision.browser()
+    except provision.ProvisionError as error:
+        session.error(str(error).rstrip("."))
+    whole = () if any(argument.startswith("tests/") for argument in arguments) else WHOLE
+    run(session, *PYTEST, *whole, *more, arguments=arguments, success_codes=success_codes)
 
 
 @nox.session
@@ -48,16 +64,28 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Run the tests: [--host VERSION] [pytest arguments]."""
-    arguments = list(session.posargs)
-    named = any(argument.startswith("tests/") for argument in arguments)
-    pytest = ["-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests"]
-    try:
-        provision.browser()
-    except provision.ProvisionError as error:
-        session.error(str(error).rstrip("."))
-    # A file's tests share models and a server, so a file goes to one process.
-    whole = ["tests", "--numprocesses=2", "--dist=loadfile"]
-    run(session, *pytest, *([] if named else whole), arguments=arguments)
+    run_tests(session, list(session.posargs))
+
+
+@nox.session
+def hosts(session: nox.Session) -> None:
+    """Run the tests on every supported ComfyUI, and print a matrix: [pytest arguments]."""
+    lines, failed = [], False
+    for version in provision.HOSTS:
+        report = Path(session.create_tmp(), f"{version}.xml").resolve()
+        report.unlink(missing_ok=True)
+        run_tests(session, ["--host", version, *session.posargs], f"--junit-xml={report}", success_codes=range(6))
+        if not report.exists():
+            session.error(f"The tests did not run on ComfyUI {version}")
+        count = {name: int(value) for name, value in ElementTree.parse(report).find("testsuite").items()
+                 if name in ("tests", "failures", "errors", "skipped")}
+        bad = count["failures"] + count["errors"]
+        passed = count["tests"] - bad - count["skipped"]
+        lines.append(f"{version:>10} {passed:>8} {bad:>8} {count['skipped']:>8}")
+        failed |= bad > 0 or passed == 0
+    print("\n".join([f"{'ComfyUI':>10} {'passed':>8} {'failed':>8} {'skipped':>8}", *lines]))
+    if failed:
+        session.error("Not all tests passed on all of them")
 
 
 @nox.session
@@ -84,8 +112,7 @@ def pack(session: nox.Session) -> None:
     quiet = {"DO_NOT_TRACK": "1"}
     session.run("comfy", "--skip-prompt", "node", "validate", env=quiet)
     session.run("comfy", "--skip-prompt", "node", "pack", env=quiet)
-    pytest = ["-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests", "tests/test_package.py"]
-    run(session, *pytest, arguments=[f"--archive={ROOT / 'node.zip'}", *session.posargs])
+    run(session, *PYTEST, "tests/test_package.py", arguments=[f"--archive={ROOT / 'node.zip'}", *session.posargs])
 
 
 @nox.session

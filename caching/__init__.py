@@ -3,14 +3,17 @@
 from .attach import attach, config_of
 from .mechanisms import NAMES as MECHANISMS
 from .prefix_cache import PrefixCache
+from .reasons import CODES, Reason
 from .report import Report, report_of, reports_of
-from .run import CACHE_POINTS, CacheConfig
+from .settings import CACHE_POINTS, CacheConfig
 
 __all__ = [
     "CACHE_POINTS",
+    "CODES",
     "MECHANISMS",
     "CacheConfig",
     "PrefixCache",
+    "Reason",
     "Report",
     "attach",
     "config_of",

@@ -7,9 +7,13 @@ import logging
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
+from .block_cache import is_compiled
 from .dry_run import dry_run
+from .prefix_run import PrefixRun
+from .reasons import Reason
 from .report import publish
-from .run import CacheConfig, Run, is_compiled
+from .run import Run
+from .settings import CacheConfig
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +56,9 @@ def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs
     finally:
         guider.model_options = original
         report = run.close(samples)
-        publish(run.settings.identity, report)
+        publish(run.config.identity, report)
         try:
-            run.settings.published(report)
+            run.config.published(report)
         except Exception:
             log.exception("ReCache: the report could not be shown.")
 
@@ -65,25 +69,26 @@ def _open(guider, sampler, sigmas, noise) -> Run:
     settings = guider.model_options["transformer_options"][KEY]
     evaluations = dry_run(sampler, sigmas, patcher.get_model_object("model_sampling"), noise.ndim,
                           [device.index or 0] if device.type == "cuda" else [])
-    refusal = ""
+    obstacle = None
     if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
-        refusal = "the model is compiled as a whole"
+        obstacle = Reason("compiled")
     elif evaluations.stochastic and settings.cache_point == "auto":
-        refusal = "this sampler adds noise between evaluations, which features of blocks would carry over"
-    run = Run(settings, evaluations, device, noise.ndim, refusal)
-    if not run.given_up:
+        obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
+    inputs = settings, evaluations, device, noise.ndim, obstacle
+    run = Run(*inputs) if settings.prefix_cache is None else PrefixRun(settings.prefix_cache, *inputs)
+    if run.disabled is None:
         run.report.notes += settings.remarks(guider, sampler, noise, evaluations.times)
     return run
 
 
 def _watch_network(wrappers: dict, run: Run) -> None:
-    """Lets the run see whether another node's wrapper answers in the network's place."""
+    """Lets the run see whether another node's wrapper returns in the network's place."""
     def enter(executor, *args, **kwargs):
-        run.bypassed = True
+        run.watch.bypassed = True
         return executor(*args, **kwargs)
 
     def reach(executor, *args, **kwargs):
-        run.bypassed = False
+        run.watch.bypassed = False
         return executor(*args, **kwargs)
 
     others = wrappers.get(WrappersMP.DIFFUSION_MODEL)

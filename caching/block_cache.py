@@ -1,220 +1,151 @@
-"""The `blocks` cache point: a mapping that answers for every transformer block through `patches_replace`."""
+"""The cache point `blocks`: image tokens after the last transformer block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+import comfy.model_management
 import torch
+from torch._dynamo import OptimizedModule
 
+from .block_mapping import BlockProbe, Recorder, Skipper, Stack
 from .flops import FlopMeter
+from .history import Features, Histories, NoForecast
+from .host_calls import NetworkCall
+from .mechanisms import Mechanism
+from .memory import OutOfMemory, is_out_of_memory
+from .reasons import Reason
 
-PROBE_STRIDE = 8  # the ratio of two means needs no more tokens, and a whole probe would cost a feature of memory
+Receiver = Callable[[Features], None]
+NO_BLOCKS = Stack(())
 
 
-def _movement(output: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-    """The residual of the first block, on every PROBE_STRIDE-th token."""
-    return output[:, ::PROBE_STRIDE] - base[:, ::PROBE_STRIDE]
+def is_compiled(module) -> bool:
+    """Whether torch.compile made this module."""
+    return isinstance(module, OptimizedModule)
 
 
-@dataclass
-class Stack:
-    """What the first computed evaluation taught about a model's stack of blocks.
+def split(call: NetworkCall, image: torch.Tensor, base: torch.Tensor | None, probe: torch.Tensor | None
+          ) -> list[Features]:
+    """The features of every cond in a call's batch."""
+    n = len(call.keys)
+    bases = [None] * n if base is None else base.chunk(n)
+    probes = [None] * n if probe is None else probe.chunk(n)
+    return list(map(Features, call.keys, image.chunk(n), bases, probes))
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The first computed call.
 
     Attributes:
-        last: key of the last block.
-        image_first: where blocks work on text and image tokens together, the image comes first.
-        cached_cost: what an evaluation that skips the blocks costs, as a share of a computed one.
-        probe_cost: what the first block costs, likewise.
+        out: of the network.
+        refusal: why blocks can't be the cache point, or None.
+        stack: of blocks; empty if refused.
+        features: of the call; none if refused.
+        cached_cost: of a cached evaluation, as a share of a computed one.
     """
 
-    last: tuple
-    image_first: bool = False
+    out: torch.Tensor
+    refusal: Reason | None
+    stack: Stack = NO_BLOCKS
+    features: Sequence[Features] = ()
     cached_cost: float = 0.0
-    probe_cost: float = 0.0
-
-    def image_tokens(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
-        """View of the `count` image tokens in [batch, tokens, channels]."""
-        return tokens[:, :count] if self.image_first else tokens[:, tokens.shape[1] - count:]
-
-    def with_image_tokens(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """`tokens` with the image's replaced by `image`, as a new tensor."""
-        rest = tokens.shape[1] - image.shape[1]
-        if rest == 0:
-            return image
-        parts = (image, tokens[:, -rest:]) if self.image_first else (tokens[:, :rest], image)
-        return torch.cat(parts, dim=1)
 
 
-class BlockMapping(dict):
-    """Stands in `patches_replace["dit"]` for one call of the network; subclasses say what a block does.
+def probe_blocks(call: NetworkCall, mechanism: Mechanism) -> Probed:
+    """Compute a call, and find out whether its blocks can be skipped.
 
-    It answers for every key, so an architecture that asks this mapping works without being known. Patches that other
-    nodes put there are called in their place.
+    Raises:
+        OutOfMemory: the call must be computed without the probe.
     """
+    # compiled blocks can't run under a dispatch mode
+    meter = None if any(map(is_compiled, call.model.diffusion_model.modules())) else FlopMeter()
+    probe = BlockProbe(call.other_patches, mechanism.of_residual, mechanism.probes, meter)
+    failure = ""
+    try:
+        with meter or nullcontext():
+            out = call.run(probe)
+    except (OutOfMemory, comfy.model_management.InterruptProcessingException):
+        raise
+    except Exception as error:
+        if not probe.called or is_out_of_memory(error):
+            raise
+        failure = str(error) or type(error).__name__
+    if failure:  # a model whose path for replaced blocks is broken has a plain one
+        return Probed(call.run(), Reason("blocks_failed", {"error": failure}))
+    if probe.refusal is not None:
+        return Probed(out, probe.refusal)
+    if not probe.keys:
+        return Probed(out, Reason("no_blocks"))
+    if probe.output.shape[0] % len(call.keys):
+        return Probed(out, Reason("blocks_other_batch"))
+    if {key[0] for key in probe.keys} & set(call.options.get("patches", {})):
+        return Probed(out, Reason("tokens_patched"))
+    stack = probe.stack()
+    features = split(call, stack.image_tokens(probe.output, probe.tokens), probe.base, probe.probe)
+    return Probed(out, None, stack, features, stack.cached_cost + (stack.probe_cost if mechanism.probes else 0.0))
 
-    def __init__(self, others: dict):
-        super().__init__()
-        self.others = others
-        self.returned: dict = {}
 
-    def __contains__(self, key) -> bool:
-        return True
-
-    def __len__(self) -> int:
-        return 1
-
-    def get(self, key, default=None):
-        return self[key]
-
-    def __getitem__(self, key):
-        def block(args: dict, extra: dict) -> dict:
-            other = self.others.get(key)
-            compute = extra["original_block"] if other is None else lambda args: other(args, extra)
-            # where streams were joined since, the model still holds what the last block returned, a feature of memory
-            self.returned.clear()
-            self.returned = dict(self.run(key, args, compute))
-            return self.returned
-        return block
-
-    def run(self, key: tuple, args: dict, compute: Callable[[dict], dict]) -> dict:
-        raise NotImplementedError
-
-
-class BlockProbe(BlockMapping):
-    """The first computed call: learns the sequence of blocks, and whether skipping it whole is sound.
-
-    It is sound if every block receives what the one before it returned: nothing is added in between (ControlNet,
-    VACE and other residuals), apart from text tokens that join the image's.
+class BlockCache:
+    """Computes and forecasts calls of one network.
 
     Args:
-        with_base: keep the stack's input.
-        probes: keep the first block's residual, which needs the stack's input.
-        meter: counts the operations outside of blocks and of the first block of every kind, which stands for its
-            kind; entered by the caller. None: nothing is counted.
+        stack: of the network's blocks.
+        network: the host's model; calls of another one are always computed.
     """
 
-    def __init__(self, others: dict, with_base: bool, probes: bool, meter: FlopMeter | None):
-        super().__init__(others)
-        self.with_base = with_base
-        self.probes = probes
-        self.meter = meter
-        self.kind_flops: dict[str, int] = {}
-        self.keys: list[tuple] = []
-        self.base: torch.Tensor | None = None
-        self.probe: torch.Tensor | None = None
-        self.output: torch.Tensor | None = None
-        self.tokens = 0
-        self.image_first = False
-        self.refusal = ""
-
-    def run(self, key, args, compute):
-        image = args.get("img")
-        if not (torch.is_tensor(image) and image.ndim == 3):
-            self.refusal = self.refusal or "its blocks do not work on one stream of image tokens"
-        if self.refusal:
-            return compute(args)
-        if self.output is None:
-            self.tokens = image.shape[1]
-            self.base = image.clone() if self.with_base else None
-        elif not self._linked(image):
-            self.refusal = "something is added to the tokens between its blocks"
-            return compute(args)
-        out = self._count(key, args, compute)
-        if not torch.is_tensor(out.get("img")) or not set(out) <= set(args):
-            self.refusal = "its blocks return something other than they take"
-            return out
-        if self.probes and not self.keys:
-            self.probe = _movement(out["img"], self.base)
-        self.keys.append(key)
-        self.output = out["img"].clone()  # models go on to change this tensor in place
-        return out
-
-    def _linked(self, image: torch.Tensor) -> bool:
-        output = self.output
-        if image.shape == output.shape:
-            return torch.equal(image, output)
-        count = output.shape[1]
-        if image.shape[::2] != output.shape[::2] or image.shape[1] < count:
-            return False
-        self.image_first = torch.equal(image[:, :count], output)
-        return self.image_first or torch.equal(image[:, -count:], output)
-
-    def _count(self, key, args, compute):
-        kind = key[0]
-        if self.meter is None:
-            return compute(args)
-        if kind in self.kind_flops:
-            with self.meter.paused():
-                return compute(args)
-        before = self.meter.flops
-        out = compute(args)
-        self.kind_flops[kind] = self.meter.flops - before
-        return out
-
-    def stack(self) -> Stack:
-        """What was learned; call only if there are keys and no refusal."""
-        in_blocks = sum(self.kind_flops.get(key[0], 0) for key in self.keys)
-        if not in_blocks:  # not counted, or operations that can't be, such as quantised ones
-            return Stack(self.keys[-1], self.image_first, 0.0, 1.0 / len(self.keys))
-        total = self.meter.flops - sum(self.kind_flops.values()) + in_blocks
-        return Stack(self.keys[-1], self.image_first, 1.0 - in_blocks / total,
-                     self.kind_flops[self.keys[0][0]] / total)
-
-
-class Recorder(BlockMapping):
-    """A computed call: blocks run as ever, and what goes into the first and comes out of the last is noted."""
-
-    def __init__(self, others: dict, stack: Stack, with_base: bool, probes: bool, record: Callable):
-        super().__init__(others)
+    def __init__(self, histories: Histories, mechanism: Mechanism, stack: Stack, network):
+        self.histories = histories
+        self.mechanism = mechanism
         self.stack = stack
-        self.with_base = with_base
-        self.probes = probes
-        self.record = record
-        self.base: torch.Tensor | None = None
-        self.probe: torch.Tensor | None = None
-        self.tokens = 0
+        self.network = network
 
-    def run(self, key, args, compute):
-        first = self.tokens == 0
-        if first:
-            self.tokens = args["img"].shape[1]
-            self.base = args["img"].clone() if self.with_base else None
-        out = compute(args)
-        if first and self.probes:
-            self.probe = _movement(out["img"], self.base)
-        if key == self.stack.last:
-            self.record(self.stack.image_tokens(out["img"], self.tokens), self.base, self.probe)
+    def compute(self, call: NetworkCall, receivers: Sequence[Receiver]) -> torch.Tensor:
+        """The network's output; every receiver gets the features of every cond.
+
+        Raises:
+            OutOfMemory: the call must be computed without receivers.
+        """
+        if call.model is not self.network or not receivers:
+            return call.run()
+
+        def record(*tensors) -> None:
+            for features in split(call, *tensors):
+                for receive in receivers:
+                    receive(features)
+
+        return call.run(Recorder(call.other_patches, self.stack, self.mechanism.of_residual, self.mechanism.probes,
+                                 record))
+
+    def forecast(self, call: NetworkCall, position: int) -> torch.Tensor:
+        """The network's output with its blocks skipped.
+
+        Raises:
+            NoForecast: the call must be computed.
+            OutOfMemory: likewise.
+        """
+        if call.model is not self.network:
+            raise NoForecast(Reason("second_model"))
+        if not all(self.histories.get(key) for key in call.keys):
+            raise NoForecast(Reason("no_history"))
+        skipper = Skipper(call.other_patches, self.stack, self.mechanism.probes,
+                          lambda base, probe: self._forecast_tokens(call, position, base, probe))
+        out = call.run(skipper, skips=True)
+        if not skipper.done:
+            raise NoForecast(Reason("other_path"))
         return out
 
-
-class Skipper(BlockMapping):
-    """A cached call: every block hands on its input, and the last returns the forecast.
-
-    Args:
-        probes: run the first block, for its residual.
-        forecast: called with the stack's input and the first block's residual (None without a probe); returns the
-            image tokens after the last block.
-    """
-
-    def __init__(self, others: dict, stack: Stack, probes: bool, forecast: Callable):
-        super().__init__(others)
-        self.stack = stack
-        self.probes = probes
-        self.forecast = forecast
-        self.base: torch.Tensor | None = None
-        self.probe: torch.Tensor | None = None
-        self.done = False
-
-    def run(self, key, args, compute):
-        out = {name: args[name] for name in ("img", "txt") if name in args}
-        if self.base is None:
-            self.base = args["img"]
-            if self.probes:
-                self.base = args["img"].clone()
-                out = compute(args)
-                self.probe = _movement(out["img"], self.base)
-        if key == self.stack.last:
-            out["img"] = self.stack.with_image_tokens(out["img"], self.forecast(self.base, self.probe))
-            self.done = True
-        return out
+    def _forecast_tokens(self, call: NetworkCall, position: int, base: torch.Tensor, probe: torch.Tensor | None
+                         ) -> torch.Tensor:
+        """The image tokens after the last block."""
+        parts = split(call, base, base, probe)
+        if not all(self.histories.get(part.key).fits(part.base.shape) for part in parts):
+            raise NoForecast(Reason("tokens_changed"))
+        images = [
+            self.histories.get(part.key).forecast(
+                position, base.device, part.base if self.mechanism.of_residual else None, part.probe)
+            for part in parts]
+        return images[0] if len(images) == 1 else torch.cat(images)

@@ -1,4 +1,4 @@
-"""The evaluations of a sampling run, found before it starts by a dry run of the sampler itself."""
+"""The evaluations of a sampling run, counted before it starts by a dry run of the sampler itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import comfy.samplers
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .reasons import Reason
+
 # No sampler of the host needs more than three evaluations a step; a run past this is adaptive or looping.
 MAX_EVALUATIONS_PER_STEP = 16
 SAME_SIGMA = 1e-3
@@ -20,19 +22,19 @@ SAME_SIGMA = 1e-3
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What a sampler will ask of the model.
+    """The calls of the denoiser that a sampler will make.
 
     Attributes:
         sigmas: noise level of every evaluation, in order; empty if the run can't be planned.
         times: evaluation times in [0, 1], 1 at the noisiest: the model's timestep over that of its highest noise level.
         stochastic: the sampler adds fresh noise between evaluations.
-        refusal: one sentence saying why the run can't be planned, or "" if it can.
+        refusal: why the run can't be planned, or None if it can.
     """
 
     sigmas: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
     stochastic: bool = False
-    refusal: str = ""
+    refusal: Reason | None = None
 
     def __len__(self) -> int:
         return len(self.sigmas)
@@ -49,17 +51,8 @@ class Evaluations:
         ranks = {time: rank for rank, time in enumerate(sorted(set(rounded), reverse=True))}
         return tuple(ranks[time] for time in rounded)
 
-    @property
-    def directed(self) -> bool:
-        """Whether the direction (x - denoised) / sigma, the velocity or noise that the network predicts, is smooth.
-
-        It is smoother over a run than the denoised picture, and forecasts better (measured). Where the sampler adds
-        fresh noise it holds that noise, so there the denoised picture is better.
-        """
-        return not self.stochastic and min(self.sigmas, default=0.0) > 0.0
-
     def expects(self, index: int, sigma: float) -> bool:
-        """Whether evaluation `index` was foreseen at this noise level."""
+        """Whether evaluation `index` is at this noise level."""
         return index < len(self) and math.isclose(self.sigmas[index], sigma, rel_tol=SAME_SIGMA, abs_tol=1e-6)
 
 
@@ -67,8 +60,8 @@ class _TooMany(Exception):
     pass
 
 
-class _Rehearsal:
-    """Stands where the sampler expects the guider; answers at no cost and notes what it is asked.
+class _StubModel:
+    """In the guider's place: a denoiser that costs nothing and records its inputs.
 
     It offers the noise schedule and nothing else of the model, so that a sampler that works on the network itself
     fails here and its run is left uncached.
@@ -95,13 +88,13 @@ class _Rehearsal:
         return comfy.samplers.cfg_function(None, denoised, denoised, 1.0, x, sigma, model_options=model_options)
 
 
-def _rehearse(sampler, sigmas: torch.Tensor, model_sampling, dims: int, response, seed: int) -> _Rehearsal:
+def _trace(sampler, sigmas: torch.Tensor, model_sampling, dims: int, response, seed: int) -> _StubModel:
     limit = MAX_EVALUATIONS_PER_STEP * max(1, len(sigmas) - 1)
-    rehearsal = _Rehearsal(model_sampling, response, limit)
+    stub = _StubModel(model_sampling, response, limit)
     noise = torch.randn((1, 1) + (2,) * (dims - 2), generator=torch.Generator().manual_seed(0))
     extra_args = {"model_options": {"transformer_options": {"sample_sigmas": sigmas}}, "seed": seed}
-    sampler.sample(rehearsal, sigmas, extra_args, None, noise, torch.zeros_like(noise), None, True)
-    return rehearsal
+    sampler.sample(stub, sigmas, extra_args, None, noise, torch.zeros_like(noise), None, True)
+    return stub
 
 
 def evaluation_times(sigmas, model_sampling) -> tuple[float, ...]:
@@ -122,7 +115,7 @@ _NOISE = {torch.randn: torch.zeros, torch.rand: torch.zeros,
 
 
 class _NoNoise(TorchFunctionMode):
-    """On this thread, noise without a generator of its own is nought, and no generator is touched."""
+    """Unseeded random calls on this thread return zeros; the RNG state is not changed."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -131,54 +124,54 @@ class _NoNoise(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def count(sampler, sigmas: torch.Tensor, model_sampling) -> Evaluations:
-    """Like `dry_run`, beside a run that may be sampling on another thread: no random number generator is touched.
+def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evaluations:
+    """Like `dry_run`, while another thread may be sampling: the RNG state is neither changed nor saved.
 
-    It does not tell whether the sampler is stochastic (always False), and refuses samplers that seed the generators.
+    It does not tell whether the sampler is stochastic (always False), and refuses samplers that seed the RNG.
     """
     function = getattr(sampler, "sampler_function", sampler)
     if "manual_seed" in getattr(getattr(function, "__code__", None), "co_names", ()):
-        return Evaluations(refusal="this sampler can only be planned when it runs")
-    if getattr(sampler, "inpaint_options", None):  # ddim's make the host seed the generators, for what is masked
+        return Evaluations(refusal=Reason("sampler_needs_run"))
+    if getattr(sampler, "inpaint_options", None):  # ddim's make the host seed the RNG, for what is masked
         sampler = copy.copy(sampler)
         sampler.inpaint_options = {}
-    return _foreseen(sampler, sigmas, model_sampling, 4, _NoNoise, (1,))
+    return _evaluations(sampler, sigmas, model_sampling, 4, _NoNoise, (1,))
 
 
 def dry_run(sampler, sigmas: torch.Tensor, model_sampling, dims: int, devices: list[int]) -> Evaluations:
     """List the evaluations that `sampler` will make over `sigmas`, for any sampler object of the host.
 
     The sampler runs three times on a tensor of a few numbers with a model that costs nothing: twice with different
-    answers (evaluations that then differ depend on content, and can't be planned), and once with another seed
-    (inputs that then differ contain fresh noise). The random number generators are left as they were.
+    predictions (evaluations that then differ depend on content, and can't be planned), and once with another seed
+    (inputs that then differ contain fresh noise). The RNG state is restored.
 
     Args:
         sampler: the host's sampler object (its `sample` method is used).
         sigmas: [steps + 1] noise levels.
         model_sampling: the host's noise schedule of the model.
         dims: number of dimensions of the latent.
-        devices: indices of the CUDA devices in use, whose generators are to be kept.
+        devices: indices of the CUDA devices in use, whose RNG states are restored too.
     """
-    return _foreseen(
+    return _evaluations(
         sampler, sigmas, model_sampling, dims, lambda: torch.random.fork_rng(devices=devices), seeds=(1, 2))
 
 
-def _foreseen(sampler, sigmas, model_sampling, dims: int, keeping: Callable[[], AbstractContextManager],
-              seeds: tuple[int, ...]) -> Evaluations:
+def _evaluations(sampler, sigmas, model_sampling, dims: int, isolated: Callable[[], AbstractContextManager],
+                 seeds: tuple[int, ...]) -> Evaluations:
     sigmas = sigmas.detach().to("cpu", torch.float32).clone()
 
-    def rehearse(response, seed):
-        return _rehearse(sampler, sigmas.clone(), model_sampling, dims, response, seed)
+    def trace(response, seed):
+        return _trace(sampler, sigmas.clone(), model_sampling, dims, response, seed)
 
     try:
-        with keeping(), torch.inference_mode():
-            first, *reseeded = (rehearse(lambda x: 0.5 * x, seed) for seed in seeds)
-            content = rehearse(lambda x: torch.sin(3.0 * x), seeds[0])
+        with isolated(), torch.inference_mode():
+            first, *reseeded = (trace(lambda x: 0.5 * x, seed) for seed in seeds)
+            content = trace(lambda x: torch.sin(3.0 * x), seeds[0])
     except _TooMany:
-        return Evaluations(refusal="this sampler chooses its evaluations as it goes, so it runs uncached")
+        return Evaluations(refusal=Reason("sampler_adaptive"))
     except Exception as error:  # noqa: BLE001  any sampler of any pack may be here; none may break the artist's run
-        return Evaluations(refusal=f"this sampler could not be planned ({error}), so it runs uncached")
+        return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error)}))
     if first.sigmas != content.sigmas:
-        return Evaluations(refusal="this sampler chooses its evaluations as it goes, so it runs uncached")
+        return Evaluations(refusal=Reason("sampler_adaptive"))
     stochastic = any(not torch.equal(a, b) for other in reseeded for a, b in zip(first.inputs, other.inputs))
     return Evaluations(tuple(first.sigmas), evaluation_times(first.sigmas, model_sampling), stochastic)

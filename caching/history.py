@@ -1,12 +1,39 @@
-"""What one cond has left of its last computed evaluations."""
+"""The last computed features of every cond, and forecasts from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from .mechanisms import Mechanism
+from .reasons import Reason
+
+
+class NoForecast(Exception):
+    """This evaluation can't be forecast, and is computed instead."""
+
+    def __init__(self, reason: Reason):
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one computed evaluation leaves for one history.
+
+    Attributes:
+        key: of the history.
+        feature: what is cached.
+        base: the input, subtracted where the mechanism is one of residuals; None if it was already.
+        probe: the first block's residual, where the mechanism probes.
+    """
+
+    key: tuple
+    feature: torch.Tensor
+    base: torch.Tensor | None = None
+    probe: torch.Tensor | None = None
 
 
 def usable_history(past: Sequence[float], now: float) -> list[int]:
@@ -15,20 +42,20 @@ def usable_history(past: Sequence[float], now: float) -> list[int]:
     Two evaluations at one time (Heun) keep the newer; after a jump back to more noise (restart, ancestral) what lies
     on the other side of `now` is left out, so that nothing is divided by zero or extrapolated backwards.
     """
-    kept = [0]
+    usable = [0]
     for i in range(1, len(past)):
-        ahead, step = now - past[0], past[kept[-1]] - past[i]
+        ahead, step = now - past[0], past[usable[-1]] - past[i]
         if abs(step) > 1e-9 and ahead * step > 0:
-            kept.append(i)
-    return kept
+            usable.append(i)
+    return usable
 
 
 class History:
-    """The last features of one cond at one cache point, newest first; never the tensors the model goes on using.
+    """The last features of one cond, newest first, as copies.
 
     Args:
-        mechanism: how features are combined, and how many are kept.
-        device: where features are kept, or None for where they arise.
+        mechanism: how features are combined, and how many are stored.
+        device: where they are stored, or None for where they arise.
     """
 
     def __init__(self, mechanism: Mechanism, device: torch.device | None = None):
@@ -47,12 +74,7 @@ class History:
 
     def record(self, position: float, feature: torch.Tensor, base: torch.Tensor | None = None,
                probe: torch.Tensor | None = None) -> None:
-        """Remember a computed feature at `position`; the oldest one's memory is used again where it is full.
-
-        Args:
-            base: the stack's input, subtracted where the mechanism is one of residuals; None if it was already.
-            probe: the first block's residual, where the mechanism probes.
-        """
+        """Store a computed feature (see Features) at `position`; a full history overwrites the oldest in place."""
         if self.features and self.features[0].shape != feature.shape:
             self.clear()
         again = self.positions[:1] == [position]  # a newer evaluation at the same time takes the place of the older
@@ -85,23 +107,64 @@ class History:
             base: the stack's current input, where the mechanism is one of residuals.
             probe: the first block's current residual, where the mechanism probes.
         """
-        kept = usable_history(self.positions, position)
+        usable = usable_history(self.positions, position)
         gamma = 1.0
         if self.mechanism.probes and len(self.probes) == 2:
             gamma = self.mechanism.gamma(probe, *self.probes)
-        weights = self.mechanism.weights([self.positions[i] for i in kept], position, gamma)
-        total = self.features[kept[0]].to(device, copy=True)
+        weights = self.mechanism.weights([self.positions[i] for i in usable], position, gamma)
+        total = self.features[usable[0]].to(device, copy=True)
         if weights[0] != 1.0:
             total *= weights[0]
-        for i, weight in zip(kept[1:], weights[1:]):
+        for i, weight in zip(usable[1:], weights[1:]):
             total.add_(self.features[i].to(device), alpha=weight)
         return total if base is None else total.add_(base)
 
     def clear(self) -> None:
-        """Forget everything, so that the memory is free at once."""
+        """Free every tensor."""
         self.positions, self.features, self.probes = [], [], []
 
     @property
     def bytes(self) -> int:
         """Memory held."""
         return sum(t.numel() * t.element_size() for t in self.features + self.probes)
+
+
+class Histories:
+    """The histories of a run, by the keys of its conds.
+
+    Args:
+        mechanism, device: as of every History.
+
+    Attributes:
+        peak_bytes: most memory held at a time.
+    """
+
+    def __init__(self, mechanism: Mechanism, device: torch.device | None):
+        self.mechanism = mechanism
+        self.device = device
+        self.peak_bytes = 0
+        self._histories: dict[tuple, History] = {}
+
+    def __len__(self) -> int:
+        return len(self._histories)
+
+    def get(self, key: tuple) -> History | None:
+        """The history under this key, or None."""
+        return self._histories.get(key)
+
+    def record(self, features: Features, position: int) -> None:
+        """Store the features of an evaluation at `position`."""
+        history = self._histories.setdefault(features.key, History(self.mechanism, self.device))
+        history.record(position, features.feature, features.base, features.probe)
+        self.peak_bytes = max(self.peak_bytes, sum(history.bytes for history in self._histories.values()))
+
+    def drop_all_but(self, position: int) -> None:
+        """Free those whose newest feature is at another position: conds that ended, windows that moved on."""
+        for key in [key for key, history in self._histories.items() if history.positions[0] != position]:
+            del self._histories[key]
+
+    def clear(self) -> None:
+        """Free every tensor."""
+        for history in self._histories.values():
+            history.clear()
+        self._histories.clear()

@@ -1,90 +1,86 @@
-"""What the network answered in earlier runs, by what it was asked: runs that begin alike need not ask it again."""
+"""LRU cache of network outputs, keyed by their input: runs with a common prefix compute it once."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import torch
 
-from .block_cache import Stack
+from .block_mapping import Stack
+from .history import Features
+from .lru import LruCache
+from .plan import Plan
 
 
-def kept(tensor: torch.Tensor) -> torch.Tensor:
+def cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
     """A copy in main memory, exact to the bit."""
     return tensor.detach().to("cpu", copy=True)
 
 
 def cache_key(x: torch.Tensor, timestep: torch.Tensor, conds: Hashable) -> tuple:
-    """What the network is asked: its input, to the bit, the noise levels, and whatever tells `conds` from others."""
+    """Of the network's input, to the bit, the noise levels, and whatever tells `conds` from others."""
     raw = x.detach().to("cpu").contiguous().flatten().view(torch.uint8).numpy()
     return blake2b(raw, digest_size=16).digest(), tuple(x.shape), tuple(timestep.flatten().tolist()), conds
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """The host's predictions for a list of conds, and what a computed evaluation leaves for forecasts.
+    """What one computed call leaves, in main memory.
 
     Attributes:
-        outs: denoised, one [batch, channels, ...] a cond.
-        reason: why the run took its cache point.
-        stack: what the run knew of the model's blocks, None at the cache point `output`.
-        features: {history: (feature, probe or None)} at the cache point `blocks`.
+        outs: the host's predictions: denoised, one [batch, channels, ...] a cond.
+        plan: of the run; its cache point holds for every run of these settings.
+        stack: the model's blocks, at the cache point `blocks`.
+        features: likewise, residuals already where the mechanism is one of residuals.
     """
 
     outs: list[torch.Tensor]
-    reason: str
-    stack: Stack | None = None
-    features: dict[tuple, tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=dict)
+    plan: Plan
+    stack: Stack
+    features: Sequence[Features]
 
     @property
     def bytes(self) -> int:
         """Memory held."""
-        tensors = [*self.outs, *(t for pair in self.features.values() for t in pair if t is not None)]
+        tensors = [*self.outs, *(t for f in self.features for t in (f.feature, f.probe) if t is not None)]
         return sum(t.numel() * t.element_size() for t in tensors)
 
 
 class PrefixCache:
-    """The answers used last, for runs with the same model and settings; whoever made it clears it.
+    """Entries of runs with one model and the same settings; its owner clears it.
 
     Args:
-        most_bytes: of main memory that they may take.
+        max_bytes: of main memory that entries may take.
 
     Attributes:
-        bytes: that they take.
-        again: how many had to be computed again, because there was no memory to keep them.
+        recomputed: entries that had to be computed again, because they had been dropped.
     """
 
-    def __init__(self, most_bytes: int):
-        self.most_bytes = most_bytes
-        self.bytes = self.again = 0
-        self._kept: OrderedDict[tuple, CacheEntry] = OrderedDict()
-        self._dropped: set[tuple] = set()
+    def __init__(self, max_bytes: int):
+        self.recomputed = 0
+        self._entries: LruCache[CacheEntry] = LruCache(max_bytes, lambda entry: entry.bytes)
+        self._dropped: set[Hashable] = set()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
-    def get(self, asked: tuple) -> CacheEntry | None:
-        """The answer to a question (see `cache_key`), if it is kept."""
-        answer = self._kept.get(asked)
-        if answer is not None:
-            self._kept.move_to_end(asked)
-        return answer
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self._entries.weight
 
-    def put(self, asked: tuple, answer: CacheEntry) -> None:
-        """Keep an answer, at the expense of those that were not used for longest."""
-        self.again += asked in self._dropped
-        self._kept[asked] = answer
-        self.bytes += answer.bytes
-        while self.bytes > self.most_bytes:
-            oldest, dropped = self._kept.popitem(last=False)
-            self._dropped.add(oldest)
-            self.bytes -= dropped.bytes
+    def get(self, key: tuple) -> CacheEntry | None:
+        """The entry under this key (see `cache_key`), or None."""
+        return self._entries.get(key)
+
+    def put(self, key: tuple, entry: CacheEntry) -> None:
+        """Store an entry; those that were used least recently make place."""
+        self.recomputed += key in self._dropped
+        self._dropped.update(self._entries.put(key, entry))
 
     def clear(self) -> None:
         """Free everything."""
-        self._kept.clear()
+        self._entries.clear()
         self._dropped.clear()
-        self.bytes = 0

@@ -15,37 +15,29 @@ import numpy as np
 import torch
 
 from ..policies.schedule import Schedule
-from .dry_run import Evaluations
+from .feature_kind import FeatureKind, feature_kind
 from .history import usable_history
 from .mechanisms import Mechanism
 
 MOST_VALUES = 1 << 20  # of a prediction; evenly spread ones tell as much as all
 
 
-def kind_of(evaluations: Evaluations, mechanism: Mechanism, cache_point: str) -> str:
-    """What of a prediction is recorded: "direction", "denoised", or "change", the prediction minus its input.
-
-    At the output what the engine forecasts; at blocks, where that is features, what it would forecast there but for
-    residuals: how a block stack changes its input has little to do with how a prediction differs from its input.
-    """
-    if mechanism.of_residual and cache_point == "output":
-        return "change"
-    return "direction" if evaluations.directed else "denoised"
+kind_of = feature_kind
 
 
 class Recording:
-    """The inner products of what one uncached run's forecasts would be made of; `kind` is kind_of's."""
+    """The inner products of what one uncached run's forecasts would be made of; `kind` is feature_kind's."""
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: FeatureKind):
         self._kind = kind
         self._rows: list[torch.Tensor] = []
 
     def __call__(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float) -> None:
         """Record one evaluation's input and prediction, of one shape, at its noise level."""
-        if self._kind == "denoised":
+        if self._kind is FeatureKind.DENOISED:
             value = denoised
         else:
-            value = (denoised - x) if self._kind == "change" else (x - denoised) / sigma
+            value = (denoised - x) if self._kind is FeatureKind.RESIDUAL else (x - denoised) / sigma
         value = value.flatten()
         self._rows.append(value[:: -(-len(value) // MOST_VALUES)].to("cpu", torch.float32))
 
@@ -71,7 +63,7 @@ class Recorded:
     mechanism: Mechanism
 
 
-def step_weights(sigmas: Sequence[float], power: float, kind: str) -> np.ndarray:
+def step_weights(sigmas: Sequence[float], power: float, kind: FeatureKind) -> np.ndarray:
     """What an error in an evaluation's forecast counts, [n].
 
     |sigma - next sigma| is how far an Euler step of the error in a direction moves the sample (over sigma, of an error
@@ -79,7 +71,7 @@ def step_weights(sigmas: Sequence[float], power: float, kind: str) -> np.ndarray
     """
     here = np.maximum(sigmas, 1e-9)
     ahead = np.array([*sigmas[1:], 0.0])
-    return np.abs(np.array(sigmas) - ahead) * here**power / (1.0 if kind == "direction" else here)
+    return np.abs(np.array(sigmas) - ahead) * here**power / (1.0 if kind is FeatureKind.DIRECTION else here)
 
 
 def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanism) -> np.ndarray:

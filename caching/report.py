@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
 import torch
 
-KEPT = 32  # settings whose reports are remembered
-RUNS = 8  # reports remembered of each
+from .lru import LruCache
+from .reasons import Reason
+
+MAX_CONFIGS = 32  # whose reports are stored
+MAX_REPORTS = 8  # of each
 
 
 @dataclass
 class Report:
-    """One sampling run under ReCache. Numbers of evaluations are 0-based; seconds are the device's.
+    """One sampling run under ReCache. Indices of evaluations are 0-based; seconds are the device's.
 
     Attributes:
+        cache_point: "blocks", "output", or "none" where nothing was cached.
+        cache_point_reason: why this one; None where the run was not planned.
         evaluations: N, what the sampler asked for.
         times: planned evaluation times in [0, 1].
         planned: evaluations that were to be computed.
         computed: evaluations that were computed.
-        recalled: those among them that an earlier run with the same beginning had computed (see answers).
+        prefix_hits: those among them that an earlier run with the same prefix had computed (see PrefixCache).
         unplanned: evaluation and reason, for each that was computed though it was to be cached.
-        notes: sentences on whatever else the artist should know, such as why a run was not cached at all.
+        notes: whatever else the artist should know, such as why a run was not cached at all.
         cached_cost: what a cached evaluation is charged, as a share of a computed one.
         seconds: of every evaluation.
         finished: False if the run was cancelled or failed.
@@ -32,20 +36,33 @@ class Report:
 
     mechanism: str
     order: int | None
-    cache_point: str
-    cache_point_reason: str
+    cache_point: str = "none"
+    cache_point_reason: Reason | None = None
     evaluations: int = 0
     times: tuple[float, ...] = ()
     planned: list[int] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)
-    recalled: list[int] = field(default_factory=list)
-    unplanned: list[tuple[int, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    prefix_hits: list[int] = field(default_factory=list)
+    unplanned: list[tuple[int, Reason]] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
     cached_cost: float = 0.0
     seconds: list[float] = field(default_factory=list)
     peak_cache_bytes: int = 0
     finished: bool = False
     samples: bytes = field(default=b"", repr=False)
+
+    def note(self, reason: Reason) -> None:
+        """Add a note, unless it is there."""
+        if reason not in self.notes:
+            self.notes.append(reason)
+
+    def add_computed(self, index: int, prefix_hit: bool, unplanned: Reason | None) -> None:
+        """An evaluation was computed; `unplanned` is why, if it was to be cached."""
+        self.computed.append(index)
+        if prefix_hit:
+            self.prefix_hits.append(index)
+        if unplanned is not None:
+            self.unplanned.append((index, unplanned))
 
     @property
     def seconds_computed(self) -> float | None:
@@ -82,23 +99,6 @@ class Report:
             return None
         return self.seconds_computed * len(self.seconds) - sum(self.seconds)
 
-    @property
-    def summary(self) -> str:
-        """One line for the node."""
-        if not self.planned:
-            return f"all {self.evaluations} computed: {' '.join(self.notes) or 'nothing was cached.'}"
-        line = f"{len(self.computed)} of {self.evaluations} computed, planned {self.planned_speedup:.1f}x"
-        if self.measured_speedup is not None:
-            line += f", measured {self.measured_speedup:.1f}x"
-        if self.unplanned:
-            line += f" ({len(self.unplanned)} unplanned)"
-        return line if self.finished else line + ", stopped early"
-
-    @property
-    def remarks(self) -> list[str]:
-        """The notes that the summary does not hold already."""
-        return self.notes if self.planned else []
-
     def as_dict(self) -> dict:
         """Everything, ready for JSON."""
         values = asdict(self)
@@ -108,21 +108,15 @@ class Report:
             "seconds_cached": self.seconds_cached,
             "planned_speedup": self.planned_speedup,
             "measured_speedup": self.measured_speedup,
-            "summary": self.summary,
         }
 
 
-_reports: OrderedDict[str, list[Report]] = OrderedDict()
+_reports: LruCache[list[Report]] = LruCache(MAX_CONFIGS)
 
 
 def publish(identity: str, report: Report) -> None:
-    """Keep `report` under the settings that it ran with."""
-    runs = _reports.setdefault(identity, [])
-    runs.append(report)
-    del runs[:-RUNS]
-    _reports.move_to_end(identity)
-    while len(_reports) > KEPT:
-        _reports.popitem(last=False)
+    """Store `report` under the identity of its CacheConfig."""
+    _reports.put(identity, [*reports_of(identity), report][-MAX_REPORTS:])
 
 
 def reports_of(identity: str) -> list[Report]:
@@ -131,7 +125,7 @@ def reports_of(identity: str) -> list[Report]:
 
 
 def fingerprint(samples: torch.Tensor) -> bytes:
-    """A few numbers of a latent, enough to tell it from others; of anything else, nothing."""
+    """256 or so numbers of a latent, enough to tell it from others; b"" of anything else."""
     if not torch.is_tensor(samples) or samples.numel() == 0:
         return b""
     flat = samples.flatten()

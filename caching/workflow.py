@@ -16,12 +16,22 @@ from comfy.patcher_extension import WrappersMP
 
 from .. import caching
 from .dry_run import Evaluations, dry_run
+from .reasons import Reason
 
 RECORDER, TIMER = "recache.recorder", "recache.timer"
 
 
 class WorkflowError(ValueError):
-    """This workflow can't be trained on, or measured; the message is one sentence for the artist."""
+    """This workflow can't be trained on, or measured.
+
+    Args:
+        message: one sentence for the artist.
+        reasons: of the engine, for nodes to word.
+    """
+
+    def __init__(self, message: str, *reasons: Reason):
+        super().__init__(message)
+        self.reasons = reasons
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,8 @@ class Workflow:
         evaluations = dry_run(
             self.sampler, self.sigmas, self.model.get_model_object("model_sampling"), self.latent.ndim,
             [device.index or 0] if device.type == "cuda" else [])
-        if evaluations.refusal:
-            raise WorkflowError(evaluations.refusal + ".")
+        if evaluations.refusal is not None:
+            raise WorkflowError(str(evaluations.refusal), evaluations.refusal)
         return evaluations
 
     def reference(self, sample: Sample, record: Callable[[torch.Tensor, torch.Tensor, float], None]) -> torch.Tensor:

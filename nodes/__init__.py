@@ -10,14 +10,13 @@ from .frontier import ReCacheFrontier, ReCacheFrontierCustom
 from .library import embed, folders
 from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
-from .server import routes as planning
-from .server import training_state
+from .server import routes, training_state
 from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
 
 folders.register()
 embed.register()
 training_state.register()
-planning.register()
+routes.register()
 
 
 class ReCacheExtension(ComfyExtension):

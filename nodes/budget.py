@@ -61,7 +61,7 @@ class ReCacheBudget(PolicyNode):
                 trained: PolicyFile | None = None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         try:
-            file, missing = trained, ""
+            file, missing = trained, None
             if file is None:
                 origin = embed.stated_origin(prompt_info.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
                 layout = model_identity.layout(model.model.diffusion_model)

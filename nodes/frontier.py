@@ -103,7 +103,7 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
     try:
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
-        file, missing = trained, ""
+        file, missing = trained, None
         if file is None:
             layout = model_identity.layout(flow.model.model.diffusion_model)
             file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point)

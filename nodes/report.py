@@ -9,21 +9,7 @@ from comfy_api.latest import io, ui
 from .. import caching
 from .pictures.schedule import schedule_picture
 from .server.page import show_text
-
-
-def describe(report: caching.Report) -> str:
-    """The report as lines for an artist."""
-    lines = [report.summary]
-    if report.cache_point != "none":
-        order = "" if report.order is None else f", order {report.order}"
-        lines.append(f"{report.mechanism}{order}, cached at {report.cache_point}: {report.cache_point_reason}")
-    if report.seconds_computed is not None and report.seconds_cached is not None:
-        lines.append(f"{report.seconds_computed:.3g} s a computed evaluation, {report.seconds_cached:.3g} s a cached "
-                     f"one; {report.seconds_saved:.1f} s saved, "
-                     f"{report.peak_cache_bytes / 2**20:.1f} MB of cache at most")
-    lines += [f"evaluation {index} was computed though it was to be cached: {reason}"
-              for index, reason in report.unplanned]
-    return "\n".join(lines + report.remarks)
+from .server.wording import language, report_text
 
 
 class ReCacheReport(io.ComfyNode):
@@ -63,7 +49,7 @@ class ReCacheReport(io.ComfyNode):
         if report is None:
             raise ValueError("ReCache Report: no run of this model is known; connect the latent of the sampler that "
                              "uses ReCache Budget's model, and queue again.")
-        text, picture = describe(report), schedule_picture(report)
+        text, picture = report_text(report, language()), schedule_picture(report)
         show_text(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)

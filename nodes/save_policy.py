@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 from comfy_api.latest import io
 
@@ -20,8 +21,8 @@ class ReCacheSavePolicy(io.ComfyNode):
             node_id="ReCacheSavePolicy",
             display_name="ReCache Save Policy",
             category="model/recache",
-            description="Saves a trained policy in models/recache, where ReCache Budget lists it (press R to refresh "
-                        "the page's lists). A file of the same name is replaced.",
+            description="Saves a trained policy in models/recache, where ReCache Budget lists it. A file of the same "
+                        "name is replaced.",
             search_aliases=["export policy", "share policy", "recache"],
             is_output_node=True,
             inputs=[
@@ -43,4 +44,7 @@ class ReCacheSavePolicy(io.ComfyNode):
             save(path, replace(policy, about=replace(policy.about, name=stem, notes=notes)))
         except ValueError as error:
             raise ValueError(f"ReCache Save Policy: {error}") from None
-        return io.NodeOutput(ui={"text": (f"saved as {path.name} in models/recache",)})
+        file = stem + SUFFIX
+        # the page shows a save once: a result from the host's cache has the id of the run that saved
+        saved = {"file": file, "id": str(uuid4())}
+        return io.NodeOutput(ui={"text": (f"saved as {file} in models/recache",), "recache_saved": (saved,)})

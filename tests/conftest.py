@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -23,6 +25,7 @@ session.alias_pack()
 
 
 HOST = pytest.StashKey[session.Host]()
+LONGEST = ("test_training", "test_conds", "test_samplers", "test_shared_rollouts", "test_blocks")  # begin first
 THREADS = 1  # of torch: the models are tiny, so that threads wait for each other longer than they work
 
 
@@ -32,7 +35,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("COMFYUI_PATH"),
         help="the ComfyUI folder that the tests run in (default: $COMFYUI_PATH)",
     )
+    parser.addoption("--all-templates", action="store_true",
+                     help="load all of ComfyUI's templates that sample, not only a varied few")
     parser.addoption("--archive", help="the packed node (node.zip) to test; default: the files that would be packed")
+
+
+@cache
+def takes(path: Path, *fixtures: str) -> bool:
+    """Whether a function of a test file takes one of the fixtures."""
+    return bool(re.search(rf"def \w+\([^)]*\b({'|'.join(fixtures)})\b", path.read_text(encoding="utf-8")))
+
+
+def needs_server(path: Path) -> bool:
+    return takes(path, "server", "client", "page", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that need a server come first, those of the page last of them; tests of one page follow each other."""
+    def place(item: pytest.Item) -> tuple:
+        path, params = item.path, item.callspec.params if hasattr(item, "callspec") else {}
+        rank = LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST)
+        opened = params.get("frontend", "pinned"), params.get("renderer", "classic")
+        return not needs_server(path), takes(path, "page", "browser"), rank, str(path), *opened
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Of two processes, one takes all files that need a server, the other the rest, a whole file at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "server" if needs_server(config.rootpath / file) else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +85,14 @@ def pytest_configure(config: pytest.Config) -> None:
         base = TemporaryDirectory(prefix="comfyui-")
         config.add_cleanup(base.cleanup)
         config.stash[HOST] = session.start(path, base.name, threads=THREADS)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Prints what tests have counted: their property "count"."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "count" and report.when == "call":
+                terminalreporter.write_line(value)
 
 
 @pytest.fixture(scope="session")
@@ -98,9 +145,9 @@ def newest_server(host_path: Path):
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium. Of one module only: while it runs, this thread can start no event loop of its own."""
+    """A headless Chromium. While it runs this thread can start no other event loop, so its tests come last."""
     from tests.hosting.browser import launch, missing_browser
 
     missing = missing_browser()
@@ -110,6 +157,16 @@ def browser():
         pytest.skip(missing)
     with launch() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def kept_page(browser):
+    """The page that `page` empties for every test."""
+    from tests.hosting.browser import KeptPage
+
+    kept = KeptPage(browser)
+    yield kept
+    kept.close()
 
 
 @pytest.fixture
@@ -125,12 +182,12 @@ def frontend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def page(browser, renderer: str, frontend: str, request: pytest.FixtureRequest):
-    """ComfyUI's page with an empty workflow, in a fresh tab; whatever it complains about fails the test."""
-    from tests.hosting.browser import comfy_page
-
+def page(kept_page, renderer: str, frontend: str, request: pytest.FixtureRequest):
+    """ComfyUI's page with an empty workflow; whatever it complains about fails the test. A failure closes it."""
     running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
-    with comfy_page(browser, running.url, renderer) as opened:
-        yield opened
-        complaints = opened.complaints()
+    opened, failed = kept_page.empty(running.url, renderer), request.session.testsfailed
+    yield opened
+    complaints = opened.complaints()
+    if complaints or request.session.testsfailed > failed:
+        kept_page.close()
     assert complaints == []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 
+from recache.caching import Reason
+from recache.caching.block_mapping import BlockProbe
 from tests.bench import families
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
@@ -45,9 +48,8 @@ def test_blocks_skips_every_block(name, mechanism, cache_point):
 def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name, mechanism, cache_point):
     trace = run(name, settings(computed=COMPUTED, mechanism=mechanism, cache_point=cache_point), steps=7, cfg=4.0)
     assert trace.report.cache_point == "output"
-    assert trace.report.cache_point_reason == (
-        "something is added to the tokens between its blocks" if name in ADDING
-        else "the model offers no blocks to take features from")
+    assert trace.report.cache_point_reason.code == (
+        "tokens_changed_between_blocks" if name in ADDING else "no_blocks")
     assert trace.with_network == trace.report.computed == sorted(COMPUTED)
 
 
@@ -92,7 +94,8 @@ def test_reuse_at_the_output_repeats_the_predicted_direction(name):
 
 def test_auto_takes_the_output_where_nothing_speaks_for_blocks():
     report = run("flux", settings(0.5)).report
-    assert report.cache_point == "output" and "as good there as at blocks" in report.cache_point_reason
+    assert report.cache_point == "output"
+    assert report.cache_point_reason == Reason("output_preferred", {"mechanism": "taylor"})
 
 
 @pytest.mark.parametrize("name", ["flux", "wan21_t2v", "hunyuan_video", "ltxv"])
@@ -122,7 +125,7 @@ def test_dicache_runs_the_first_block_and_is_charged_for_it(name):
 def test_dicache_without_blocks_runs_uncached_and_says_why():
     trace = run("sd15", settings(0.5, mechanism="dicache"), steps=4)
     assert trace.with_network == [0, 1, 2, 3]
-    assert "DiCache works on the model's blocks" in trace.report.notes[0]
+    assert trace.report.notes == [Reason("dicache_needs_blocks", {"because": Reason("no_blocks")})]
 
 
 def test_other_patches_of_blocks_go_on_working():
@@ -157,6 +160,55 @@ def test_a_patch_that_adds_tokens_between_blocks_is_respected():
     trace = observe(model, settings(computed=COMPUTED, cache_point="blocks"), ksampler("flux", steps=7))
     assert trace.report.cache_point == "output"
     assert trace.with_network == sorted(COMPUTED)
+
+
+@pytest.mark.parametrize("mechanism", ["reuse", "residual", "taylor", "dicache"])
+def test_features_of_other_tokens_are_not_forecast_from(mechanism):
+    """A reference image whose tokens are there in the first call only, as where the host keeps their keys and values.
+    """
+    def model():
+        calls = []
+
+        def first_with_reference(executor, x, timestep, context, y, guidance, ref_latents, *args, **kwargs):
+            calls.append(0)
+            references = [torch.ones_like(x)] if len(calls) == 1 else ref_latents
+            return executor(x, timestep, context, y, guidance, references, *args, **kwargs)
+
+        made = models("flux")[0].clone()
+        made.add_wrapper(WrappersMP.DIFFUSION_MODEL, first_with_reference)
+        return made
+
+    script, plain = Script(), Script()
+    plain.run("flux", None, model=model())
+    trace = script.run("flux", settings(computed={0, 4}, cache_point="blocks", mechanism=mechanism), model=model())
+    assert trace.report.cache_point == "blocks"
+    assert trace.report.unplanned == [(1, Reason("tokens_changed"))]
+    assert trace.report.computed == [0, 1, 4] and not trace.report.notes
+    assert torch.equal(script.answers[1], plain.answers[1])
+
+
+def test_a_model_whose_path_for_replaced_blocks_is_broken_is_cached_at_its_output():
+    def replaced(module, args, kwargs):
+        if kwargs["transformer_options"].get("patches_replace", {}).get("dit"):
+            raise TypeError("block got an unexpected argument")
+
+    handle = models("flux")[0].model.diffusion_model.double_blocks[1].register_forward_pre_hook(
+        replaced, with_kwargs=True)
+    script, plain = Script(), Script()
+    try:
+        plain.run("flux", None)
+        trace = script.run("flux", settings(computed={0, 3}, cache_point="blocks"))
+    finally:
+        handle.remove()
+    assert trace.report.cache_point == "output" and trace.report.computed == [0, 3]
+    assert trace.report.cache_point_reason == Reason("blocks_failed", {"error": "block got an unexpected argument"})
+    assert torch.equal(script.answers[0], plain.answers[0])
+
+
+def test_blocks_that_return_a_tensor_are_refused_and_left_alone():
+    probe, image = BlockProbe({}, False, False, None), torch.ones(1, 2, 3)
+    out = probe["double_block", 0]({"img": image}, {"original_block": lambda args: args["img"] * 2.0})
+    assert torch.equal(out, image * 2.0) and probe.refusal == Reason("blocks_return_other")
 
 
 def test_the_table_in_the_readme_is_what_the_tests_find():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from comfy.samplers import SAMPLER_NAMES, calculate_sigmas, sampler_object
 
+from recache.caching import Reason
 from recache.caching.dry_run import Evaluations, dry_run, evaluation_times
 from tests.sampling import models
 
@@ -27,12 +28,12 @@ def of(sampler, levels=None, name: str = "sd3", dims: int = 4) -> Evaluations:
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
-def test_every_sampler_is_foreseen_or_refused(sampler):
+def test_every_sampler_is_planned_or_refused(sampler):
     found = of(sampler)
     if sampler == "dpm_adaptive":
-        assert "chooses its evaluations as it goes" in found.refusal and len(found) == 0
+        assert found.refusal == Reason("sampler_adaptive") and len(found) == 0
         return
-    assert not found.refusal
+    assert found.refusal is None
     assert len(found) == len(found.times) >= 7
     assert all(0.0 <= time <= 1.0 for time in found.times)
     assert found.stochastic == any(word in sampler for word in STOCHASTIC)
@@ -91,7 +92,7 @@ def test_the_noise_levels_are_left_alone():
 
 
 def asking(body):
-    """A sampler that does `body(ask, sigmas, noise, model_wrap)`."""
+    """A sampler that does `body(ask, sigmas, noise, model_wrap)`, `ask(x, sigma)` being a call of the denoiser."""
     class Sampler:
         def sample(self, model_wrap, sigmas, extra_args, callback, noise, *args):
             body(lambda x, sigma: model_wrap(x, sigma * noise.new_ones(1), **extra_args), sigmas, noise, model_wrap)
@@ -125,22 +126,20 @@ def stops_when_it_likes(ask, sigmas, noise, model_wrap):
             return
 
 
-def asks_by_the_answer(ask, sigmas, noise, model_wrap):
+def calls_by_the_prediction(ask, sigmas, noise, model_wrap):
     ask(noise, sigmas[0])
     ask(noise, sigmas[0] * ask(noise, sigmas[1]).abs().mean())
 
 
-@pytest.mark.parametrize("body, sentence", [
-    (raises, "this sampler could not be planned (out of ideas), so it runs uncached"),
-    (loops, "this sampler chooses its evaluations as it goes, so it runs uncached"),
-    (reads_the_network, "could not be planned"),
-    (reads_the_conds, "could not be planned"),
-    (stops_when_it_likes, "this sampler chooses its evaluations as it goes, so it runs uncached"),
-    (asks_by_the_answer, "this sampler chooses its evaluations as it goes, so it runs uncached"),
-])
-def test_samplers_that_cannot_be_planned_are_refused(body, sentence):
+@pytest.mark.parametrize("body, code", [
+    (raises, "sampler_unplannable"), (loops, "sampler_adaptive"), (reads_the_network, "sampler_unplannable"),
+    (reads_the_conds, "sampler_unplannable"), (stops_when_it_likes, "sampler_adaptive"),
+    (calls_by_the_prediction, "sampler_adaptive")])
+def test_samplers_that_cannot_be_planned_are_refused(body, code):
     found = of(asking(body))
-    assert sentence in found.refusal
+    assert found.refusal.code == code
+    if body is raises:
+        assert found.refusal.fields == {"error": "out of ideas"}
     assert len(found) == 0
 
 
@@ -155,4 +154,4 @@ def test_fresh_noise_is_noticed():
 
 def test_no_evaluations():
     found = of("euler", [1.0])
-    assert not found.refusal and len(found) == 0
+    assert found.refusal is None and len(found) == 0

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.hosting.browser import comfy_page
 from tests.hosting.languages import OWN_SCRIPT
 from tests.hosting.server import PACK
 from tests.hosting.session import ROOT
@@ -43,6 +44,15 @@ def test_a_page_tells_of_every_setting_and_shows_a_picture(node, language):
     for alternative, source in pictures:
         assert alternative.strip()
         assert (PAGES / source).stat().st_size < 150_000
+
+
+@pytest.fixture(scope="module")
+def page(browser, server):
+    """A page of its own, as its language changes."""
+    with comfy_page(browser, server.url) as opened:
+        yield opened
+        complaints = opened.complaints()
+    assert complaints == []
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from recache import caching
-from recache.caching import mechanisms
+from recache.caching import Reason, block_mapping, mechanisms
 from recache.caching.history import History
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
@@ -93,7 +93,6 @@ def test_no_tensor_of_the_cache_outlives_its_run(ending, mechanism, cache_point,
     assert [ref for ref in kept if ref() is not None] == []
     report = caching.reports_of(recache.identity)[-1]
     assert report.finished == (ending is None)
-    assert ("stopped early" in report.summary) == (ending is not None)
     assert torch.equal(sample(attached), expected), "the next run is as if nothing had happened"
 
 
@@ -172,7 +171,7 @@ def test_nan_from_the_model_ends_caching(cache_point):
     finally:
         handle.remove()
     spoiled = 4 if cache_point == "blocks" else 5
-    assert len(trace.report.notes) == 1 and f"NaN or infinity at evaluation {spoiled}" in trace.report.notes[0]
+    assert trace.report.notes == [Reason("not_finite", {"index": spoiled})]
     assert trace.report.computed == trace.computed
     assert trace.report.computed[-(10 - spoiled):] == list(range(spoiled, 10))
     assert run(FAMILY, settings(0.5, cache_point=cache_point)).samples.isfinite().all()
@@ -194,8 +193,7 @@ def test_out_of_memory_while_recording(cache_point, failing, monkeypatch):
     trace = run(FAMILY, settings(computed={0, 3, 6, 8}, cache_point=cache_point), steps=10)
     since = [0, 3, 6, 8][failing]
     assert trace.report.computed == trace.computed == [i for i in range(10) if i in (0, 3, 6) or i >= since]
-    assert trace.report.notes == [
-        "Memory ran out while caching, so the rest was computed; set the cache device to cpu."]
+    assert trace.report.notes == [Reason("out_of_memory_caching")]
     assert trace.report.finished
 
 
@@ -209,7 +207,67 @@ def test_out_of_memory_while_forecasting(cache_point, monkeypatch):
     trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
     assert torch.equal(trace.samples, plain.samples)
     assert trace.report.computed == trace.computed == list(range(6))
-    assert "Memory ran out while forecasting" in trace.report.notes[0]
+    assert trace.report.notes == [Reason("out_of_memory_forecasting")]
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("no room"), MemoryError(), RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("CUDA error: out of memory")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
+@pytest.mark.parametrize("where, code", [("record", "caching"), ("forecast", "forecasting")])
+def test_every_device_has_its_own_way_to_be_out_of_memory(error, where, code, monkeypatch):
+    def full(self, *args):
+        raise error
+
+    monkeypatch.setattr(History, where, full)
+    trace = run(FAMILY, settings(computed={0, 2}, cache_point="blocks"), steps=4)
+    assert trace.report.notes == [Reason(f"out_of_memory_{code}")]
+    assert trace.report.finished and trace.computed == [0, 1, 2, 3]
+
+
+def test_other_errors_are_not_hidden(monkeypatch):
+    def wrong(self, *args):
+        raise RuntimeError("The size of tensor a must match the size of tensor b")
+
+    monkeypatch.setattr(History, "record", wrong)
+    with pytest.raises(RuntimeError, match="must match"):
+        run(FAMILY, settings(computed={0, 2}, cache_point="blocks"), steps=4)
+
+
+@pytest.mark.parametrize("failing, code", [(0, "caching"), (1, "forecasting"), (3, "caching")])
+def test_out_of_memory_among_the_blocks(failing, code, monkeypatch):
+    """While probing, in a cached call and in a recorded one; the network itself has enough."""
+    calls = []
+    residual = block_mapping.first_residual
+
+    def full(*args):
+        calls.append(0)
+        if len(calls) > failing:
+            raise torch.OutOfMemoryError("no room")
+        return residual(*args)
+
+    monkeypatch.setattr(block_mapping, "first_residual", full)
+    plain = run(FAMILY, None, steps=6)
+    trace = run(FAMILY, settings(computed={0, 3}, mechanism="dicache"), steps=6)
+    assert trace.report.notes == [Reason(f"out_of_memory_{code}")] and trace.report.finished
+    assert trace.report.computed == ([0, 3, 4, 5] if failing == 3 else list(range(6)))
+    if failing < 3:
+        assert torch.equal(trace.samples, plain.samples)
+
+
+@BOTH
+def test_out_of_memory_in_the_check_for_nan(cache_point, monkeypatch):
+    def full(tensor):
+        raise torch.OutOfMemoryError("no room")
+
+    plain = run(FAMILY, None, steps=6)
+    monkeypatch.setattr(torch, "isfinite", full)
+    trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
+    assert trace.report.notes == [Reason("out_of_memory_caching")]
+    assert torch.equal(trace.samples, plain.samples)
 
 
 @BOTH
@@ -219,7 +277,8 @@ def test_a_schedule_that_cannot_be(cache_point):
 
     trace = run(FAMILY, caching.CacheConfig(schedule=schedule, cache_point=cache_point), steps=6)
     assert torch.equal(trace.samples, run(FAMILY, None, steps=6).samples)
-    assert trace.report.notes == ["Evaluation 99 does not exist in a run of 6. This run was left uncached."]
+    message = "Evaluation 99 does not exist in a run of 6."
+    assert trace.report.notes == [Reason("schedule_refused", {"message": message})]
     assert trace.report.computed == trace.with_network == list(range(6))
 
 
@@ -231,7 +290,8 @@ def test_a_budget_that_blocks_cannot_keep_is_kept_at_the_output():
 
     trace = run(FAMILY, caching.CacheConfig(schedule=schedule, cache_point="blocks"), steps=6)
     assert trace.report.cache_point == "output"
-    assert trace.report.cache_point_reason == "cached evaluations cost too much"
+    assert trace.report.cache_point_reason.code == "cached_too_expensive"
+    assert 0 < trace.report.cache_point_reason.fields["percent"] < 100
     assert trace.with_network == [0, 2, 4]
 
 
@@ -254,7 +314,7 @@ def test_a_compiled_model_is_cached_at_its_output(backend):
     set_torch_compile_wrapper(model, backend=backend)
     trace = observe(model, settings(computed={0, 2}, cache_point="blocks"), ksampler("sd3", steps=4))
     assert trace.report.cache_point == "output"
-    assert "compiled" in trace.report.cache_point_reason
+    assert trace.report.cache_point_reason == Reason("compiled")
     assert trace.report.computed == [0, 2] and not trace.report.notes
     assert trace.samples.isfinite().all()
 
@@ -274,7 +334,7 @@ def test_another_cache_on_the_same_model(node, recache_first, cache_point):
     trace = observe(models(name)[0], recache if recache_first else None, sample)
     report = caching.reports_of(recache.identity)[-1]
     assert report.finished
-    assert any("nother" in note for note in report.notes), report
+    assert {note.code for note in report.notes} & {"another_node_skipped", "left_plan"}, report
     if recache_first and node is EasyCacheNode:  # it answers inside of the network, in place of the blocks
         assert report.computed == trace.with_blocks
     again = run(name, settings(0.5), steps=6)

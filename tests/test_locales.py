@@ -6,8 +6,12 @@ import difflib
 import json
 import re
 
+import folder_paths
 import pytest
 
+from recache import caching
+from recache.caching import CODES, Reason
+from recache.nodes.server import wording
 from tests.hosting.languages import LANGUAGES, OWN_SCRIPT, flat, words
 from tests.hosting.server import PACK
 from tests.hosting.session import ROOT
@@ -79,9 +83,45 @@ def test_the_pages_sentences_are_translated_with_the_same_placeholders(language)
         assert sorted(re.findall(r"\{\w+\}", translated[key])) == sorted(re.findall(r"\{\w+\}", text)), key
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_reason_has_words_with_its_fields(language):
+    sentences = words(language, "main")["recache"]["reasons"]
+    assert sentences.keys() == CODES.keys()
+    for code, fields in CODES.items():
+        assert sorted(re.findall(r"\{(\w+)\}", sentences[code])) == sorted(fields), code
+
+
+def test_reasons_are_worded_with_reasons_inside_and_evaluations_counted_from_1():
+    because = Reason("blocks_failed", {"error": "{x}"})
+    assert wording.reason_text(Reason("dicache_needs_blocks", {"because": because})) == (
+        "DiCache works on the model's blocks, which can't be used here. Its blocks can't be called one by one ({x}). "
+        "Choose another mechanism; this run was left uncached.")
+    assert "at evaluation 4," in wording.reason_text(Reason("left_plan", {"index": 3}))
+    differs = [Reason("differs_cfg", {"cfg": "4"}), Reason("differs_size", {"size": "64x64"})]
+    carried = Reason("policy_carried", {"name": "mine", "differs": differs})
+    assert "(cfg 4, size 64x64)" in wording.reason_text(carried)
+    assert "尺寸 64x64" in wording.reason_text(carried, "zh")
+
+
+def test_a_report_is_in_the_language_that_comfyui_is_set_to(monkeypatch, tmp_path):
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    monkeypatch.setattr(wording.PageLanguage, "current", "")
+    assert wording.language() == "en"
+    wording.PageLanguage.current = "ja"
+    assert wording.language() == "ja"
+    settings = tmp_path / "default" / "comfy.settings.json"
+    settings.parent.mkdir()
+    for content, expected in (('{"Comfy.Locale": "ko"}', "ko"), ('{"Comfy.Locale": "../en"}', "en"), ("[]", "ja"),
+                              ("{", "ja"), ('{"Comfy.Locale": ["zh"]}', "en"), ('{"Comfy.Locale": null}', "ja")):
+        settings.write_text(content)
+        assert wording.language() == expected
+    report = caching.Report("taylor", 1, evaluations=4, planned=[0, 2], computed=[0, 2], seconds=[1.0] * 4)
+    assert wording.summary(report, "ko").startswith("4회 중 2회 계산")
+
+
 def test_the_pages_sentences_are_those_that_its_code_shows():
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web").rglob("*.js"))
-    known = flat(words("en", "main")["recache"]).keys()
+    known = flat({key: part for key, part in words("en", "main")["recache"].items() if key != "report"}).keys()
     assert set(re.findall(r'\bt\(\s*"([^"]+)"', code)) <= known
     made = tuple(re.findall(r"`([\w.]+)\$\{", code))  # the prefixes of keys that the code puts together
     assert not [key for key in known if f'"{key}"' not in code and not key.startswith(made)]

@@ -94,7 +94,7 @@ def test_an_embedded_policy_is_back_where_it_was_missing(page, policies, rendere
     assert (policies / NAME).read_bytes() == content and nothing_is_red(page)
     assert page.widget(BUDGET, "policy") == NAME
     page.screenshot("policy-brought")
-    assert "Policy 'portraits' was fitted on" in report(page)
+    assert "The policy 'portraits' was fitted on" in report(page)
     page.evaluate("() => app.extensionManager.toast.removeAll()")
     page.load(saved)  # once more brings nothing new
     page.load(page.workflow())
@@ -111,7 +111,7 @@ def test_a_missing_policy_is_named_and_the_workflow_runs(page, policies, rendere
     said = report(page)
     assert [line for line in said.splitlines() if "portraits" in line] == [
         f"The policy {MISSING} is not in models/recache; until it is there, 'demo-flux-taylor1', which fits this "
-        "model, is used instead."]
+        "model, is used."]
     assert page.widget(BUDGET, "policy") == NAME and nothing_is_red(page)
 
 
@@ -125,7 +125,7 @@ def test_another_policy_of_the_same_name_stays(page, policies):
     toast(page, "Another one has that name here")
     renamed = page.widget(BUDGET, "policy")
     assert renamed != NAME and (policies / renamed).is_file() and (policies / NAME).read_bytes() == other
-    assert "Policy 'portraits' was fitted on" in report(page)
+    assert "The policy 'portraits' was fitted on" in report(page)
 
 
 def test_a_hostile_workflow_brings_nothing(page, policies):

@@ -141,3 +141,20 @@ def test_a_training_of_another_workflow_is_not_shown(page, server):
     page.until_idle(SECONDS)
     assert newest(page, lambda state: state["state"] != "running")["state"] == "cancelled"
     assert text(page, ".gain") == ""
+
+
+@RENDERERS
+def test_a_saved_policy_is_said_and_listed_at_once(page, renderer):
+    workflow = training(evaluations=30, seed=71 + len(renderer))
+    workflow["4"]["inputs"] |= {"width": 64, "height": 64}
+    workflow["6"]["inputs"]["name"] = f"at-once/{renderer}"
+    page.load(workflow)
+    budget = page.add("ReCacheBudget", 100, 900)
+    file = f"at-once/{renderer}.safetensors"
+    lists = f"() => app.graph.getNodeById({budget}).widgets.find(({{ name }}) => name === 'policy').options.values"
+    assert file not in page.evaluate(lists)
+    page.queue(SECONDS)
+    page.wait("(words) => [...document.querySelectorAll('.p-toast-message')].some((told) => "
+              "told.innerText.includes(words))", f"The policy '{file}' was saved in models/recache")
+    page.wait(f"() => ({lists})().includes('{file}')")
+    assert page.widget(budget, "policy") == "auto"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from recache.caching import model_identity
-from recache.caching.dry_run import count, dry_run
+from recache.caching.dry_run import dry_run, dry_run_without_rng
 from recache.nodes.library.folders import SHIPPED
 from recache.nodes.server import graph, model_header, plan, routes
 from recache.policies.policy_file import load
@@ -50,7 +50,7 @@ def question(*args, **more) -> plan.Question:
 ], ids=["auto", "shifted", "heun", "named", "list", "output", "advanced", "custom"])
 def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
     told = client.post(routes.ROUTE, asked(sampler, settings))
-    assert told["provisional"] == [] and told["refusal"] == "" and told["run"] is None
+    assert told["provisional"] == [] and told["refusal"] is None and told["run"] is None
     result = client.run(queued(sampler, {**SETTINGS, **settings}, model), PAGE).check()
     report = json.loads(result.outputs["json"]["text"][0])
     assert told["computed"] == report["planned"] == report["computed"]
@@ -116,11 +116,12 @@ def test_a_policy_says_what_it_expects(client):
         table.values()) < table["uniform"]
     assert plan(ksampler(steps=30), {"budget": 0.18})["policy"]["carried"]
     gone = plan(ksampler(), {"policy": "gone.safetensors"})
-    assert "gone.safetensors" in gone["missing"] and gone["policy"]["name"] == "demo-flux-taylor1"
+    assert gone["missing"]["code"] == "policy_missing" and gone["missing"]["fields"]["policy"] == "gone.safetensors"
+    assert gone["policy"]["name"] == "demo-flux-taylor1"
 
 
 def test_what_can_not_be_planned_is_said(own_model):
-    assert "as it goes" in plan.plan(question(ksampler(sampler_name="dpm_adaptive")))["refusal"]
+    assert plan.plan(question(ksampler(sampler_name="dpm_adaptive")))["refusal"]["code"] == "sampler_adaptive"
     assert "does not exist" in plan.plan(question(ksampler(), {"policy": "list", "evaluations": "0, 99"}))["refusal"]
     assert "n" not in plan.plan(question(None))
     for odd in ({"steps": 10**9}, {"steps": -1}, {"steps": True}, {"denoise": 1e-9}, {"denoise": "x"},
@@ -151,7 +152,7 @@ def test_counting_beside_a_run_agrees_with_the_rehearsal_and_touches_no_generato
     whole = dry_run(sampler, sigmas, model_sampling, 4, [])
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    counted = count(sampler, sigmas, model_sampling)
+    counted = dry_run_without_rng(sampler, sigmas, model_sampling)
     assert torch.equal(torch.get_rng_state(), before)
     assert counted.refusal or (counted.sigmas, counted.times) == (whole.sigmas, whole.times)
     assert bool(counted.refusal) == bool(whole.refusal) or name == "ar_video"
@@ -165,14 +166,14 @@ def test_noise_of_no_generator_is_not_drawn_when_counting():
 
     model_sampling = graph.stand_in().get_model_object("model_sampling")
     before = torch.get_rng_state()
-    counted = count(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
+    counted = dry_run_without_rng(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
     assert torch.equal(torch.get_rng_state(), before) and counted.sigmas == (1.0, 0.5)
 
     def seeding(model, x, sigmas, extra_args=None, callback=None, disable=None):
         torch.manual_seed(1)
         return x
 
-    assert count(comfy.samplers.KSAMPLER(seeding), torch.tensor([1.0, 0.0]), model_sampling).refusal
+    assert dry_run_without_rng(comfy.samplers.KSAMPLER(seeding), torch.tensor([1.0, 0.0]), model_sampling).refusal
     assert torch.equal(torch.get_rng_state(), before)
 
 

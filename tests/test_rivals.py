@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recache import caching
-from recache.caching import block_cache
+from recache.caching import block_mapping
 from tests.bench import demo_models, dicache, rivals
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -46,7 +46,7 @@ def test_dicache_computes_less_the_higher_the_threshold_and_each_sample_for_itse
 
 
 def test_dicache_reconstructs_as_the_mechanism_of_the_pack_does(demo, monkeypatch):
-    monkeypatch.setattr(block_cache, "PROBE_STRIDE", 1)
+    monkeypatch.setattr(block_mapping, "PROBE_STRIDE", 1)
     samples = demo.samples(1)
     latents, [computed] = run(demo, 0.15, samples)
     assert 3 < sum(computed) < STEPS

@@ -15,8 +15,7 @@ from comfy.samplers import KSAMPLER
 from safetensors.torch import load_file, save_file
 
 from recache import caching
-from recache.caching import run as engine
-from recache.caching import workflow
+from recache.caching import prefix_run, workflow
 from recache.nodes.training import judges
 from recache.nodes.training.rollouts import Rollouts
 from recache.nodes.training.training import Progress
@@ -58,13 +57,13 @@ class Blocks:
         self.handle.remove()
 
 
-def rollouts(run, mechanism="taylor", order=1, cache_point="output", most_bytes=PLENTY, seeds=(3, 4)):
+def rollouts(run, mechanism="taylor", order=1, cache_point="output", max_bytes=PLENTY, seeds=(3, 4)):
     """The environment whole and shared, for a sample of every seed."""
     samples = [sample for seed in seeds for sample in run.samples(1, seed)]
     n, judge = len(run.dry_run()), judges.LatentJudge()
     seen = [torch.zeros_like(run.latent)] * len(samples)
     make = partial(Rollouts, run, n, samples, seen, judge, mechanism, order, cache_point)
-    prefix_cache = caching.PrefixCache(most_bytes)
+    prefix_cache = caching.PrefixCache(max_bytes)
     return make(), make(prefix_cache), prefix_cache
 
 
@@ -85,8 +84,8 @@ def check(run, schedules=None, **options) -> tuple[Memo, int, int]:
                 calls[1] += blocks.calls
                 assert torch.equal(found, expected)
                 assert shared.report.cache_point == whole.report.cache_point
-                assert shared.report.recalled == list(schedule.indices) or prefix_cache.again
-                assert whole.report.recalled == []
+                assert shared.report.prefix_hits == list(schedule.indices) or prefix_cache.recomputed
+                assert whole.report.prefix_hits == []
     return memo, *calls
 
 
@@ -135,13 +134,13 @@ def test_little_memory_costs_evaluations_and_nothing_else(cache_point):
     _, shared, prefix_cache = rollouts(run, cache_point=cache_point)
     shared.cost(from_indices([0, 1, 5], N), 0)
     size = prefix_cache.bytes // len(prefix_cache)
-    memo, _, computed = check(run, cache_point=cache_point, most_bytes=3 * size)
+    memo, _, computed = check(run, cache_point=cache_point, max_bytes=3 * size)
     assert computed > memo.evaluations
-    _, shared, prefix_cache = rollouts(run, cache_point=cache_point, most_bytes=3 * size)
+    _, shared, prefix_cache = rollouts(run, cache_point=cache_point, max_bytes=3 * size)
     for schedule in asked(N):
         shared.cost(schedule, 0)
         assert 0 < prefix_cache.bytes <= 3 * size
-    assert prefix_cache.again > 0
+    assert prefix_cache.recomputed > 0
     prefix_cache.clear()
     assert prefix_cache.bytes == len(prefix_cache) == 0
 
@@ -196,7 +195,7 @@ def test_training_asks_the_same_whether_it_shares_or_not(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["finished", "cancelled", "failed"])
-def test_nothing_is_left_of_the_answers(end, tmp_path, monkeypatch):
+def test_nothing_is_left_of_the_prefix_cache(end, tmp_path, monkeypatch):
     refs, rollouts = [], []
 
     def spy(tensor):
@@ -211,7 +210,7 @@ def test_nothing_is_left_of_the_answers(end, tmp_path, monkeypatch):
         if len(rollouts) == 20 and end == "failed":
             raise RuntimeError("failed")
 
-    monkeypatch.setattr(engine, "kept", spy)
+    monkeypatch.setattr(prefix_run, "cpu_copy", spy)
     run, error = flow(), None
     try:
         trained(tmp_path, workflow=run, progress=Progress(gained=gained))

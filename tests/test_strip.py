@@ -3,76 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 
 import pytest
 
+from recache.nodes.pictures import drawing
 from tests.hosting.browser import FRONTENDS, RENDERERS, ComfyPage
+from tests.hosting.session import ROOT
+from tests.hosting.strip import STEPS, WORKFLOW, agrees, shown, until
 from tests.trained import WEIGHTS
-
-STEPS = 10
-WORKFLOW = {
-    "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "strip_flux.safetensors", "weight_dtype": "default"}},
-    "2": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog", "model": "flux"}},
-    "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-    "8": {"class_type": "ReCacheBudget", "inputs": {
-        "model": ["1", 0], "budget": 0.3, "policy": "uniform", "evaluations": "", "mechanism": "taylor", "order": 1,
-        "cache_point": "auto", "cache_device": "auto"}},
-    "9": {"class_type": "KSampler", "inputs": {
-        "model": ["8", 0], "positive": ["2", 0], "negative": ["2", 0], "latent_image": ["4", 0], "seed": 1,
-        "steps": STEPS, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
-    "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": ["8", 0]}},
-}
-# What a strip shows: {kind of cell: numbers}, the lines of text, what a screen reader is told, and whether it is dim.
-SHOWN = """(id) => {
-  const at = String(id).split(':').reduce(
-    (node, id) => (node ? node.subgraph : app.rootGraph ?? app.graph).getNodeById(Number(id)), null);
-  const strip = at.widgets.find((widget) => widget.name === 'schedule').element;
-  const cells = [...strip.querySelectorAll('path')].map((path) =>
-    [path.getAttribute('class'), [...path.getAttribute('d').matchAll(/M(\\d+)/g)].map((m) => Number(m[1]))]);
-  const text = (name) => strip.querySelector('.' + name).textContent;
-  return { ...Object.fromEntries(cells), head: text('head'), result: text('result'), notes: text('notes'),
-           spoken: strip.querySelector('svg').getAttribute('aria-label'), dim: strip.classList.contains('dim') };
-}"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def model(request, server):
     shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "strip_flux.safetensors")
-
-
-def shown(page: ComfyPage, node="8") -> dict:
-    return page.evaluate(SHOWN, str(node))
-
-
-def until(page: ComfyPage, wanted, node="8", seconds: float = 60.0) -> dict:
-    """What the strip shows, once `wanted` holds for it."""
-    deadline = time.monotonic() + seconds
-    while not wanted(now := shown(page, node)):
-        assert time.monotonic() < deadline, now
-        page.tab.wait_for_timeout(50)
-    return now
-
-
-def plan(page: ComfyPage, budget: float, node="8", **sampler) -> dict:
-    """The server's own plan for node 8, asked without the page."""
-    inputs = {"steps": STEPS, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, **sampler}
-    tree = {"type": "KSampler", "inputs": inputs | {"model": {"type": "UNETLoader", "inputs": {
-        "unet_name": "strip_flux.safetensors"}}}}
-    asked = {"settings": {"budget": budget, "policy": "uniform"}, "sampler": tree}
-    return page.evaluate("(asked) => fetch('/recache/plan', { method: 'POST', body: JSON.stringify(asked) })"
-                         ".then((answer) => answer.json())", asked)
-
-
-def agrees(page: ComfyPage, budget: float, node="8", **sampler) -> dict:
-    """Waits until the strip shows the server's plan."""
-    told = plan(page, budget, **sampler)
-    now = until(page, lambda now: now["computed"] == told["computed"] and "computed" in now["head"], node)
-    assert sorted(now["computed"] + now["forecast"]) == list(range(told["n"]))
-    assert now["head"] == f"{len(told['computed'])} of {told['n']} computed, planned {told['speedup']:.1f}x"
-    assert now["head"] in now["spoken"] and ", ".join(map(str, told["computed"])) in now["spoken"]
-    return now
 
 
 def drag_slider(page: ComfyPage, renderer: str, node: int, moves: int) -> None:
@@ -129,7 +75,7 @@ def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
         page.evaluate("(mode) => { app.graph.getNodeById(8).mode = mode }", mode)
         assert until(page, lambda now, said=said: said in now["head"])["dim"]
     page.evaluate("() => { app.graph.getNodeById(8).mode = 0 }")
-    assert not until(page, lambda now: "planned" in now["head"])["dim"]
+    assert not until(page, lambda now: "faster" in now["head"])["dim"]
 
     second = page.add("ReCacheBudget", 100, 700)
     assert until(page, lambda now: "Connect" in now["head"], second)["computed"] == []
@@ -150,7 +96,7 @@ def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.screenshot("strip-two", second)  # brings it into view, without which it has no focus
     strip = page.tab.locator(".recache-strip:not(.dim)")
     strip.locator("svg").press("Home")
-    assert "evaluation 0 of" in strip.locator(".head").text_content()
+    assert "1 of 27: will be" in strip.locator(".head").text_content()
     page.tab.keyboard.press("Escape")
 
 
@@ -173,7 +119,7 @@ def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
     planned = agrees(page, 0.3, steps=steps)["computed"]
     page.evaluate(WATCH)
     page.queue()
-    ran = until(page, lambda now: "measured" in now["result"])
+    ran = until(page, lambda now: "Measured" in now["result"])
     assert ran["was-computed"] == planned and len(ran["was-forecast"]) == steps - len(planned)
     made = [computed + forecast for computed, forecast in page.evaluate("() => window.seen")]
     assert made == sorted(made) and made[-1] == steps and len(set(made)) > steps // 2
@@ -184,7 +130,7 @@ def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
     assert page.evaluate("() => app.graph.getNodeById(8).widgets.every((widget) => !/preview/.test(widget.name))")
 
     page.reload()
-    again = until(page, lambda now: "measured" in now["result"])
+    again = until(page, lambda now: "Measured" in now["result"])
     assert again["result"] == ran["result"] and again["was-computed"] == planned
     page.set_widget(8, "budget", 0.6)  # another plan has no figures yet
     assert agrees(page, 0.6, steps=steps)["result"] == ""
@@ -207,6 +153,68 @@ def test_a_subgraph_shows_the_runs_inside_it(page, frontend, request):
     planned = agrees(page, 0.3, node)["computed"]  # the sampler is outside
     page.screenshot(f"strip-subgraph-{frontend}")
     page.queue()
-    assert until(page, lambda now: "measured" in now["result"], node)["was-computed"] == planned
+    assert until(page, lambda now: "Measured" in now["result"], node)["was-computed"] == planned
     page.evaluate("(id) => { app.rootGraph.getNodeById(id).mode = 4 }", outer)
     assert until(page, lambda now: "Bypassed" in now["head"], node)["dim"]
+
+
+@RENDERERS
+def test_a_reload_in_the_middle_of_a_run(page, renderer):
+    workflow = json.loads(json.dumps(WORKFLOW))
+    workflow["4"]["inputs"] |= {"width": 512, "height": 512}
+    workflow["9"]["inputs"]["steps"] = steps = 30 if renderer == "classic" else 31
+    page.load(workflow)
+    page.load(page.workflow())  # as a file of the page's own, with an id
+    planned = agrees(page, 0.3, steps=steps)["computed"]
+    page.start()
+    until(page, lambda now: " done, " in now["head"])
+    page.tab.reload(wait_until="domcontentloaded")
+    page.wait("() => window.app?.extensionManager?.spinner === false && Boolean(window.app.canvas?.graph)")
+    now = until(page, lambda now: "Measured" in now["result"])
+    assert now["was-computed"] == planned and len(now["was-computed"] + now["was-forecast"]) == steps
+
+
+@FRONTENDS
+@RENDERERS
+def test_the_side_panel_has_no_row_for_the_strip(page, renderer, frontend):
+    page.load(WORKFLOW)
+    page.setting("Comfy.RightSidePanel.IsOpen", True)
+    page.evaluate("() => app.canvas.selectItems([app.graph.getNodeById(8)])")
+    panel = "document.querySelector('[data-testid=properties-panel]')?.innerText ?? ''"
+    page.wait(f"() => {panel}.includes('budget')")
+    page.screenshot(f"side-panel-{frontend}")
+    assert "schedule" not in page.evaluate(f"() => {panel}")
+    page.setting("Comfy.RightSidePanel.IsOpen", False)
+
+
+def test_slower_is_not_called_faster(page):
+    page.load(WORKFLOW)
+    agrees(page, 0.3)
+    finished = {"planned": [0], "computed": [0], "evaluations": 10, "n": 10, "over": True, "finished": True,
+                "notes": []}
+    said = {}
+    for speedup, saved in ((3.26, 12.3), (1.04, 0.2), (0.9, -1.0)):
+        detail = {"workflow": "", "node": "8", "run": finished | {"speedup": speedup, "saved": saved}}
+        page.evaluate("(detail) => app.api.dispatchCustomEvent('recache.run', detail)", detail)
+        said[speedup] = shown(page)["result"]
+    assert said == {3.26: "Measured 3.3x faster, 12 s saved", 1.04: "Measured: as fast as uncached",
+                    0.9: "Measured 0.9x: slower than uncached"}
+    page.set_widget(8, "budget", 1.0)
+    until(page, lambda now: now["head"] == f"Unchanged: all {STEPS} computed")
+
+
+def test_a_collapsed_node_has_the_speed_up_in_its_title(page):
+    page.load(WORKFLOW)
+    told = agrees(page, 0.3)["head"].split(" ")[0]
+    title = "() => { const node = app.graph.getNodeById(8); node.collapse(); return node.getTitle() }"
+    assert page.evaluate(title) == f"ReCache Budget: {told}"
+    page.screenshot("strip-collapsed", 8)
+    assert page.evaluate(title) == "ReCache Budget"
+    assert next(node for node in page.workflow()["nodes"] if node["id"] == 8).get("title") in (None, "ReCache Budget")
+
+
+def test_the_strip_and_the_pictures_have_the_same_colours():
+    css = (ROOT / "web" / "recache.css").read_text(encoding="utf-8")
+    of_page = dict(re.findall(r"--recache-(\w+): #([0-9a-f]{6});", css))
+    of_pictures = {"computed": drawing.COMPUTED, "forecast": drawing.CACHED, "warning": drawing.UNPLANNED}
+    assert of_page == {name: bytes(colour).hex() for name, colour in of_pictures.items()}

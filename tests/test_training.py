@@ -22,7 +22,7 @@ from comfy_extras.nodes_custom_sampler import BasicGuider, RandomNoise, SamplerC
 from nodes import common_ksampler
 
 from recache import caching
-from recache.caching import mechanisms, model_identity, recording, workflow
+from recache.caching import Reason, mechanisms, model_identity, recording, workflow
 from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
@@ -265,7 +265,7 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
         return workflow.ksampler(models("flux")[0], [family.conditioning()], N, 1.0, "dpm_adaptive", "simple", 1.0,
                                  {"samples": torch.zeros(1, *family.latent_shape)}, 0)
 
-    with pytest.raises(WorkflowError, match="chooses its evaluations as it goes"):
+    with pytest.raises(WorkflowError, match="sampler_adaptive"):
         trained(tmp_path, workflow=adaptive())
     with pytest.raises(WorkflowError, match="nothing to learn"):
         trained(tmp_path, replace(REQUEST, budgets=(1.0,)))
@@ -398,14 +398,17 @@ def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_schedul
         report = run_with(made)
         assert len(report.computed) == k and report.computed == report.planned and not report.unplanned
         if k < N:
-            assert report.notes == ["Policy 'mine' was fitted on these settings."]
-    for options, said in (({"steps": 20}, "12 evaluations"), ({"scheduler": "beta"}, "scheduler simple"),
-                          ({"sampler": "heun", "steps": 8}, "sampler euler"), ({"denoise": 0.6}, "scheduler simple"),
-                          ({"cfg": 2.0}, "cfg 1")):
+            assert report.notes == [Reason("policy_fitted", {"name": "mine"})]
+    scheduler = ("differs_scheduler", {"scheduler": "simple"})
+    for options, (code, fields) in (
+            ({"steps": 20}, ("differs_evaluations", {"n": 12})), ({"scheduler": "beta"}, scheduler),
+            ({"sampler": "heun", "steps": 8}, ("differs_sampler", {"sampler": "euler"})), ({"denoise": 0.6}, scheduler),
+            ({"cfg": 2.0}, ("differs_cfg", {"cfg": "1"}))):
         made = budget.ReCacheBudget.execute(model, 0.4, "uniform", cache_point="output", trained=policy_file).args[0]
         report = run_with(made, **options)
         assert len(report.computed) == int(0.4 * report.evaluations + 1e-6) and not report.unplanned
-        assert len(report.notes) == 1 and said in report.notes[0] and report.notes[0].endswith("was carried over.")
+        [note] = report.notes
+        assert note.code == "policy_carried" and Reason(code, fields) in note.fields["differs"]
 
 
 def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recache_folder):
@@ -421,7 +424,8 @@ def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recac
     assert found.about.name == "a/hermite" and found.about.notes == "from a test"
     assert resolve.best_for(model_identity.layout(other.model.diffusion_model), "taylor", 1, "auto") is None
     report = run_with(budget.ReCacheBudget.execute(other, 0.5, "b mine.safetensors").args[0], name="flux_schnell")
-    assert "another model (Flux)" in report.notes[0] and report.computed == report.planned
+    assert Reason("differs_model", {"family": "Flux"}) in report.notes[0].fields["differs"]
+    assert report.computed == report.planned
     (recache_folder / "c.safetensors").write_bytes(b"no policy")
     assert resolve.best_for(layout, "taylor", 1, "auto").about.name == "b mine"
     schema = budget.ReCacheBudget.define_schema()

@@ -1,14 +1,15 @@
-// ReCache Budget: the strip under the slider shows the plan before a run, and the run itself as it happens.
+// ReCache Budget: the strip below the slider shows the plan before a run, and the run while it samples.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { Asker } from "./asking.js";
-import { asleep, executionId, isFed, nodeAt, placeOf, samplersAfter, treeOf, valueOf, workflowId } from "./graph.js";
-import { ready, t } from "./i18n.js";
+import { mountWidget, trackNode } from "./dom.js";
+import * as graph from "./graph.js";
+import { language, ready, reason, t } from "./i18n.js";
+import { LatestRequest } from "./latest_request.js";
 import { HEIGHT, Strip } from "./strip.js";
 
 const SETTINGS = ["budget", "policy", "evaluations", "mechanism", "order", "cache_point"];
-const MARGIN = 10; // that the canvas leaves around a widget
-const LOOKING = 150; // milliseconds: ComfyUI tells no extension when a widget or a link of another node changes
+const POLLING = 150; // milliseconds: ComfyUI tells no extension when a widget or a link of another node changes
+const NO_SAMPLERS = { samplers: [], replaced: false };
 
 const strips = new Map(); // node -> BudgetStrip, of all nodes that are in a graph
 
@@ -18,68 +19,81 @@ class BudgetStrip {
     this.strip = new Strip();
     this.plan = null; // the server's last answer
     this.run = null; // the run that is sampling
-    this.asleep = "";
-    this.found = { samplers: [], replaced: false };
-    this.asker = new Asker("/recache/plan", (plan) => {
+    this.id = ""; // what the server calls the node
+    this.inactive = "";
+    this.found = NO_SAMPLERS;
+    this.failed = false; // the graph could not be followed
+    this.request = new LatestRequest("/recache/plan", (plan) => {
       this.plan = plan;
       if (plan?.run && !plan.run.over && !this.run) this.run = plan.run;
       this.draw();
     });
-    const height = () => HEIGHT + 2 * MARGIN;
-    const widget = node.addDOMWidget("schedule", "recache_strip", this.strip.element, {
-      serialize: false, getMinHeight: height, getMaxHeight: height, hideOnZoom: false,
-    });
-    widget.serialize = false;
-    this.place(widget);
-    for (const own of node.widgets.filter(({ name }) => SETTINGS.includes(name))) {
-      const before = own.callback;
-      own.callback = (...values) => {
-        const result = before?.apply(own, values);
-        this.look();
+    const { getTitle } = node;
+    node.getTitle = () => [getTitle.call(node), node.flags.collapsed ? this.speed() : ""].filter(Boolean).join(": ");
+    this.moveBelowSlider(mountWidget(node, "schedule", this.strip.element, HEIGHT));
+    for (const widget of node.widgets.filter(({ name }) => SETTINGS.includes(name))) {
+      const { callback } = widget;
+      widget.callback = (...values) => {
+        const result = callback?.apply(widget, values);
+        this.refresh();
         return result;
       };
     }
     this.draw();
   }
 
-  /** Moves the widget below the slider. It has no value, and the host must not leave a gap for one when it saves. */
-  place(widget) {
-    const { widgets } = this.node;
+  /** The widget has no value, and older hosts would leave a gap for it among the saved ones. */
+  moveBelowSlider(widget) {
+    const { widgets, onSerialize } = this.node;
     const slider = widgets.findIndex(({ name }) => name === "budget");
     widgets.splice(widgets.indexOf(widget), 1);
     widgets.splice(slider + 1, 0, widget);
-    const before = this.node.onSerialize;
     this.node.onSerialize = function (saved) {
-      before?.call(this, saved);
-      if (saved.widgets_values) saved.widgets_values = Object.values(saved.widgets_values); // skips what is not set
+      onSerialize?.call(this, saved);
+      if (saved.widgets_values) saved.widgets_values = Object.values(saved.widgets_values); // without the gap
     };
   }
 
-  /** Asks the server for a plan if anything has changed that it depends on. */
-  look() {
-    const place = placeOf(this.node);
-    if (!place) return;
-    const sleep = asleep(place);
-    const slot = this.node.outputs.findIndex(({ type }) => type === "MODEL");
-    const found = samplersAfter(place, slot);
-    if (sleep !== this.asleep || found.samplers.length !== this.found.samplers.length || found.replaced !== this.found.replaced) {
-      [this.asleep, this.found] = [sleep, found];
+  /** Asks the server for a plan if anything that it depends on has changed; never throws. */
+  refresh() {
+    try {
+      this.requestPlan();
+    } catch (error) {
+      if (this.failed) return;
+      console.debug("ReCache Budget: the graph could not be followed.", error);
+      [this.failed, this.plan, this.found] = [true, null, NO_SAMPLERS];
+      this.request.invalidate();
       this.draw();
     }
-    this.asker.ask({
-      workflow: workflowId(),
-      node: executionId(place),
-      settings: Object.fromEntries(SETTINGS.map((name) => [name, valueOf(place, name)])),
-      trained: isFed(place, "trained"),
-      sampler: found.samplers.length ? treeOf(found.samplers[0]) : null,
-    });
   }
 
-  /** News of a run from the server. */
-  hear({ index, computed, planned, n, run }) {
+  requestPlan() {
+    const place = graph.placeOf(this.node);
+    if (!place) return;
+    const id = graph.executionId(place);
+    if (id !== this.id) [this.id, this.run] = [id, null]; // another instance of the subgraph was opened
+    const state = graph.inactive(place);
+    const found = graph.samplersAfter(place, this.node.outputs.findIndex(({ type }) => type === "MODEL"));
+    const question = {
+      workflow: graph.workflowId(),
+      language: language(),
+      node: id,
+      settings: Object.fromEntries(SETTINGS.map((name) => [name, graph.valueOf(place, name)])),
+      trained: graph.isFed(place, "trained"),
+      sampler: found.samplers.length ? graph.treeOf(found.samplers[0]) : null,
+    };
+    const before = [this.inactive, this.found.samplers.length, this.found.replaced, this.failed];
+    [this.inactive, this.found, this.failed] = [state, found, false];
+    if ([state, found.samplers.length, found.replaced, false].some((value, i) => value !== before[i])) this.draw();
+    this.request.post(question);
+  }
+
+  /** An event of the server: one evaluation was made, or the run is over. */
+  onRunEvent({ node, index, computed, planned, n, run }) {
+    if (node !== this.id) return; // of another instance of the subgraph
     if (run) {
       this.run = null;
-      this.asker.again();
+      this.request.invalidate();
       this.plan = { ...this.plan, run };
     } else {
       if (index === 0 || !this.run) this.run = { n: this.plan?.n ?? 0, planned: null, computed: [], evaluations: 0 };
@@ -91,7 +105,14 @@ class BudgetStrip {
   }
 
   draw() {
-    this.strip.show({ cells: this.cells(), ...this.words(), dim: Boolean(this.asleep) || this.found.replaced });
+    const dim = Boolean(this.inactive) || this.found.replaced;
+    this.strip.show({ cells: this.cells(), ...this.words(), dim, listed: this.plan?.policy?.kind === "list" });
+  }
+
+  /** The speed-up in short, for the title of a collapsed node: measured if it is known. */
+  speed() {
+    const speedup = this.plan?.run?.speedup ?? this.plan?.speedup;
+    return speedup && !this.inactive && !this.found.replaced ? `${speedup.toFixed(1)}x` : "";
   }
 
   cells() {
@@ -106,7 +127,8 @@ class BudgetStrip {
   }
 
   words() {
-    if (this.asleep) return { head: t(`strip.${this.asleep}`) };
+    if (this.failed) return { head: t("strip.cannot_tell") };
+    if (this.inactive) return { head: t(`strip.${this.inactive}`) };
     if (this.found.replaced) return { head: t("strip.replaced") };
     const { plan, run } = this;
     if (run) {
@@ -115,27 +137,46 @@ class BudgetStrip {
     }
     if (!plan) return { head: t("strip.waiting") };
     const result = plan.run ? measured(plan.run) : "";
-    if (plan.refusal) return { head: t("strip.uncached"), result, notes: plan.refusal };
+    if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
-    const head = t("strip.plan", { k: plan.computed.length, n: plan.n, speedup: plan.speedup.toFixed(1) });
-    return { head, result, notes: this.notes() };
+    return { head: planned(plan), result, notes: this.notes() };
   }
 
   notes() {
     const { plan } = this;
     const after = plan?.run?.notes ?? [];
-    if (after.length) return after.join(" ");
-    const said = plan?.missing ? [plan.missing] : plan?.policy ? [policy(plan.policy)] : [];
+    if (after.length) return after.map(sentence).join(" ");
+    const said = plan?.missing ? [sentence(plan.missing)] : plan?.policy ? [policy(plan.policy)] : [];
     said.push(...(plan?.provisional ?? []).map((what) => t(`strip.provisional_${what}`)));
     if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");
   }
 }
 
+/** What the server says: a Reason, or words that it can't put into one, such as a host's own message. */
+const sentence = (said) => (typeof said === "string" ? said : reason(said));
+
+/** A speed-up as the artist reads it: "3.3", and whether that is faster, the same or slower. */
+function rounded(speedup) {
+  const text = speedup.toFixed(1);
+  return { text, kind: Number(text) > 1 ? "faster" : Number(text) < 1 ? "slower" : "same" };
+}
+
+function planned({ computed, n, speedup }) {
+  if (computed.length === n) return t("strip.plan_all", { n });
+  const { text, kind } = rounded(speedup);
+  return t(`strip.plan_${kind}`, { k: computed.length, n, speedup: text });
+}
+
 function measured({ speedup, saved, finished }) {
-  const seconds = Math.max(0, saved).toFixed(saved >= 10 ? 0 : 1);
-  const words = speedup === null ? "" : t("strip.measured", { speedup: speedup.toFixed(1), seconds });
-  return finished ? words : [words, t("strip.stopped")].filter(Boolean).join(" ");
+  const words = [];
+  if (speedup !== null) {
+    const { text, kind } = rounded(speedup);
+    const seconds = Math.max(0, saved).toFixed(saved >= 10 ? 0 : 1);
+    words.push(t(`strip.measured_${kind}`, { speedup: text, seconds }));
+  }
+  if (!finished) words.push(t("strip.stopped"));
+  return words.join(" ");
 }
 
 function policy({ kind, name, carried, tested }) {
@@ -154,26 +195,22 @@ app.registerExtension({
   init: () => ready,
 
   setup() {
+    graph.followOpenedSubgraphs();
     api.addEventListener("recache.run", ({ detail }) => {
-      if (detail.workflow && detail.workflow !== workflowId()) return;
-      strips.get(nodeAt(detail.node))?.hear(detail);
+      if (detail.workflow && detail.workflow !== graph.workflowId()) return;
+      strips.get(graph.nodeAt(detail.node))?.onRunEvent(detail);
     });
     setInterval(() => {
-      if (!document.hidden) strips.forEach((strip) => strip.look());
-    }, LOOKING);
+      if (!document.hidden) strips.forEach((strip) => strip.refresh());
+    }, POLLING);
+  },
+
+  afterConfigureGraph() {
+    // the host removes no nodes of the subgraphs of a workflow that is closed
+    for (const node of strips.keys()) if (!graph.placeOf(node)) strips.delete(node);
   },
 
   nodeCreated(node) {
-    if (node.comfyClass !== "ReCacheBudget") return;
-    const strip = new BudgetStrip(node);
-    const { onAdded, onRemoved } = node;
-    node.onAdded = function (...graph) {
-      strips.set(node, strip);
-      return onAdded?.apply(this, graph);
-    };
-    node.onRemoved = function (...nothing) {
-      strips.delete(node);
-      return onRemoved?.apply(this, nothing);
-    };
+    if (node.comfyClass === "ReCacheBudget") trackNode(strips, node, new BudgetStrip(node));
   },
 });

@@ -1,36 +1,54 @@
-// From a node along the links to what samples with its MODEL, and back to where that MODEL comes from: through reroutes,
-// bypassed nodes and the borders of subgraphs. A place is a node and the subgraph nodes that it lies in, outermost
-// first; one node of a subgraph is at several places where the subgraph is used several times.
+// Follows links from a node to the samplers that use its MODEL, and back to the loader: through reroutes, bypassed
+// nodes, switches and the borders of subgraphs. A place is {node, path}: a node and the subgraph nodes around it,
+// outermost first. A node in a subgraph that is used twice has two places.
 import { app } from "../../scripts/app.js";
 
 const MUTED = 2;
 const BYPASSED = 4;
-const SUBGRAPH_INPUT = "-10"; // the host's ids of a subgraph's own ends
+const SUBGRAPH_INPUT = "-10"; // the host's node ids of a subgraph's own inputs and outputs
 const SUBGRAPH_OUTPUT = "-20";
 const MAX_DEPTH = 40;
-const SAMPLED = ["MODEL", "GUIDER"]; // types that carry a model on to a sampler
-const WIRED = [...SAMPLED, "SAMPLER", "SIGMAS"];
-const NO_PLAN = ["seed", "noise_seed", "control_after_generate", "cfg"]; // widgets that decide nothing about a plan
+const MODELS = ["MODEL", "GUIDER"]; // types that carry a model to a sampler
+const LINKED = [...MODELS, "SAMPLER", "SIGMAS"];
+const VALUES = ["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"];
+const NOT_IN_PLAN = ["seed", "noise_seed", "control_after_generate", "cfg"]; // widgets that no plan depends on
 
 const root = () => app.rootGraph ?? app.graph;
-const kind = (node) => node.comfyClass ?? node.type;
+const typeOf = (node) => node.comfyClass ?? node.type;
 const same = (a, b) => String(a) === String(b);
+const fits = (a, b) => window.LiteGraph.isValidConnection(a, b);
+const linksOf = (graph) => [...(graph?.links?.values?.() ?? [])];
+const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
+const inputSlot = (node, name) => node.inputs?.findIndex((input) => (input.widget?.name ?? input.name) === name) ?? -1;
+const openedFrom = new Map(); // id of a subgraph -> the subgraph node through which the artist opened it last
+
+/** The link into an input, or undefined. A subgraph node's own `getInputLink` reads its outputs instead. */
+const linkInto = (node, slot) =>
+  linksOf(node.graph).find((link) => same(link.target_id, node.id) && link.target_slot === slot);
+
+/** Call once the canvas is there: a node that has several places is then seen at the one that the artist has opened. */
+export function followOpenedSubgraphs() {
+  app.canvas?.canvas?.addEventListener("subgraph-opened", ({ detail }) =>
+    openedFrom.set(detail.subgraph.id, detail.fromNode));
+}
 
 /** The workflow's id, as the server gets it with the prompt. */
 export const workflowId = () => String(root()?.id ?? "");
 
-/** A place of the node, or null if it is in no graph of the open workflow. */
-export function placeOf(node, graph = root(), path = []) {
-  if (!graph || path.length > MAX_DEPTH) return null;
-  if (node.graph === graph) return { node, path };
-  for (const outer of graph.nodes) {
-    const place = outer.subgraph && placeOf(node, outer.subgraph, [...path, outer]);
-    if (place) return place;
-  }
-  return null;
+/** The place of a node that the artist sees, or null if it is in no graph of the open workflow. */
+export function placeOf(node) {
+  const places = placesOf(node, root(), []);
+  const seen = ({ path }) => path.every((outer) => (openedFrom.get(outer.subgraph.id) ?? outer) === outer);
+  return places.find(seen) ?? places[0] ?? null;
 }
 
-/** The node that the server calls `id`, such as "12:3". */
+function placesOf(node, graph, path) {
+  if (!graph || path.length > MAX_DEPTH) return [];
+  if (node.graph === graph) return [{ node, path }];
+  return graph.nodes.flatMap((outer) => (outer.subgraph ? placesOf(node, outer.subgraph, [...path, outer]) : []));
+}
+
+/** The node that the server calls `id`, such as "12:3", or null. */
 export function nodeAt(id) {
   const ids = String(id).split(":");
   const last = ids.pop();
@@ -42,51 +60,56 @@ export function nodeAt(id) {
 export const executionId = ({ node, path }) => [...path, node].map(({ id }) => id).join(":");
 
 /** "muted" or "bypassed" if the node or a subgraph around it is, else "". */
-export function asleep({ node, path }) {
+export function inactive({ node, path }) {
   const modes = [...path, node].map(({ mode }) => mode);
   if (modes.includes(MUTED)) return "muted";
   return modes.includes(BYPASSED) ? "bypassed" : "";
 }
 
-/** The places of the sampler nodes that an output of the place leads to; `replaced` is set where another Budget is. */
-export function samplersAfter(place, slot, found = { samplers: [], replaced: false }, seen = new Set()) {
+/**
+ * The samplers that an output of the place leads to.
+ * @returns {{samplers: object[], replaced: boolean}} places; `replaced`: another ReCache Budget comes first.
+ */
+export function samplersAfter(place, slot, found = { samplers: [], replaced: false }, visited = new Set()) {
   const { node, path } = place;
   const key = `${executionId(place)}/${slot}`;
-  if (seen.has(key)) return found;
-  seen.add(key);
+  if (visited.has(key)) return found;
+  visited.add(key);
   for (const link of linksOf(node.graph)) {
-    if (same(link.origin_id, node.id) && link.origin_slot === slot) arrive(link, node.graph, path, found, seen);
+    if (same(link.origin_id, node.id) && link.origin_slot === slot) followTo(link, node.graph, path, found, visited);
   }
   return found;
 }
 
-function arrive(link, graph, path, found, seen) {
+/** Continues `samplersAfter` at the target of a link. */
+function followTo(link, graph, path, found, visited) {
   if (path.length > MAX_DEPTH) return;
   if (same(link.target_id, SUBGRAPH_OUTPUT)) {
     const outer = path.at(-1);
-    if (outer) samplersAfter({ node: outer, path: path.slice(0, -1) }, link.target_slot, found, seen);
+    if (outer) samplersAfter({ node: outer, path: path.slice(0, -1) }, link.target_slot, found, visited);
     return;
   }
   const node = graph.getNodeById(link.target_id);
   if (!node || node.mode === MUTED) return;
   const place = { node, path };
-  const goOn = (passes) =>
-    node.outputs?.forEach((output, slot) => passes(output.type) && samplersAfter(place, slot, found, seen));
+  const continueFrom = (passes) =>
+    node.outputs?.forEach((output, slot) => passes(output.type, slot) && samplersAfter(place, slot, found, visited));
   if (node.mode === BYPASSED) {
-    const type = node.inputs[link.target_slot]?.type;
-    goOn((output) => output === type);
+    continueFrom((type, slot) => bypassSlot(node, slot) === link.target_slot);
   } else if (node.subgraph) {
     for (const inner of linksOf(node.subgraph)) {
       if (same(inner.origin_id, SUBGRAPH_INPUT) && inner.origin_slot === link.target_slot)
-        arrive(inner, node.subgraph, [...path, node], found, seen);
+        followTo(inner, node.subgraph, [...path, node], found, visited);
     }
   } else if (isSampler(node)) {
-    if (!found.samplers.some((other) => other.node === node && executionId(other) === executionId(place)))
-      found.samplers.push(place);
-  } else if (kind(node) === "ReCacheBudget") {
+    if (!found.samplers.some((other) => executionId(other) === executionId(place))) found.samplers.push(place);
+  } else if (typeOf(node) === "ReCacheBudget") {
     found.replaced = true;
+  } else if (isSwitch(node)) {
+    const chosen = chosenSlot(place);
+    continueFrom(() => chosen === undefined || chosen === link.target_slot);
   } else {
-    goOn((output) => node.isVirtualNode || SAMPLED.includes(output));
+    continueFrom((type) => node.isVirtualNode || MODELS.includes(type));
   }
 }
 
@@ -96,76 +119,89 @@ function isSampler(node) {
   return samples && node.outputs?.some(({ type }) => type === "LATENT");
 }
 
-/** The place as the server reads it: {type, inputs: {name: value or another such}} back to the loader. */
+const isSwitch = (node) => ["switch", "on_false", "on_true"].every((name) => inputSlot(node, name) >= 0);
+
+/** The input that a switch passes on; undefined if that is decided as it runs. */
+function chosenSlot(place) {
+  const value = valueOf(place, "switch");
+  return typeof value === "boolean" ? inputSlot(place.node, value ? "on_true" : "on_false") : undefined;
+}
+
+/** The input that a bypassed node passes to an output, or -1; the rule is the host's. */
+function bypassSlot({ inputs, outputs }, slot) {
+  const { type } = outputs[slot];
+  if (inputs[slot] && fits(inputs[slot].type, type)) return slot;
+  return inputs.findIndex((input) => fits(input.type, type));
+}
+
+/** The place as the server reads it, back to the loader: {type, inputs: {name: value or another such tree}}. */
 export function treeOf(place, depth = 0) {
   const { node } = place;
   const inputs = {};
-  const carries = node.inputs?.some(({ type }, slot) => SAMPLED.includes(type) && node.getInputLink(slot));
-  const passesOn = carries && node.outputs?.some(({ type }) => type === "MODEL");
-  if (!passesOn || kind(node).startsWith("ModelSampling")) {
+  const takesModel = node.inputs?.some(({ type }, slot) => MODELS.includes(type) && linkInto(node, slot));
+  const passesModelOn = takesModel && node.outputs?.some(({ type }) => type === "MODEL");
+  const wanted = !passesModelOn || typeOf(node).startsWith("ModelSampling") ? [...LINKED, ...VALUES] : LINKED;
+  if (wanted !== LINKED) {
     for (const { name } of node.widgets ?? []) {
-      const value = NO_PLAN.includes(name) ? undefined : valueOf(place, name);
+      const value = NOT_IN_PLAN.includes(name) ? undefined : valueOf(place, name);
       if (["number", "string", "boolean"].includes(typeof value) && String(value).length < 500) inputs[name] = value;
     }
   }
-  if (depth < MAX_DEPTH) {
-    node.inputs?.forEach(({ name, type }, slot) => {
-      const source = WIRED.includes(type) && origin(place, slot);
-      if (source) inputs[name] = treeOf(source, depth + 1);
-    });
-  }
-  return { type: kind(node), inputs };
+  if (depth >= MAX_DEPTH) return { type: typeOf(node), inputs };
+  node.inputs?.forEach(({ name, type }, slot) => {
+    if (name in inputs || NOT_IN_PLAN.includes(name) || !String(type).split(",").some((one) => wanted.includes(one))) return;
+    const source = sourceOf(place, slot);
+    if (source?.node) inputs[name] = { ...treeOf(source, depth + 1), output: source.slot };
+  });
+  return { type: typeOf(node), inputs };
 }
 
-/** The value that a widget will have in the queued prompt; undefined if another node makes it as it runs. */
+/** The value of a widget in the prompt as it would be queued; undefined if another node makes it as it runs. */
 export function valueOf(place, name) {
-  const slot = place.node.inputs?.findIndex((input) => (input.widget?.name ?? input.name) === name) ?? -1;
-  if (slot < 0 || !place.node.getInputLink(slot)) return widgetOf(place.node, name)?.value;
-  const source = origin(place, slot, true);
-  if (source?.promoted) return valueOf(source, source.promoted);
-  if (source && /^Primitive/.test(kind(source.node))) return (widgetOf(source.node, "value") ?? source.node.widgets?.[0])?.value;
-  return undefined;
+  const { node } = place;
+  const slot = inputSlot(node, name);
+  const source = slot < 0 ? null : sourceOf(place, slot);
+  if (!source) return widgetOf(node, name)?.value;
+  if ("value" in source) return source.value;
+  if (!/^Primitive/.test(typeOf(source.node))) return undefined;
+  return widgetOf(source.node, "value") ? valueOf(source, "value") : source.node.widgets?.[0]?.value;
 }
 
-/** Whether something that is not muted is linked to an input. */
+/** Whether a node that is not muted is linked to an input. */
 export function isFed(place, name) {
-  const slot = place.node.inputs?.findIndex((input) => input.name === name) ?? -1;
-  return slot >= 0 && origin(place, slot) !== null;
+  return Boolean(sourceOf(place, inputSlot(place.node, name))?.node);
 }
 
-/** The place that feeds an input, or null; with `promoting`, also the subgraph node whose widget feeds it. */
-function origin({ node, path }, slot, promoting = false) {
-  const link = slot < 0 ? null : node.getInputLink(slot);
-  if (!link || path.length > MAX_DEPTH) return null;
-  return source(link, node.graph, path, promoting);
+/** What an input gets: {node, path, slot} of an output, {value} of a widget on a subgraph node, or null for nothing. */
+function sourceOf({ node, path }, slot) {
+  const link = slot < 0 ? null : linkInto(node, slot);
+  return link && path.length <= MAX_DEPTH ? originOf(link, node.graph, path) : null;
 }
 
-function source(link, graph, path, promoting) {
-  if (same(link.origin_id, SUBGRAPH_INPUT)) {
-    const outer = path.at(-1);
-    if (!outer) return null;
-    const place = { node: outer, path: path.slice(0, -1) };
-    const input = outer.inputs?.[link.origin_slot];
-    if (promoting && input && !outer.getInputLink(link.origin_slot))
-      return { ...place, promoted: input.widget?.name ?? input.name };
-    return origin(place, link.origin_slot, promoting);
-  }
+function originOf(link, graph, path) {
+  if (same(link.origin_id, SUBGRAPH_INPUT)) return subgraphInput(link.origin_slot, path);
   const node = graph.getNodeById(link.origin_id);
   if (!node || node.mode === MUTED) return null;
   const place = { node, path };
-  if (node.mode === BYPASSED) {
-    const type = node.outputs[link.origin_slot]?.type;
-    return origin(place, node.inputs?.findIndex((input) => input.type === type) ?? -1, promoting);
-  }
+  const slot = link.origin_slot;
+  if (node.mode === BYPASSED) return sourceOf(place, bypassSlot(node, slot));
   if (node.subgraph) {
     const inner = linksOf(node.subgraph).find(
-      (inside) => same(inside.target_id, SUBGRAPH_OUTPUT) && inside.target_slot === link.origin_slot,
+      (inside) => same(inside.target_id, SUBGRAPH_OUTPUT) && inside.target_slot === slot,
     );
-    return inner ? source(inner, node.subgraph, [...path, node], promoting) : null;
+    return inner ? originOf(inner, node.subgraph, [...path, node]) : null;
   }
-  if (node.isVirtualNode && node.inputs?.length) return origin(place, 0, promoting);
-  return place;
+  if (node.isVirtualNode && node.inputs?.length) return sourceOf(place, node.inputs[slot] ? slot : 0);
+  const chosen = isSwitch(node) ? chosenSlot(place) : undefined;
+  return chosen === undefined ? { ...place, slot } : sourceOf(place, chosen);
 }
 
-const linksOf = (graph) => [...(graph?.links?.values?.() ?? [])];
-const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
+/** What a subgraph's own input gets: from outside, else the widget that stands for it on the subgraph node. */
+function subgraphInput(slot, path) {
+  const outer = path.at(-1);
+  const input = outer?.inputs?.[slot];
+  if (!input) return null;
+  if (linkInto(outer, slot)) return sourceOf({ node: outer, path: path.slice(0, -1) }, slot);
+  const widget = outer.getWidgetFromSlot(input);
+  return widget ? { value: widget.value } : null;
+}

@@ -1,23 +1,11 @@
 // A training as the artist sees it: the learning curve, the best of every budget, what it does, and a button to end it.
+import { html, svg } from "./dom.js";
 import { t } from "./i18n.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 300; // of the drawing, which is stretched to the panel
 const DEPTH = 100;
 const TOPS = [0.1, 0.25, 0.5, 1]; // gains that the drawing's upper edge may stand for
 export const HEIGHT = 214;
-
-const sheet = document.createElement("link");
-sheet.rel = "stylesheet";
-sheet.href = new URL("./training.css", import.meta.url).href;
-document.head.append(sheet);
-
-function made(tag, parent, className = "", namespace = null) {
-  const element = namespace ? document.createElementNS(namespace, tag) : document.createElement(tag);
-  if (className) element.setAttribute("class", className);
-  parent.append(element);
-  return element;
-}
 
 const percent = (share) => Math.round(100 * share);
 const bounded = (share) => Math.min(1, Math.max(0, share));
@@ -25,41 +13,39 @@ const count = (number) => number.toLocaleString();
 const duration = (seconds) =>
   seconds >= 90 ? t("train.minutes", { n: Math.round(seconds / 60) }) : t("train.seconds", { n: Math.round(seconds) });
 
-/** A panel's element; `show` draws what the server tells of a training, and `stop` is called when the button is pressed. */
+/** A panel's element; `show` draws the server's state of a training; `stop(state)` is called when the button is pressed. */
 export class TrainingPanel {
   constructor(stop) {
-    this.element = document.createElement("section");
-    this.element.className = "recache-training";
-    this.element.style.minHeight = `${HEIGHT}px`;
+    this.element = html("section", null, "recache recache-training");
     this.element.setAttribute("aria-label", t("train.panel"));
-    const head = made("div", this.element, "head");
-    this.gain = made("span", head, "gain");
-    this.left = made("span", head, "left");
-    const plot = made("div", this.element, "plot");
-    this.svg = made("svg", plot, "", SVG);
+    const top = html("div", this.element, "top");
+    this.gain = html("span", top, "gain");
+    this.left = html("span", top, "left");
+    const plot = html("div", this.element, "plot");
+    this.svg = svg("svg", plot);
     this.svg.setAttribute("role", "img");
     this.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${DEPTH}`);
     this.svg.setAttribute("preserveAspectRatio", "none");
     const lines = [0.25, 0.5, 0.75].map((share) => `M0 ${DEPTH * share}H${WIDTH}`).join("");
-    made("path", this.svg, "grid", SVG).setAttribute("d", lines);
-    this.area = made("path", this.svg, "area", SVG);
-    this.curve = made("path", this.svg, "curve", SVG);
-    this.top = made("span", plot, "top");
-    this.top.setAttribute("aria-hidden", "true"); // the drawing's own label says more
-    this.budgets = made("ul", this.element);
-    this.doing = made("div", this.element, "doing");
-    this.button = made("button", this.element);
+    svg("path", this.svg, "grid").setAttribute("d", lines);
+    this.area = svg("path", this.svg, "area");
+    this.curve = svg("path", this.svg, "curve");
+    this.scale = html("span", plot, "scale");
+    this.scale.setAttribute("aria-hidden", "true"); // the drawing's own label says more
+    this.budgets = html("ul", this.element);
+    this.doing = html("div", this.element, "doing");
+    this.button = html("button", this.element);
     this.button.type = "button";
     this.button.addEventListener("click", () => {
       this.button.disabled = true; // until the server tells more
       stop(this.state);
     });
-    this.spoken = made("div", this.element, "spoken");
+    this.spoken = html("div", this.element, "spoken");
     this.spoken.setAttribute("role", "status");
     this.show(null);
   }
 
-  /** Draws a state as nodes/server/training_state.py describes it; null where no training of this node is known. */
+  /** Draws a State of nodes/server/training_state.py; null where no training of this node is known. */
   show(state) {
     this.state = state;
     const running = state?.state === "running";
@@ -81,7 +67,7 @@ export class TrainingPanel {
   /** The gain over network evaluations: up to now while it runs, the whole once it is over. */
   draw(state) {
     const top = TOPS.find((share) => share >= (state?.gain ?? 1)) ?? 1;
-    this.top.textContent = `${percent(top)}%`;
+    this.scale.textContent = `${percent(top)}%`;
     if (!state) {
       this.curve.setAttribute("d", "");
       this.area.setAttribute("d", "");
@@ -98,7 +84,7 @@ export class TrainingPanel {
   list(budgets) {
     while (this.budgets.children.length > budgets.length) this.budgets.lastChild.remove();
     budgets.forEach(([k, n, gain], i) => {
-      const row = this.budgets.children[i] ?? this.row();
+      const row = this.budgets.children[i] ?? this.addRow();
       const [name, bar, value] = row.children;
       name.textContent = t("train.budget", { k, n });
       bar.firstChild.style.width = `${100 * bounded(gain)}%`;
@@ -108,11 +94,11 @@ export class TrainingPanel {
     });
   }
 
-  row() {
-    const row = made("li", this.budgets);
-    made("span", row);
-    made("i", made("span", row, "bar"));
-    made("span", row);
+  addRow() {
+    const row = html("li", this.budgets);
+    html("span", row);
+    html("i", html("span", row, "bar"));
+    html("span", row);
     return row;
   }
 }

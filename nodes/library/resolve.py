@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from ...caching import model_identity
+from ...caching import Reason, model_identity
 from ...policies.budget import computed_for_budget
 from ...policies.policy import Policy
-from ...policies.policy_file import PolicyFile, PolicyFileError, load
+from ...policies.policy_file import About, PolicyFile, PolicyFileError, load
 from ...policies.schedule import Schedule, ScheduleError
 from ...policies.uniform import uniform
 from ..server.page import one_line
@@ -51,27 +51,26 @@ def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float,
 
 
 def resolve_policy(policy: str, layout: str | None, mechanism: str, order: int, cache_point: str,
-                   origin: str = "") -> tuple[PolicyFile | None, str]:
+                   origin: str = "") -> tuple[PolicyFile | None, Reason | None]:
     """The policy file that the picker's `policy` stands for, or None where it stands for none; and what is missing.
 
     A file that is missing, as when a workflow comes from somebody else, is no error: what "auto" would take is used,
-    and the sentence says so, which is "" otherwise. `origin` is what the workflow tells of where the policy comes from;
+    and the reason says so. `origin` is what the workflow tells of where the policy comes from;
     `layout` the model's (see model_identity.layout), None where it is not known yet.
 
     Raises:
         PolicyFileError: the file is there, but is no policy.
     """
     if policy in NO_FILE:
-        return None, ""
+        return None, None
     if policy != "auto" and folders.policy_path(policy) is not None:
-        return load_named(policy), ""
+        return load_named(policy), None
     file = best_for(layout, mechanism, order, cache_point) if layout else None
     if policy == "auto":
-        return file, ""
-    came = f" ({origin})" if origin else ""
-    instead = "evenly spread evaluations are" if file is None else f"'{file.about.name}', which fits this model, is"
-    return file, (f"The policy '{one_line(policy)}'{came} is not in models/recache; until it is there, {instead} used "
-                  f"instead.")
+        return file, None
+    instead = Reason("instead_uniform") if file is None else Reason("instead_policy", {"name": file.about.name})
+    return file, Reason("policy_missing", {
+        "policy": one_line(policy), "origin": f" ({origin})" if origin else "", "instead": instead})
 
 
 def load_named(name: str) -> PolicyFile:
@@ -130,40 +129,58 @@ def fits(file: PolicyFile, layout: str) -> bool:
     return any(key.startswith("layout") and value == layout for key, value in file.about.model_identity.items())
 
 
-def remarks(file: PolicyFile | None, model, mechanism: str, order: int, missing: str = "") -> Callable[..., list[str]]:
-    """What a run's report says of the policy: that one is missing (see pick), which is used, and what it was fitted on
-    that differs.
+def remarks(file: PolicyFile | None, model, mechanism: str, order: int,
+            missing: Reason | None = None) -> Callable[..., list[Reason]]:
+    """What a run's report says of the policy: one that is missing, the one in use, and how its own settings differ.
+
+    Args:
+        missing: see resolve_policy.
     """
-    told = [missing] if missing else []
     if file is None:
-        return lambda guider, sampler, noise, times: told
+        return lambda guider, sampler, noise, times: [missing] if missing else []
     about, known = file.about, file.policy.times
-    fixed = []
-    if not fits(file, model_identity.layout(model.model.diffusion_model)):
-        fixed.append(f"another model ({about.model_family})")
-    fitted = (about.mechanism, about.mechanism_options.get("order"))
-    if fitted[0] != mechanism or (fitted[1] is not None and fitted[1] != order):
-        fixed.append(f"{about.mechanism}" + (f" of order {fitted[1]}" if fitted[1] else ""))
+    fixed = [] if fits(file, model_identity.layout(model.model.diffusion_model)) else [
+        Reason("differs_model", {"family": about.model_family})]
+    fixed += _differing_mechanism(about, mechanism, order)
 
-    def said(guider, sampler, noise, times) -> list[str]:
-        differs = list(fixed)
-        if about.sampler and model_identity.sampler_name(sampler) != about.sampler:
-            differs.append(f"sampler {about.sampler}")
-        if len(times) != len(known):
-            differs.append(f"{len(known)} evaluations")
-        elif any(abs(a - b) > 0.01 for a, b in zip(times, known)):
-            differs.append("another scheduler or shift" if about.scheduler in ("", "sigmas") else
-                           f"scheduler {about.scheduler}" + (f", shift {about.shift:g}" if about.shift else ""))
-        cfg = getattr(guider, "cfg", None)
-        if cfg is not None and abs(cfg - about.cfg) > 0.01:
-            differs.append(f"cfg {about.cfg:g}")
-        if about.size and about.size != model_identity.size_of(guider.model_patcher, tuple(noise.shape)):
-            differs.append(f"size {'x'.join(map(str, about.size))}")
-        line = f"Policy '{about.name}'"
-        return [*told, f"{line} was fitted on {', '.join(differs)}; its schedule was carried over." if differs else
-                f"{line} was fitted on these settings."]
+    def compared(guider, sampler, noise, times) -> list[Reason]:
+        differs = [*fixed, *_differing_run(about, known, guider, sampler, noise, times)]
+        fitted = (Reason("policy_carried", {"name": about.name, "differs": differs}) if differs else
+                  Reason("policy_fitted", {"name": about.name}))
+        return [missing, fitted] if missing else [fitted]
 
-    return said
+    return compared
+
+
+def _differing_mechanism(about: About, mechanism: str, order: int) -> list[Reason]:
+    fitted = about.mechanism_options.get("order")
+    if about.mechanism == mechanism and fitted in (None, order):
+        return []
+    if fitted is None:
+        return [Reason("differs_mechanism", {"mechanism": about.mechanism})]
+    return [Reason("differs_order", {"mechanism": about.mechanism, "order": fitted})]
+
+
+def _differing_run(about: About, known: Sequence[float], guider, sampler, noise,
+                   times: Sequence[float]) -> list[Reason]:
+    differs = []
+    if about.sampler and model_identity.sampler_name(sampler) != about.sampler:
+        differs.append(Reason("differs_sampler", {"sampler": about.sampler}))
+    if len(times) != len(known):
+        differs.append(Reason("differs_evaluations", {"n": len(known)}))
+    elif any(abs(a - b) > 0.01 for a, b in zip(times, known)):
+        if about.scheduler in ("", "sigmas"):
+            differs.append(Reason("differs_times"))
+        elif about.shift:
+            differs.append(Reason("differs_shift", {"scheduler": about.scheduler, "shift": f"{about.shift:g}"}))
+        else:
+            differs.append(Reason("differs_scheduler", {"scheduler": about.scheduler}))
+    cfg = getattr(guider, "cfg", None)
+    if cfg is not None and abs(cfg - about.cfg) > 0.01:
+        differs.append(Reason("differs_cfg", {"cfg": f"{about.cfg:g}"}))
+    if about.size and about.size != model_identity.size_of(guider.model_patcher, tuple(noise.shape)):
+        differs.append(Reason("differs_size", {"size": "x".join(map(str, about.size))}))
+    return differs
 
 
 def cache_token(policy: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...caching import Report
+from ..server.wording import summary
 from .drawing import CACHED, COMPUTED, MARGIN, UNPLANNED, WIDTH, new_image, text_style, to_image
 
 HEIGHT = 150
@@ -13,7 +14,7 @@ HEIGHT = 150
 def schedule_picture(report: Report) -> torch.Tensor:
     """A strip of one cell per evaluation, filled where computed, with a line of text: IMAGE [1, height, width, 3]."""
     image, draw = new_image(WIDTH, HEIGHT)
-    draw.text((MARGIN, MARGIN - 4), report.summary[:110], **text_style(17))
+    draw.text((MARGIN, MARGIN - 4), summary(report)[:110], **text_style(17))
     unplanned = {index for index, _ in report.unplanned}
     computed = set(report.computed)
     cell = (WIDTH - 2 * MARGIN) / max(1, report.evaluations)

@@ -17,7 +17,7 @@ import comfy.samplers
 import nodes
 import torch
 
-from . import model_header
+from . import model_header, values
 
 MAX_STEPS = 2000  # more take too long to rehearse while the artist waits
 
@@ -47,12 +47,14 @@ class Sampling:
         sigmas: [steps + 1] noise levels.
         model: the MODEL, without weights.
         known: False where the model is a stand-in.
+        guessed: an input that can't be told, and on which the number of steps does not depend, has its default value.
     """
 
     sampler: Any
     sigmas: torch.Tensor
     model: Any
     known: bool
+    guessed: bool
 
 
 def sampling(tree: dict, remembered=None) -> Sampling:
@@ -68,18 +70,21 @@ def sampling(tree: dict, remembered=None) -> Sampling:
     model = _model(_first(inputs, "model", "guider"))
     known = model is not None
     model = model or remembered or stand_in()
+    guessed: set[str] = set()
     if "sigmas" in inputs:
-        sampler, sigmas = _run(inputs.get("sampler"), "SAMPLER", model), _run(inputs["sigmas"], "SIGMAS", model)
+        sampler = _run(inputs.get("sampler"), "SAMPLER", model, guessed)
+        sigmas = _run(inputs["sigmas"], "SIGMAS", model, guessed)
     else:
         sampler, sigmas = _ksampler(inputs, model)
     if not torch.is_tensor(sigmas) or sigmas.ndim != 1 or not hasattr(sampler, "sample"):
         raise Unknown
     if len(sigmas) > MAX_STEPS + 1:
         raise Unknown
-    return Sampling(sampler, sigmas, model, known)
+    return Sampling(sampler, sigmas, model, known, bool(guessed))
 
 
 def _ksampler(inputs: dict, model) -> tuple[Any, torch.Tensor]:
+    inputs = {name: values.evaluate(value) for name, value in inputs.items()}
     steps, denoise = inputs.get("steps"), inputs.get("denoise", 1.0)
     name, scheduler = inputs.get("sampler_name"), inputs.get("scheduler")
     if name not in comfy.samplers.KSampler.SAMPLERS or scheduler not in comfy.samplers.KSampler.SCHEDULERS:
@@ -109,13 +114,16 @@ def _model(tree: Any):
     if model is None or not tree["type"].startswith("ModelSampling"):
         return model
     try:
-        return _run(tree, "MODEL", model)
+        return _run(tree, "MODEL", model, set())
     except Unknown:
         return None
 
 
-def _run(tree: Any, kind: str, model) -> Any:
-    """What one of ComfyUI's own nodes gives, which makes a `kind` of plain values and other such nodes."""
+def _run(tree: Any, kind: str, model, guessed: set[str]) -> Any:
+    """What one of ComfyUI's own nodes gives, which makes a `kind` of plain values and other such nodes.
+
+    `guessed` gets the names of inputs that have their default value because theirs can't be told.
+    """
     if not isinstance(tree, dict):
         raise Unknown
     node = nodes.NODE_CLASS_MAPPINGS.get(tree["type"])
@@ -124,26 +132,30 @@ def _run(tree: Any, kind: str, model) -> Any:
         raise Unknown
     expected = node.INPUT_TYPES()
     options = {**expected.get("required", {}), **expected.get("optional", {})}
-    values = {}
+    arguments = {}
     for name, value in tree["inputs"].items():
         if name not in options:
             continue
         wanted = options[name][0]
         if wanted == "MODEL":
-            values[name] = _model(value) or model
+            arguments[name] = _model(value) or model
         elif wanted in ("SAMPLER", "SIGMAS"):
-            values[name] = _run(value, wanted, model)
-        elif _allowed(value, *options[name]):
-            values[name] = value
+            arguments[name] = _run(value, wanted, model, guessed)
         else:
-            raise Unknown
-    _check_steps(values.get("steps", 1), values.get("denoise", 1.0))
+            plain = values.evaluate(value)
+            if plain is None and (name in ("width", "height") or (wanted == "FLOAT" and name != "denoise")):
+                plain = options[name][1].get("default")
+                guessed.add(name)
+            if not _allowed(plain, *options[name]):
+                raise Unknown
+            arguments[name] = plain
+    _check_steps(arguments.get("steps", 1), arguments.get("denoise", 1.0))
     instance = node()
     function = getattr(instance, instance.FUNCTION)
     if inspect.iscoroutinefunction(function):
         raise Unknown
     try:
-        result = function(**values)
+        result = function(**arguments)
     except Exception as error:  # a node's own complaint about its values
         raise Unknown from error
     result = getattr(result, "result", result)

@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 
 # The loaders' input that names the file, and ComfyUI's folder of it.
 FOLDERS = {"unet_name": "diffusion_models", "ckpt_name": "checkpoints"}
-MAX_HEADER = 100 * 2**20  # as the format itself has it
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -45,11 +44,10 @@ def _model(path: str, changed: int) -> comfy.model_patcher.ModelPatcher | None:
 
 
 def _from_header(path: str) -> comfy.model_patcher.ModelPatcher | None:
-    with Path(path).open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= MAX_HEADER:
-            return None
-        header = json.loads(file.read(size))
+    encoded = comfy.utils.safetensors_header(path)
+    if encoded is None:  # longer than the format allows
+        return None
+    header = json.loads(encoded)
     metadata = header.pop("__metadata__", {})
     weights = {name: torch.empty(entry["shape"], dtype=_DTYPES.get(entry["dtype"], torch.float32), device="meta")
                for name, entry in header.items()}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...caching import model_identity
-from ...caching.dry_run import Evaluations, count
+from ...caching import Reason, model_identity
+from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.mechanisms import make
 from ...policies.budget import planned_speedup
 from ...policies.policy_file import PolicyFile
@@ -30,6 +30,7 @@ class Question:
         trained: a policy from ReCache Train is connected.
         sampler: see wiring; None where there is none.
         unknown: names of settings that come from a node whose value the page can't tell.
+        language: that the page is in, such as "en".
     """
 
     workflow: str
@@ -43,12 +44,14 @@ class Question:
     trained: bool
     sampler: dict | None
     unknown: tuple[str, ...]
+    language: str = ""
 
 
 @dataclass(frozen=True)
 class _Foreseen:
     evaluations: Evaluations
     layout: str | None  # of the model, where it is known
+    guessed: bool = False  # see graph.Sampling
 
 
 _foreseen: OrderedDict[tuple, _Foreseen] = OrderedDict()
@@ -78,24 +81,24 @@ def plan(question: Question) -> dict[str, Any]:
 
     ``n``, ``computed`` (0-based) and ``speedup`` of the plan; ``provisional``: what is not known before a run, of
     "model", "cost", "trained", "sampler" and "input"; ``policy``: its ``kind`` ("file", "list" or "uniform") and of a
-    file ``name``, ``carried`` and ``tested``; ``missing``: a sentence if it is not there, or ""; ``run``: the last run
-    with this plan, or the one that is sampling; ``refusal``: why nothing would be cached, in one sentence, or "".
-    Without a sampler there is no ``n``.
+    file ``name``, ``carried`` and ``tested``; ``missing``: a Reason if it is not there; ``run``: the last run
+    with this plan, or the one that is sampling; ``refusal``: why nothing would be cached, a Reason or the
+    words of an error. Without a sampler there is no ``n``.
     """
     known = run_state.known(question.workflow, question.node)
     provisional = ["input"] if question.unknown else []
     sampling = next((run for run in known.runs if not run.over), None) if known else None
-    answer: dict[str, Any] = {"provisional": provisional, "refusal": "", "run": sampling and sampling.shown()}
+    answer: dict[str, Any] = {"provisional": provisional, "refusal": None, "run": sampling and sampling.shown()}
     foreseen = _sampling(question, known, provisional)
     if foreseen is None:
         return answer
     evaluations = foreseen.evaluations
     try:
         file, missing = _file(question, known, foreseen.layout, provisional)
-        answer["missing"] = missing
+        answer["missing"] = missing and missing.as_json()
         answer["policy"] = _about(question, file, evaluations)
-        if evaluations.refusal:
-            return answer | {"refusal": f"{evaluations.refusal[:1].upper()}{evaluations.refusal[1:]}."}
+        if evaluations.refusal is not None:
+            return answer | {"refusal": evaluations.refusal.as_json()}
         cost = _cost(question, known)
         if cost is None:
             provisional.append("cost")
@@ -123,7 +126,7 @@ def _sampling(question: Question, known: run_state.Known | None, provisional: li
             _foreseen[key] = foreseen
             while len(_foreseen) > KEPT:
                 _foreseen.popitem(last=False)
-    if foreseen is None or (not foreseen.evaluations.refusal and not foreseen.evaluations.times):
+    if foreseen is None or (foreseen.evaluations.refusal is None and not foreseen.evaluations.times):
         last = next((run for run in known.runs if run.times), None) if known else None
         if last is None:
             return None
@@ -131,6 +134,8 @@ def _sampling(question: Question, known: run_state.Known | None, provisional: li
         return _Foreseen(Evaluations(last.times, last.times), known.layout)
     if foreseen.layout is None:
         provisional.append("model")
+    if foreseen.guessed and not question.unknown:
+        provisional.append("input")
     return foreseen
 
 
@@ -144,17 +149,17 @@ def _foresee(sampler: dict, known: run_state.Known | None) -> _Foreseen | None:
         layout = model_identity.layout(found.model.model.diffusion_model)
     else:
         layout = known.layout if known else None
-    return _Foreseen(count(found.sampler, found.sigmas, schedule), layout)
+    return _Foreseen(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout, found.guessed)
 
 
 def _file(question: Question, known: run_state.Known | None, layout: str | None,
-          provisional: list[str]) -> tuple[PolicyFile | None, str]:
+          provisional: list[str]) -> tuple[PolicyFile | None, Reason | None]:
     if not question.trained:
         return resolve.resolve_policy(question.policy, layout, question.mechanism, question.order, question.cache_point)
     if known is None or known.file is None:
         provisional.append("trained")
-        return None, ""
-    return known.file, ""
+        return None, None
+    return known.file, None
 
 
 def _about(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> dict[str, Any]:

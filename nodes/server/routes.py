@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ... import caching
+from . import wording
 from .page import add_route
 from .plan import Question, plan
 
@@ -35,6 +36,7 @@ async def answer(request: web.Request) -> web.Response:
         asked = question(await request.read())
     except BadQuestion as error:
         return web.json_response({"error": str(error)}, status=400)
+    wording.PageLanguage.current = asked.language
     async with _one_at_a_time:
         return web.json_response(await asyncio.to_thread(plan, asked))
 
@@ -61,16 +63,17 @@ def question(body: bytes) -> Question:
         raise BadQuestion("The order is not 1, 2 or 3.")
     if settings["mechanism"] not in caching.MECHANISMS or settings["cache_point"] not in caching.CACHE_POINTS:
         raise BadQuestion("The mechanism or the cache point is none that ReCache has.")
-    texts = (settings["policy"], settings["evaluations"], asked.get("workflow", ""), asked.get("node", ""))
+    texts = (settings["policy"], settings["evaluations"], asked.get("workflow", ""), asked.get("node", ""),
+             asked.get("language", ""))
     if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
-        raise BadQuestion(f"Policy, evaluations, workflow and node are texts of at most {MAX_TEXT} letters.")
+        raise BadQuestion(f"Policy, evaluations, workflow, node and language are texts of at most {MAX_TEXT} letters.")
     sampler = asked.get("sampler")
     if sampler is not None:
         _check_tree(sampler, MAX_DEPTH, [MAX_NODES])
     settings["order"] = int(order)
     return Question(
         asked.get("workflow", ""), asked.get("node", ""), **settings, trained=asked.get("trained") is True,
-        sampler=sampler, unknown=unknown)
+        sampler=sampler, unknown=unknown, language=asked.get("language", ""))
 
 
 def _check_tree(tree: Any, depth: int, left: list[int]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from server import PromptServer
 
-from ...caching import Report, model_identity
+from ...caching import Reason, Report, model_identity
 from ...policies.policy_file import PolicyFile
 from .prompt_info import of_page, workflow_id
 
@@ -39,7 +39,7 @@ class Run:
         cost: what a cached evaluation was charged.
         speedup, saved: measured, and the seconds that it saved; None where nothing was.
         over, finished: it has ended; it was not cut short.
-        notes: sentences for the artist.
+        notes: for the artist.
     """
 
     mechanism: str
@@ -54,14 +54,14 @@ class Run:
     saved: float | None = None
     over: bool = False
     finished: bool = False
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
 
     def shown(self) -> dict[str, Any]:
         """For the page."""
         values = asdict(self)
         for key in ("mechanism", "cache_point", "times", "cost"):
             del values[key]
-        return values
+        return values | {"notes": [note.as_json() for note in self.notes]}
 
 
 @dataclass

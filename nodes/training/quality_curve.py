@@ -12,6 +12,8 @@ from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget, knee
 from ..library import resolve
+from ..server.wording import language, reason_text
+from ..server.wording import remarks as report_remarks
 from .judges import pictures_of
 from .measures import Figures, Latents, Measure, Pictures, mean
 
@@ -106,7 +108,8 @@ class Runs:
         self._budget = budget
         latent = self._workflow.cached(sample, self._settings)
         if not self.report.planned:
-            raise WorkflowError(f"nothing could be cached at the budget {budget:g}: {' '.join(self.report.notes)}")
+            reasons = " ".join(reason_text(note, language()) for note in self.report.notes)
+            raise WorkflowError(f"nothing could be cached at the budget {budget:g}: {reasons}")
         return latent, len(self.report.computed)
 
 
@@ -156,7 +159,7 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
     if worse:
         notes.append(f"At {', '.join(f'{b:g}' for b in worse)}, fewer steps without a cache come closer.")
     return Curve(n, points[0], by_budget, fewer_by_budget, None if place is None else list(ks)[place], measure,
-                 runs.report, [*notes, *runs.report.remarks])
+                 runs.report, [*notes, *report_remarks(runs.report, language())])
 
 
 def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workflow,

@@ -1,7 +1,6 @@
 """The environment that a policy learns from: what a schedule costs on a sample of the workflow.
 
-Rollouts of one sample that begin alike share what the network computed (see caching.answers): up to the first decision
-that differs they are the same run.
+Rollouts of one sample whose schedules have a common prefix compute it once (see caching.PrefixCache).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import torch
 from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.schedule import Schedule
+from ..server.wording import language, reason_text
 from .judges import Judge
 
 
@@ -54,7 +54,8 @@ class Rollouts:
         latent = self._workflow.cached(self._samples[sample], self._settings)
         if self.report.computed != list(schedule.indices):
             reasons = [reason for _, reason in self.report.unplanned] + self.report.notes
-            raise WorkflowError(f"this workflow can't be cached as planned: {' '.join(reasons) or 'reason unknown'}")
+            why = " ".join(reason_text(reason, language()) for reason in reasons) or "reason unknown"
+            raise WorkflowError(f"this workflow can't be cached as planned: {why}")
         return latent
 
     def cost(self, schedule: Schedule, sample: int) -> float:

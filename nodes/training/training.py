@@ -159,9 +159,9 @@ class Training:
         self.spent["rollouts"] += learned.evaluations
         self.spent["held out"] += learned.held_out_evaluations
         shared = sum(memo.asked - memo.evaluations for memo in (memo, held_memo))
-        if self.prefix_cache.again:
-            self.notes.append(f"{self.prefix_cache.again:,} evaluations were computed again, because the answers of "
-                              f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
+        if self.prefix_cache.recomputed:
+            self.notes.append(f"{self.prefix_cache.recomputed:,} evaluations were computed again, because the outputs "
+                              f"of all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
         table = self._table(learned, FewerSteps(self.workflow, n, held_out, held_seen, choose_by))
         return Outcome(self._file(learned, table, report), learned, starts, table, n, report.cache_point,
                        report.cached_cost, self.spent, shared, self.notes)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from recache.caching.block_cache import BlockMapping, Stack
+from recache.caching.block_mapping import BlockMapping, Stack
 
 ERRORS = ("probe", "probe minus input")
 KEY = "bench.dicache"

@@ -22,11 +22,13 @@ def works(name: str, cache_point: str) -> tuple[bool, str]:
     from tests.sampling import run, settings
 
     trace = run(name, settings(computed=COMPUTED, cache_point=cache_point), steps=8, cfg=4.0)
+    from recache.nodes.server.wording import reason_text
+
     report = trace.report
     if report.cache_point != cache_point:
-        return False, report.cache_point_reason
+        return False, reason_text(report.cache_point_reason)
     if report.notes or report.unplanned or set(trace.computed) != COMPUTED:
-        return False, " ".join(report.notes) or "what ran is not what was planned"
+        return False, " ".join(map(reason_text, report.notes)) or "what ran is not what was planned"
     return bool(trace.samples.isfinite().all()), ""
 
 

@@ -55,8 +55,9 @@ def times_in_steps(run) -> float:
 
 def measure(models: list[str], count: int, cfgs: list[float], models_dir: Path) -> Iterator[Figure]:
     from recache import caching
+    from recache.caching import run
+    from recache.caching.feature_kind import FeatureKind
     from recache.caching.mechanisms import Taylor
-    from recache.caching.run import Run
     from recache.policies.uniform import uniform
     from tests.bench import demo_models
 
@@ -71,9 +72,10 @@ def measure(models: list[str], count: int, cfgs: list[float], models_dir: Path) 
                                                 mechanism=mechanism, order=order, cache_point=point)
                     with ExitStack() as changes:
                         if positions == "times":
-                            changes.enter_context(mock.patch.object(Run, "position", times_in_steps))
+                            changes.enter_context(mock.patch.object(run.Run, "position", times_in_steps))
                         if feature == "denoised":
-                            changes.enter_context(mock.patch.object(Run, "of_direction", False))
+                            changes.enter_context(mock.patch.object(
+                                run, "feature_kind", return_value=FeatureKind.DENOISED))
                         if polynomial == "newton":
                             changes.enter_context(mock.patch.object(Taylor, "weights", newton))
                         latents = demo.sample(caching.attach(demo.model, settings), samples, STEPS)

@@ -112,7 +112,8 @@ def measure(name: str, dtype: torch.dtype, cells: list[tuple[str, int, str, int]
         yield Figure("cached_over_computed", report.seconds_cached / report.seconds_computed, "1", cell)
         yield Figure("seconds_computed", report.seconds_computed, "s", cell)
         yield Figure("peak_above_uncached", max(peaks), "bytes", cell)
-        print(f"{name} {mechanism} {report.cache_point}: {report.summary}; {report.cache_point_reason}; "
+        print(f"{name} {mechanism} {report.cache_point}: {len(report.computed)} of {report.evaluations} computed, "
+              f"{report.measured_speedup or 1:.2f}x; {report.cache_point_reason}; "
               f"charged {report.cached_cost}", file=sys.stderr, flush=True)
     del model
     torch.cuda.empty_cache()

@@ -103,7 +103,8 @@ def measure(models: list[str], count: int, counts: tuple[int, ...], mechanisms, 
                 latents = demo.sample(caching.attach(demo.model, settings), samples, STEPS)
                 report = caching.reports_of(settings.identity)[-1]
                 if len(report.computed) != k or report.cache_point != point:
-                    raise RuntimeError(f"{report.summary} at {report.cache_point}, not {k}: {report.notes}")
+                    raise RuntimeError(
+                        f"{len(report.computed)} computed at {report.cache_point}, not {k}: {report.notes}")
                 cell = {"model": name, "mechanism": mechanism, "order": order, "cache_point": point,
                         "schedule": kind, "k": k, "n": STEPS}
                 yield from figures_of(compare(demo, latents, reference, pictures), cell)

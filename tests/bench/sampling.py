@@ -94,5 +94,6 @@ def report(model: Any) -> Any:
     settings = caching.config_of(model)
     last = caching.reports_of(settings.identity)[-1]
     if last.cache_point != settings.cache_point or last.computed != last.planned:
-        raise RuntimeError(f"not what was to be measured: cached at {last.cache_point}, {last.summary}")
+        raise RuntimeError(
+            f"not what was to be measured: cached at {last.cache_point}, computed {last.computed}; {last.notes}")
     return last

@@ -30,8 +30,8 @@ def search(demo, options, sharing: bool, evaluations: int) -> tuple[object, floa
     started = time.process_time()
     learned = learn(memo, memo, start, LearnConfig(evaluations=evaluations, seed=options.seed))
     seconds = time.process_time() - started
-    if sharing and environment.prefix_cache.again:
-        raise RuntimeError(f"{environment.prefix_cache.again} answers were dropped and computed again")
+    if sharing and environment.prefix_cache.recomputed:
+        raise RuntimeError(f"{environment.prefix_cache.recomputed} answers were dropped and computed again")
     return memo, seconds, learned
 
 

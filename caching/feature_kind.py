@@ -1,0 +1,30 @@
+"""What of the model's prediction is cached, recorded and forecast at the cache point `output`."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .dry_run import Evaluations
+from .mechanisms import Mechanism
+
+
+class FeatureKind(Enum):
+    """A function of the model's input x, its denoised prediction and the noise level sigma."""
+
+    DIRECTION = "direction"  # (x - denoised) / sigma: the velocity or noise that the network predicts
+    DENOISED = "denoised"
+    RESIDUAL = "residual"  # denoised - x
+
+
+def feature_kind(evaluations: Evaluations, mechanism: Mechanism, cache_point: str = "output") -> FeatureKind:
+    """The kind that is forecast at the output, or that ranks schedules best for another cache point.
+
+    The direction is smoother over a run than the denoised sample, and forecasts better (measured). Where the sampler
+    adds fresh noise the direction holds that noise, so there the denoised sample is better. At `blocks`, residuals
+    are recorded as predictions too: how a block stack changes its input has little to do with how a prediction differs
+    from its input.
+    """
+    if mechanism.of_residual and cache_point == "output":
+        return FeatureKind.RESIDUAL
+    smooth = not evaluations.stochastic and min(evaluations.sigmas, default=0.0) > 0.0
+    return FeatureKind.DIRECTION if smooth else FeatureKind.DENOISED

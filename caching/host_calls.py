@@ -1,0 +1,156 @@
+"""Calls of the host that the cache points compute or forecast, and the keys that tell their histories apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .reasons import Reason
+
+
+def is_active(cond: dict, timestep: torch.Tensor) -> bool:
+    """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
+    return not (("timestep_start" in cond and timestep[0] > cond["timestep_start"])
+                or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))
+
+
+class CallKeys:
+    """Numbers the calls of one evaluation, so that every cond of every call has a history of its own."""
+
+    def __init__(self):
+        self._window: tuple[int, ...] = ()
+        self._calls: Counter = Counter()
+        self._parts: Counter = Counter()
+
+    @property
+    def call(self) -> tuple:
+        """Number and window of the current batch."""
+        return self._calls[self._window] - 1, self._window
+
+    def begin_evaluation(self) -> None:
+        """Count from 0 again."""
+        self._calls.clear()
+
+    def begin_batch(self, options: dict) -> None:
+        """The next call for a list of conds, in the window of frames of the host's `transformer_options`."""
+        self._window = tuple(getattr(options.get("context_window"), "index_list", ()) or ())
+        self._calls[self._window] += 1
+        self._parts.clear()
+
+    def of_cond(self, conds: Sequence[dict]) -> tuple | None:
+        """Of a list of conds whose predictions the host combines; None if none is active."""
+        return (self.call, tuple(cond["uuid"] for cond in conds)) if conds else None
+
+    def of_network(self, uuids: Sequence, shape: torch.Size) -> tuple:
+        """Of every cond in a call of the network with an input of this shape."""
+        keys = []
+        for uuid in uuids:
+            key = (self.call, uuid, tuple(shape[1:]), shape[0] // len(uuids))
+            keys.append((*key, self._parts[key]))  # a cond can be there several times, for different areas
+            self._parts[key] += 1
+        return tuple(keys)
+
+
+@dataclass(frozen=True)
+class CondBatch:
+    """The host's predictions for a list of conds.
+
+    Attributes:
+        executor: computes them: denoised, one [batch, channels, ...] a cond.
+        conds: lists of conds; None where there is none.
+        active: those that the host uses at this noise level.
+        keys: of their histories; None where no cond is active.
+    """
+
+    executor: Callable
+    model: Any
+    conds: list
+    x: torch.Tensor
+    timestep: torch.Tensor
+    options: dict
+    active: list
+    keys: list
+
+    @classmethod
+    def of(cls, keys: CallKeys, executor, model, conds, x, timestep, options) -> CondBatch:
+        """The batch of a call of the host's calc_cond_batch."""
+        keys.begin_batch(options.get("transformer_options", {}))
+        active = [[c for c in cond if is_active(c, timestep)] if cond is not None else None for cond in conds]
+        return cls(executor, model, conds, x, timestep, options, active, [keys.of_cond(cond) for cond in active])
+
+    @property
+    def obstacle(self) -> Reason | None:
+        """What makes skipping blocks unsound, as far as it can be seen from outside of the network."""
+        if any("control" in cond for conds in self.conds if conds is not None for cond in conds):
+            return Reason("controlnet")
+        return Reason("multigpu") if "multigpu_clones" in self.options else None
+
+    def compute(self) -> list[torch.Tensor]:
+        """By the host."""
+        return self.executor(self.model, self.conds, self.x, self.timestep, self.options)
+
+    def advance_hooks(self) -> None:
+        """What the host does for conds with hooks when it computes: schedules of LoRA strength count evaluations."""
+        for cond in (c for conds in self.active if conds for c in conds if c.get("hooks") is not None):
+            self.model.current_patcher.prepare_hook_patches_current_keyframe(
+                self.timestep, cond["hooks"], self.options)
+
+
+class NetworkWatch:
+    """Whether the network ran in this evaluation, or another node's wrapper returned in its place.
+
+    Attributes:
+        ran: the network was called, with all of its blocks.
+        bypassed: the last call has not reached the network.
+    """
+
+    def __init__(self):
+        self.ran = False
+        self.bypassed = False
+
+
+@dataclass(frozen=True)
+class NetworkCall:
+    """One call of the network for a batch of conds.
+
+    Attributes:
+        args: positional, without the host's `transformer_options`, which come last.
+        options: the host's `transformer_options`.
+        keys: of the conds' histories.
+    """
+
+    executor: Any
+    args: tuple
+    options: dict
+    kwargs: dict
+    keys: tuple
+    watch: NetworkWatch
+
+    @property
+    def model(self):
+        """The host's model."""
+        return self.executor.class_obj
+
+    @property
+    def other_patches(self) -> dict:
+        """What other nodes put in the place of blocks."""
+        return self.options.get("patches_replace", {}).get("dit", {})
+
+    def run(self, blocks: dict | None = None, skips: bool = False) -> torch.Tensor:
+        """The network's output.
+
+        Args:
+            blocks: stands for its transformer blocks.
+            skips: they are not computed.
+        """
+        options = self.options
+        if blocks is not None:
+            options = options | {"patches_replace": options.get("patches_replace", {}) | {"dit": blocks}}
+        self.watch.bypassed = False
+        out = self.executor(*self.args, options, **self.kwargs)
+        self.watch.ran |= not (self.watch.bypassed or skips)
+        return out

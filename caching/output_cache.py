@@ -1,0 +1,46 @@
+"""The cache point `output`: the host's predictions for a list of conds."""
+
+from __future__ import annotations
+
+import torch
+
+from .feature_kind import FeatureKind
+from .history import Features, Histories, NoForecast
+from .host_calls import CondBatch
+from .memory import own_work
+from .reasons import Reason
+
+
+class OutputCache:
+    """Forecasts predictions from features of one kind."""
+
+    def __init__(self, histories: Histories, kind: FeatureKind):
+        self.histories = histories
+        self.kind = kind
+
+    def features(self, batch: CondBatch, outs: list[torch.Tensor], sigma: float) -> list[Features]:
+        """Of every cond that is active, from its computed prediction (denoised, [batch, channels, ...])."""
+        x = batch.x
+        return [
+            Features(key, (x - out) / sigma if self.kind is FeatureKind.DIRECTION else out, x)
+            for key, out in zip(batch.keys, outs) if key is not None]
+
+    def forecast(self, batch: CondBatch, position: int, sigma: float) -> list[torch.Tensor]:
+        """The predictions, denoised; zeros for a cond that is not active, as the host has them.
+
+        Raises:
+            NoForecast: the batch must be computed.
+            OutOfMemory: likewise.
+        """
+        x = batch.x
+        histories = [None if key is None else self.histories.get(key) for key in batch.keys]
+        if not all(key is None or (history is not None and history.fits(x.shape))
+                   for key, history in zip(batch.keys, histories)):
+            raise NoForecast(Reason("no_history"))
+        base = x if self.kind is FeatureKind.RESIDUAL else None
+        with own_work():
+            features = [
+                None if history is None else history.forecast(position, x.device, base) for history in histories]
+            return [torch.zeros_like(x) if feature is None
+                    else feature.mul_(-sigma).add_(x) if self.kind is FeatureKind.DIRECTION else feature
+                    for feature in features]

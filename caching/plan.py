@@ -1,0 +1,139 @@
+"""The plan of a run: where it caches, which evaluations it computes, and why. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from .dry_run import Evaluations
+from .mechanisms import Mechanism
+from .reasons import Reason
+
+Schedule = tuple[bool, ...]
+Scheduler = Callable[[Sequence[float], float], Schedule]
+
+
+class Phase(Enum):
+    """How far a plan is decided."""
+
+    PROBING = "probing"  # everything is computed until the model's blocks have been examined
+    SETTLED = "settled"
+    UNCACHED = "uncached"  # everything is computed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run computes, and where it takes its features.
+
+    Attributes:
+        cache_point: "blocks", "output", or "none" where nothing is cached.
+        reason: why this cache point, or why the run is not cached; None while probing, and of a run of no evaluations.
+        schedule: of a settled plan, True where an evaluation is computed.
+        sources: the computed evaluations whose features any forecast uses.
+        last_cached: the last evaluation that is forecast; -1 if none is.
+        cached_cost: what a cached evaluation is charged, as a share of a computed one.
+    """
+
+    phase: Phase
+    cache_point: str
+    reason: Reason | None = None
+    schedule: Schedule = ()
+    sources: frozenset[int] = frozenset()
+    last_cached: int = -1
+    cached_cost: float = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the schedule is known."""
+        return self.phase is Phase.SETTLED
+
+    def computes(self, index: int) -> bool:
+        """Whether the plan has this evaluation computed."""
+        return not self.settled or (index < len(self.schedule) and self.schedule[index])
+
+    def stores(self, index: int) -> bool:
+        """Whether the features of this evaluation, if computed, are of use to a forecast."""
+        return self.phase is Phase.PROBING or index in self.sources
+
+    def caches_from(self, index: int) -> bool:
+        """Whether this or a later evaluation is forecast, as far as is known."""
+        return self.phase is Phase.PROBING or index <= self.last_cached
+
+
+def uncached(reason: Reason) -> Plan:
+    """The plan of a run that computes everything."""
+    return Plan(Phase.UNCACHED, "none", reason)
+
+
+def sources_of(cached: int, schedule: Schedule, positions: Sequence[int], depth: int) -> list[int]:
+    """The computed evaluations, newest first, that a forecast of evaluation `cached` finds in the history.
+
+    Args:
+        positions: of the evaluations; of several at one position only the newest is kept.
+        depth: of the mechanism.
+    """
+    newest: dict[int, int] = {}
+    for i in range(cached - 1, -1, -1):
+        if schedule[i] and len(newest) < depth:
+            newest.setdefault(positions[i], i)
+    return list(newest.values())
+
+
+def _settled(evaluations: Evaluations, mechanism: Mechanism, schedule: Schedule, cache_point: str, reason: Reason,
+             cached_cost: float = 0.0) -> Plan:
+    cached = [i for i, computed in enumerate(schedule) if not computed]
+    positions = evaluations.positions
+    sources = frozenset(source for i in cached for source in sources_of(i, schedule, positions, mechanism.depth))
+    return Plan(Phase.SETTLED, cache_point, reason, schedule, sources, max(cached, default=-1), cached_cost)
+
+
+def output_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluations, reason: Reason) -> Plan:
+    """The plan with the cache point `output`, for this reason."""
+    if mechanism.probes:
+        return uncached(Reason("dicache_needs_blocks", {"because": reason}))
+    return _settled(evaluations, mechanism, tuple(scheduler(evaluations.times, 0.0)), "output", reason)
+
+
+def blocks_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluations, cached_cost: float,
+                reason: Reason) -> Plan:
+    """The plan with the cache point `blocks`, or with `output` where the scheduler refuses what it costs.
+
+    Args:
+        cached_cost: of a cached evaluation, as a share of a computed one.
+    """
+    cost = round(cached_cost, 2)  # whole percents, the resolution of the budget
+    try:
+        schedule = tuple(scheduler(evaluations.times, cost))
+    except ValueError:
+        reason = Reason("cached_too_expensive", {"percent": round(100 * cost)})
+        return output_plan(scheduler, mechanism, evaluations, reason)
+    return _settled(evaluations, mechanism, schedule, "blocks", reason, cost)
+
+
+def first_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluations, cache_point: str,
+               obstacle: Reason | None, preferred: Reason) -> Plan:
+    """What is known before a run starts: a settled plan, or one that probes the model's blocks.
+
+    Args:
+        cache_point: "auto", "blocks" or "output", as chosen.
+        obstacle: why blocks can't be the cache point; None if nothing is known against them.
+        preferred: why "auto" takes the output, where the mechanism is as good there.
+    """
+    if evaluations.refusal is not None:
+        return uncached(evaluations.refusal)
+    if not evaluations.times:
+        return Plan(Phase.SETTLED, "none")
+    try:
+        free = tuple(scheduler(evaluations.times, 0.0))
+    except ValueError as error:
+        return uncached(Reason("schedule_refused", {"message": str(error)}))
+    if all(free):
+        return _settled(evaluations, mechanism, free, "none", Reason("all_computed"))
+    if cache_point == "output":
+        return output_plan(scheduler, mechanism, evaluations, Reason("chosen_on_node"))
+    if obstacle is not None:
+        return output_plan(scheduler, mechanism, evaluations, obstacle)
+    if cache_point == "auto" and not mechanism.of_residual:
+        return output_plan(scheduler, mechanism, evaluations, preferred)
+    return Plan(Phase.PROBING, "blocks")

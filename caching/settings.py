@@ -1,0 +1,54 @@
+"""How a model is to be cached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from . import mechanisms
+from .prefix_cache import PrefixCache
+from .reasons import Reason
+from .report import Report
+
+CACHE_POINTS = ("auto", "blocks", "output")
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """What the MODEL that ComfyUI keeps carries. Holds no state of any run.
+
+    Attributes:
+        schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
+            ValueError the run is left uncached, and its message is reported.
+        mechanism: one of `mechanisms.NAMES`.
+        order: 1 to 3, of taylor and hermite.
+        cache_point: "blocks", "output" or "auto".
+        cache_device: "auto" stores features where they arise, "cpu" in main memory.
+        evaluated: called after every evaluation with its index, whether it was computed, and the schedule, None where
+            it is not settled or no longer followed; exceptions are logged.
+        published: called with the report after every run; exceptions are logged.
+        prefix_cache: shares computed evaluations between runs of these settings, for networks that are a function of
+            their input; None: every run computes all of its own.
+        remarks: (guider, sampler, noise, evaluation times) -> reasons for the report, called as a run begins.
+        identity: unique to these settings.
+
+    Raises:
+        ValueError: an unknown mechanism or cache point, or an order outside 1..3.
+    """
+
+    schedule: Callable[[Sequence[float], float], tuple[bool, ...]]
+    mechanism: str = "taylor"
+    order: int = 1
+    cache_point: str = "auto"
+    cache_device: str = "auto"
+    evaluated: Callable[[int, bool, Sequence[bool] | None], None] = field(default=lambda *evaluation: None)
+    published: Callable[[Report], None] = field(default=lambda report: None)
+    prefix_cache: PrefixCache | None = None
+    remarks: Callable[..., Sequence[Reason]] = field(default=lambda guider, sampler, noise, times: ())
+    identity: str = field(default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        mechanisms.make(self.mechanism, self.order)
+        if self.cache_point not in CACHE_POINTS:
+            raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")

@@ -1,0 +1,49 @@
+// What the pack's widgets share: elements, the style sheet, and mounting an element on a node.
+const SVG = "http://www.w3.org/2000/svg";
+const MARGIN = 10; // pixels that the canvas leaves around a widget
+
+const sheet = document.createElement("link");
+sheet.rel = "stylesheet";
+sheet.href = new URL("./recache.css", import.meta.url).href;
+document.head.append(sheet);
+
+function append(element, parent, className) {
+  if (className) element.setAttribute("class", className);
+  parent?.append(element);
+  return element;
+}
+
+/** A new HTML element, the last child of `parent` if that is given. */
+export const html = (tag, parent = null, className = "") => append(document.createElement(tag), parent, className);
+
+/** The same for SVG. */
+export const svg = (tag, parent = null, className = "") =>
+  append(document.createElementNS(SVG, tag), parent, className);
+
+/**
+ * Adds an element to a node as a widget without a value: it is neither saved nor sent, and has no row in the side panel.
+ * @param height in pixels; `grows`: the widget takes what room the node has left.
+ */
+export function mountWidget(node, name, element, height, { grows = false } = {}) {
+  element.style.minHeight = `${height}px`;
+  const total = () => height + 2 * MARGIN;
+  const limits = grows ? { getMinHeight: total } : { getMinHeight: total, getMaxHeight: total };
+  const widget = node.addDOMWidget(name, `recache_${name}`, element, {
+    serialize: false, hideOnZoom: false, hideInPanel: true, ...limits,
+  });
+  widget.serialize = false;
+  return widget;
+}
+
+/** Keeps `shown.get(node) === view` for as long as the node is in a graph. */
+export function trackNode(shown, node, view) {
+  const { onAdded, onRemoved } = node;
+  node.onAdded = function (...values) {
+    shown.set(node, view);
+    return onAdded?.apply(this, values);
+  };
+  node.onRemoved = function (...values) {
+    shown.delete(node);
+    return onRemoved?.apply(this, values);
+  };
+}

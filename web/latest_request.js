@@ -1,0 +1,53 @@
+// Requests that change faster than the server answers, such as while a slider is dragged.
+import { api } from "../../scripts/api.js";
+
+const SPACING = 30; // milliseconds between two requests
+
+/** Posts the latest body only: one request at a time, no body twice in a row; `onAnswer` gets the answers in order. */
+export class LatestRequest {
+  constructor(route, onAnswer) {
+    this.route = route;
+    this.onAnswer = onAnswer;
+    this.last = null; // the body that was sent last or waits
+    this.waiting = null;
+    this.sending = false;
+  }
+
+  post(value) {
+    const body = JSON.stringify(value);
+    if (body === this.last) return;
+    this.last = this.waiting = body;
+    if (!this.sending) this.sendAll();
+  }
+
+  /** Lets the next `post` through even if its body is the same: what the answer depends on has changed. */
+  invalidate() {
+    this.last = null;
+  }
+
+  async sendAll() {
+    this.sending = true;
+    try {
+      while (this.waiting !== null) {
+        const body = this.waiting;
+        this.waiting = null;
+        const spacing = new Promise((done) => setTimeout(done, SPACING));
+        this.onAnswer(await this.send(body));
+        await spacing;
+      }
+    } finally {
+      this.sending = false;
+    }
+  }
+
+  async send(body) {
+    try {
+      const response = await api.fetchApi(this.route, {
+        method: "POST", body, headers: { "Content-Type": "application/json" },
+      });
+      return response.ok ? await response.json() : null;
+    } catch {
+      return null; // no server; the page itself says so
+    }
+  }
+}
