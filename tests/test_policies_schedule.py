@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recache.policies.budget import computed_for_budget, listed, planned_speedup
+from recache.policies.default_schedule import default_schedule
 from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
 from recache.policies.uniform import uniform
 
@@ -35,6 +36,8 @@ def test_schedule_holds_what_it_was_given():
         (lambda: from_indices([0, -1], 20), "Evaluation -1 does not exist"),
         (lambda: uniform(20, 0), "not 0"),
         (lambda: uniform(20, 21), "not 21"),
+        (lambda: default_schedule(20, 0), "not 0"),
+        (lambda: default_schedule(20, 21), "not 21"),
     ],
 )
 def test_impossible_schedules_are_refused_in_one_sentence(make, says):
@@ -88,6 +91,20 @@ def test_uniform_is_even_and_exact_for_every_k():
             gaps = np.diff([*schedule.indices, n])
             assert schedule.k == k and schedule.n == n and schedule.computed[0]
             assert gaps.max() - gaps.min() <= 1
+
+
+def test_the_default_schedule_computes_the_end_of_short_runs_and_k_of_every_run():
+    assert [default_schedule(8, k).indices for k in (7, 6, 5)] == [
+        (0, 1, 2, 3, 4, 5, 7), (0, 1, 2, 3, 5, 7), (0, 1, 3, 5, 7)]
+    assert default_schedule(8, 4).indices == (0, 2, 4, 6)
+    assert default_schedule(50, 9).indices == (0, 5, 11, 17, 23, 29, 35, 41, 47)
+    for n in range(1, 61):
+        for k in range(1, n + 1):
+            schedule = default_schedule(n, k)
+            gaps = np.diff([*schedule.indices, n])
+            assert (schedule.n, schedule.k) == (n, k)
+            assert schedule.computed[-1] or 2 * k <= n, "the last evaluation is cached although half are computed"
+            assert k < 2 or gaps[-1] <= gaps[:-1].max(), "the last stretch is the longest"
 
 
 def test_carry_to_the_same_times_changes_nothing():

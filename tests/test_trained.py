@@ -7,10 +7,11 @@ import shutil
 import pytest
 import torch
 from comfy.latent_formats import Wan21
+from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
 from nodes import UNETLoader, VAEDecode, VAEEncode, VAELoader, common_ksampler
 
 from tests.host_nodes.nodes import FramesToBatch, TextEncode
-from tests.trained import data, train
+from tests.trained import data, distill, train
 
 pytestmark = pytest.mark.usefixtures("host")
 NAMES = data.read_names()[1]
@@ -77,6 +78,7 @@ def test_the_weights_are_small_enough_to_ship():
     size = {name: (train.WEIGHTS / f"{name}.safetensors").stat().st_size for name in train.MAKERS}
     assert size["autoencoder"] + size["flux"] <= 12e6
     assert size["wan"] <= 6e6
+    assert all((train.WEIGHTS / f"flux_{steps}_steps.safetensors").stat().st_size <= 7e6 for steps in distill.STUDENTS)
 
 
 @torch.no_grad()
@@ -145,6 +147,19 @@ def test_pictures_show_what_their_captions_say(loaded, rgba, generator):
         assert (corner - expected).abs().max() < 0.08, f"background of {caption(i)}"
         right.append(nearest(picture, UNSEEN[i], rgba, generator) == NAMES[CHOSEN[i]])
     assert sum(right) >= 7, right
+
+
+@pytest.mark.parametrize("steps", distill.STUDENTS)
+def test_distilled_models_show_their_captions_in_few_steps_without_guidance(host, loaded, rgba, generator, steps):
+    name = f"flux_{steps}_steps.safetensors"
+    shutil.copy(train.WEIGHTS / name, host.models / "diffusion_models" / name)
+    model = ModelSamplingAuraFlow().patch_aura(UNETLoader().load_unet(name, "default")[0], distill.SHIFT)[0]
+    right = []
+    for i in range(0, len(CHOSEN), 4):
+        latent = sample(model, "flux", caption(i), torch.zeros(1, 16, 16, 16), steps, cfg=1.0)
+        picture = VAEDecode().decode(loaded["autoencoder"], latent)[0][0]
+        right.append(nearest(picture, UNSEEN[i], rgba, generator) == NAMES[CHOSEN[i]])
+    assert sum(right) >= 6, right
 
 
 def test_guidance_pulls_away_from_the_empty_caption(loaded):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...caching import Reason, model_identity
 from ...policies.budget import computed_for_budget
+from ...policies.default_schedule import default_schedule
 from ...policies.policy import Policy
 from ...policies.policy_file import About, PolicyFile, PolicyFileError, load
 from ...policies.schedule import Schedule, ScheduleError, same_times
@@ -33,8 +34,8 @@ def budget_schedule(budget: float, choose: Choose) -> Callable[[Sequence[float],
 
 
 def evenly(k: int, times: tuple[float, ...]) -> Schedule:
-    """The uniform policy's schedule."""
-    return uniform(len(times), k)
+    """The schedule without a policy; where times repeat, as Heun's do, the rules were not measured."""
+    return (default_schedule if len(set(times)) == len(times) else uniform)(len(times), k)
 
 
 def by_policy(policy: Policy) -> Choose:

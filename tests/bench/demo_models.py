@@ -1,4 +1,4 @@
-"""The two trained models under the real host: prompts that training never saw, a noise for each, pictures.
+"""The trained models under the real host: prompts that training never saw, a noise for each, pictures.
 
 Call ``load`` only in a process where the host was started.
 """
@@ -15,6 +15,7 @@ from tests.host_nodes import text
 from tests.trained import data, train
 
 FLUX_SHIFT = 3.0  # near what FLUX.1 dev uses at its own sizes; Wan's own, 8, comes with its architecture
+NAMES = ("flux", "flux_8_steps", "flux_4_steps", "wan")  # the middle two are distilled, and run without guidance
 WEIGHTS = Path(train.__file__).parent / "weights"
 
 
@@ -31,7 +32,7 @@ class DemoModel:
     """A trained model and the settings that it is measured at.
 
     Attributes:
-        name: "flux" or "wan", also the stem of the weights.
+        name: one of NAMES, also the stem of the weights.
         latent: shape of a latent without the batch.
         dims: width of the text tokens and of the pooled vector (0: none).
         cfg: classifier-free guidance.
@@ -82,16 +83,22 @@ class DemoModel:
                 torch.zeros_like(noise), disable_pbar=True, seed=0))
         return torch.cat(latents)
 
-    def workflow(self, samples: Sequence[Sample], steps: int) -> tuple:
-        """The same runs as ReCache Train makes them: its Workflow, the number of evaluations, its samples."""
+    def workflow(self, samples: Sequence[Sample], steps: int, batch: int = 1) -> tuple:
+        """The same runs as ReCache Train makes them: its Workflow, the number of evaluations, its samples.
+
+        Args:
+            batch: samples in one run.
+        """
         from recache.caching import workflow
 
-        empty = torch.zeros(1, *self.latent)
-        prompts = [(self._conditioning([s.prompt]), self._conditioning([""])) for s in samples]
+        batches = [samples[start:start + batch] for start in range(0, len(samples), batch)]
+        prompts = [(self._conditioning([s.prompt for s in part]), self._conditioning([""] * len(part)))
+                   for part in batches]
         run = workflow.ksampler(self.model, prompts, steps, self.cfg, self.sampler, self.scheduler, 1.0,
-                                {"samples": empty}, 0)
+                                {"samples": torch.zeros(1, *self.latent)}, 0)
         return run, len(run.dry_run()), [
-            workflow.Sample(i, self._noise(s)[None], empty, None) for i, s in enumerate(samples)]
+            workflow.Sample(i, torch.stack([self._noise(s) for s in part]), torch.zeros(len(part), *self.latent), None)
+            for i, part in enumerate(batches)]
 
     def _noise(self, sample: Sample) -> torch.Tensor:
         return torch.randn(self.latent, generator=torch.Generator().manual_seed(sample.seed))
@@ -107,7 +114,7 @@ class DemoModel:
 
 
 def load(name: str, models_dir: Path) -> DemoModel:
-    """"flux" or "wan", through the stock UNETLoader and VAELoader; `models_dir` is the host's models folder."""
+    """One of NAMES, through the stock UNETLoader and VAELoader; `models_dir` is the host's models folder."""
     import shutil
 
     from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow
@@ -117,12 +124,12 @@ def load(name: str, models_dir: Path) -> DemoModel:
         target = models_dir / folder / f"demo_{stem}.safetensors"  # tests write models of other names
         if not target.exists():
             shutil.copy(WEIGHTS / f"{stem}.safetensors", target)
-    demo = {
-        "flux": DemoModel("flux", (16, 16, 16), text.DIMENSIONS["flux"], cfg=2.0, batch=16),
-        "wan": DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), text.DIMENSIONS["wan"], cfg=2.0, batch=4),
-    }[name]
+    if name == "wan":
+        demo = DemoModel("wan", (16, train.VIDEO_FRAMES, 12, 12), text.DIMENSIONS["wan"], cfg=2.0, batch=4)
+    else:
+        demo = DemoModel(name, (16, 16, 16), text.DIMENSIONS["flux"], cfg=2.0 if name == "flux" else 1.0, batch=16)
     demo.model = UNETLoader().load_unet(f"demo_{name}.safetensors", "default")[0]
-    if name == "flux":
+    if name != "wan":
         demo.model = ModelSamplingAuraFlow().patch_aura(demo.model, FLUX_SHIFT)[0]
     if torch.cuda.is_available():
         demo.batch = 64

@@ -46,7 +46,7 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {"autoencoder": make_autoencoder, "
 
 
 @dataclass(frozen=True)
-class CacheConfig:
+class TrainConfig:
     """batch: samples a step; rate: peak learning rate; views: jittered views of each training pairing."""
 
     batch: int
@@ -57,9 +57,9 @@ class CacheConfig:
 
 
 SETTINGS = {
-    "autoencoder": CacheConfig(batch=96, rate=7e-4, views=0),
-    "flux": CacheConfig(batch=2048, rate=2e-3, views=64),
-    "wan": CacheConfig(batch=384, rate=2e-3, views=12),
+    "autoencoder": TrainConfig(batch=96, rate=7e-4, views=0),
+    "flux": TrainConfig(batch=2048, rate=2e-3, views=64),
+    "wan": TrainConfig(batch=384, rate=2e-3, views=12),
 }
 
 
@@ -129,7 +129,7 @@ def autocast(device: str) -> torch.autocast:
 
 
 def train_autoencoder(
-    model: autoencoder.Autoencoder, rgba: torch.Tensor, generator: torch.Generator, settings: CacheConfig,
+    model: autoencoder.Autoencoder, rgba: torch.Tensor, generator: torch.Generator, settings: TrainConfig,
     seconds: float, max_steps: int,
 ) -> nn.Module:
     device = rgba.device.type
@@ -211,7 +211,7 @@ class Captions:
         self.tokens, self.pooled = (torch.stack(part).to(device) for part in zip(*encoded, strict=True))
 
     def lookup(
-        self, index: torch.Tensor, settings: CacheConfig, generator: torch.Generator
+        self, index: torch.Tensor, settings: TrainConfig, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Captions of samples [B, 2 or 3]; some lose their colour, some are empty."""
         picture, colour = index[:, 0], index[:, 1]
@@ -225,7 +225,7 @@ class Captions:
 
 def train_velocity(
     model: nn.Module, bank: tuple[torch.Tensor, torch.Tensor], captions: Captions, shift: float,
-    generator: torch.Generator, settings: CacheConfig, seconds: float, max_steps: int, name: str,
+    generator: torch.Generator, settings: TrainConfig, seconds: float, max_steps: int, name: str,
 ) -> nn.Module:
     """Flow matching: x = (1 - t) latent + t noise, target noise - latent; `shift` moves the times towards noise."""
     latents, index = bank

@@ -1,0 +1,240 @@
+"""Few steps: schedules and mechanisms against simply taking k steps, from 4 steps to 50.
+
+The reference is the run of all n steps with the same sampler; prompts and seeds were never trained on. Schedules: the
+rules of ``RULES``, and for ``--search`` the best of all schedules by the latents' error on other
+samples. "fewer steps" is an uncached run of k steps, with the same sampler and with those of ``SOLVERS``.
+
+Figures of a cell: ``latent_mse``; ``latent_ratio``, the geometric mean over samples of the latent's squared error over
+that of fewer steps with the same sampler, and the bounds of its 95% interval; ``st_lpips`` with half of its 95%
+interval, and ``more``, the paired difference to fewer steps with its own. Pictures are decoded for fewer steps with the
+same sampler and with the best other one, for taylor 1 by default and evenly, and for the ``--pictures`` schedules of
+each k that have the least latent error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from math import comb, exp
+from os import environ
+from pathlib import Path
+
+import torch
+
+from tests.bench.figures import Figure, publish
+from tests.bench.st_lpips import st_lpips
+from tests.hosting import session
+
+BUDGETS = {4: (2, 3), 6: (3, 4, 5), 8: (4, 5, 6, 7), 12: (4, 6, 8, 10, 11), 20: (4, 6, 8, 10, 14, 18),
+           30: (5, 8, 10, 15, 20, 27), 50: (7, 9, 13, 20, 30)}
+MECHANISMS = (("reuse", 1), ("taylor", 1), ("taylor", 2), ("hermite", 1))
+SOLVERS = ("dpmpp_2m", "deis", "res_multistep", "uni_pc")
+SEARCHED = 60  # schedules at most for which all are tried
+SEARCH_SAMPLES = 16
+PREFIX_CACHE_BYTES = 2 << 30
+FRAMES = 3  # of a clip that are decoded
+
+
+def evenly(n: int, k: int) -> tuple[int, ...]:
+    """Evaluations floor(i n / k): the last stretch is forecast."""
+    return tuple(i * n // k for i in range(k))
+
+
+def to_the_last(n: int, k: int, first: int = 1) -> tuple[int, ...]:
+    """The first `first`, then even distances to the last evaluation, which is computed."""
+    first = min(first, k - 1)
+    gaps = k - first
+    return (*range(first), *(first - 1 + (2 * i * (n - first) + gaps) // (2 * gaps) for i in range(1, gaps + 1)))
+
+
+def default(n: int, k: int) -> tuple[int, ...]:
+    """The pack's schedule where there is no policy."""
+    from recache.policies.default_schedule import default_schedule
+
+    return default_schedule(n, k).indices
+
+
+RULES = {
+    "default": default,
+    "evenly": evenly,
+    "to the last": to_the_last,
+    "first 2, to the last": lambda n, k: to_the_last(n, k, 2),
+    "first 3, to the last": lambda n, k: to_the_last(n, k, 3),
+}
+
+
+class Runs:
+    """Batched runs of a demo model through ReCache Train's Workflow, their prefixes shared.
+
+    Attributes:
+        reference: [samples, ...] latents of the runs with all n steps.
+    """
+
+    def __init__(self, demo, samples: Sequence, n: int):
+        from recache import caching
+
+        self.demo, self.n, self.samples = demo, n, samples
+        self.workflow, evaluations, self.parts = demo.workflow(samples, n, demo.batch)
+        if evaluations != n:
+            raise RuntimeError(f"{demo.sampler} takes {evaluations} evaluations for {n} steps")
+        self.caches = [caching.PrefixCache(PREFIX_CACHE_BYTES // len(self.parts)) for _ in self.parts]
+        self.reference = self._all(self.workflow.uncached)
+
+    def _all(self, run) -> torch.Tensor:
+        return torch.cat([run(part) for part in self.parts])
+
+    def fewer(self, k: int, sampler: str) -> torch.Tensor:
+        """Latents of uncached runs of k steps."""
+        workflow, evaluations, parts = replace(self.demo, sampler=sampler).workflow(self.samples, k, self.demo.batch)
+        if evaluations != k:
+            raise RuntimeError(f"{sampler} takes {evaluations} evaluations for {k} steps")
+        return torch.cat([workflow.uncached(part) for part in parts])
+
+    def cached(self, indices: Sequence[int], mechanism: tuple[str, int]) -> torch.Tensor:
+        """Latents of runs that compute `indices` only."""
+        from recache import caching
+
+        computed = tuple(i in set(indices) for i in range(self.n))
+        latents = []
+        for part, cache in zip(self.parts, self.caches, strict=True):
+            reports: list = []
+            config = caching.CacheConfig(
+                lambda times, cost: computed, *mechanism, cache_point="output", prefix_cache=cache,
+                published=reports.append)
+            latents.append(self.workflow.cached(part, config))
+            if reports[-1].computed != list(indices):
+                raise RuntimeError(f"{reports[-1].computed} instead of {indices}: {reports[-1].notes}")
+        return torch.cat(latents)
+
+    def error(self, latents: torch.Tensor) -> torch.Tensor:
+        """Mean squared errors [samples]."""
+        return (latents - self.reference).square().flatten(1).mean(1)
+
+
+def search(runs: Runs, k: int, mechanism: tuple[str, int]) -> tuple[int, ...]:
+    """Of all schedules the one with the least geometric mean of the latents' errors."""
+    schedules = [(0, *rest) for rest in combinations(range(1, runs.n), k - 1)]
+    return min(schedules, key=lambda s: float(runs.error(runs.cached(s, mechanism)).clamp_min(1e-12).log().mean()))
+
+
+class Pictures:
+    """ST-LPIPS to the reference's pictures, of some frames of a clip."""
+
+    def __init__(self, demo, reference: torch.Tensor):
+        self.demo = demo
+        self.reference = self._decode(reference)
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        if latents.ndim == 5:
+            latents = latents[:, :, torch.linspace(0, latents.shape[2] - 1, FRAMES).round().long()]
+        return self.demo.pictures(latents)
+
+    def distance(self, latents: torch.Tensor) -> torch.Tensor:
+        """[samples], the mean over frames."""
+        found = self._decode(latents)
+        return st_lpips(found.flatten(0, 1), self.reference.flatten(0, 1)).unflatten(0, (-1, found.shape[1])).mean(1)
+
+
+def half_interval(values: torch.Tensor) -> float:
+    """Half of the 95% interval of the mean."""
+    return float(1.96 * values.std() / len(values) ** 0.5)
+
+
+def schedules_of(runs: Runs, searched: Runs | None, k: int, mechanisms: Sequence[tuple[str, int]],
+                 rules: Sequence[str]) -> Iterator[tuple[str, tuple[str, int], tuple[int, ...]]]:
+    """(name, mechanism, computed evaluations) to compare at one k, each schedule once a mechanism."""
+    for mechanism in mechanisms:
+        seen = set()
+        for name in rules:
+            indices = RULES[name](runs.n, k)
+            if indices not in seen:
+                seen.add(indices)
+                yield name, mechanism, indices
+        if searched is not None and comb(runs.n - 1, k - 1) <= SEARCHED:
+            yield "best of all", mechanism, search(searched, k, mechanism)
+
+
+def to_decode(errors: dict[tuple, torch.Tensor], sampler: str, best: int) -> set[tuple]:
+    """The cells whose pictures are compared."""
+    ranked = sorted(errors, key=lambda key: float(errors[key].clamp_min(1e-12).log().mean()))
+    fewer = [key for key in ranked if key[0] == "fewer steps" and key[1] != sampler][:1]
+    always = (("default", "taylor 1"), ("evenly", "taylor 1"), ("fewer steps", sampler))
+    today = [key for key in errors if key[:2] in always]
+    return {*fewer, *today, *[key for key in ranked if key[0] != "fewer steps"][:best]}
+
+
+def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
+    started = time.monotonic()
+    runs = Runs(demo, demo.samples(options.samples), n)
+    searched = Runs(demo, demo.samples(SEARCH_SAMPLES, 5000), n) if options.search else None
+    pictures = Pictures(demo, runs.reference) if options.pictures else None
+    cell = {"model": demo.name, "n": n, "sampler": demo.sampler, "cfg": demo.cfg}
+    for k in counts:
+        found = {("fewer steps", solver, "-"): runs.fewer(k, solver)
+                 for solver in dict.fromkeys((demo.sampler, *options.solvers))}
+        fewer = found["fewer steps", demo.sampler, "-"]
+        fewer_error = runs.error(fewer)
+        fewer_distance = pictures.distance(fewer) if pictures else None
+        for name, mechanism, indices in schedules_of(runs, searched, k, options.mechanisms, options.rules):
+            found[name, "{} {}".format(*mechanism), indices] = runs.cached(indices, mechanism)
+        errors = {key: runs.error(latents) for key, latents in found.items()}
+        decoded = to_decode(errors, demo.sampler, options.pictures) if pictures else set()
+        for key, latents in found.items():
+            here = cell | {"k": k, "schedule": key[0], "mechanism": key[1], "computed": key[2]}
+            yield Figure("latent_mse", float(errors[key].mean()), "1", here)
+            ratios = (errors[key].clamp_min(1e-12) / fewer_error.clamp_min(1e-12)).log()
+            middle, half = float(ratios.mean()), half_interval(ratios)
+            for figure, value in (("latent_ratio", middle), ("low", middle - half), ("high", middle + half)):
+                yield Figure(figure, exp(value), "1", here)
+            if key in decoded:
+                distance = fewer_distance if latents is fewer else pictures.distance(latents)
+                yield Figure("st_lpips", float(distance.mean()), "1", here)
+                yield Figure("ci95", half_interval(distance), "1", here)
+                yield Figure("more", float((distance - fewer_distance).mean()), "1", here)
+                yield Figure("more_ci95", half_interval(distance - fewer_distance), "1", here)
+        print(f"{demo.name} {n} {k}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def parse_mechanism(text: str) -> tuple[str, int]:
+    """"taylor2" -> ("taylor", 2)."""
+    name = text.rstrip("0123456789")
+    return name, int(text[len(name):] or 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--models", nargs="+", default=["flux", "flux_8_steps", "flux_4_steps", "wan"])
+    parser.add_argument("--samples", type=int, default=32, help="prompt-seed pairs")
+    parser.add_argument("--n", type=int, nargs="+", default=list(BUDGETS), help="steps")
+    parser.add_argument("--k", type=int, nargs="+", help="computed evaluations, instead of those of each n")
+    parser.add_argument("--sampler", default="euler")
+    parser.add_argument("--cfg", type=float, help="instead of the model's own")
+    parser.add_argument("--mechanisms", type=parse_mechanism, nargs="*", default=list(MECHANISMS), help="like taylor2")
+    parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
+    parser.add_argument("--solvers", nargs="*", default=list(SOLVERS), help="of fewer steps")
+    parser.add_argument("--search", action="store_true", help="the best of all schedules too, where they are few")
+    parser.add_argument("--pictures", type=int, default=3, help="schedules of each k that are decoded; 0: no pictures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
+        host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
+        from tests.bench import demo_models
+
+        figures: list[Figure] = []
+        try:
+            for name in options.models:
+                demo = demo_models.load(name, host.models)
+                demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
+                for n in options.n:
+                    figures.extend(measure(demo, n, options.k or BUDGETS[n], options))
+        finally:  # also when interrupted
+            publish(figures, options.json)
+
+
+if __name__ == "__main__":
+    main()
