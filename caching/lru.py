@@ -29,6 +29,9 @@ class LruCache(Generic[Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._entries
+
     def get(self, key: Hashable, default: Value | None = None) -> Value | None:
         """The value, which counts as used now, or `default`."""
         if key not in self._entries:

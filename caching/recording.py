@@ -1,4 +1,4 @@
-"""What an uncached run tells about every schedule without another call of the network.
+"""Open-loop forecast errors of any schedule, from the inner products of one uncached run's predictions.
 
 A forecast is a weighted sum of what was computed (see caching.mechanisms), so its squared error follows from the inner
 products of the recorded predictions alone: with G = X X^T over the run's n predictions X, a combination c of them has
@@ -14,15 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..policies.schedule import Schedule
-from .feature_kind import FeatureKind, feature_kind
+from .feature_kind import FeatureKind
 from .history import usable_history
 from .mechanisms import Mechanism
 
 MOST_VALUES = 1 << 20  # of a prediction; evenly spread ones tell as much as all
-
-
-kind_of = feature_kind
 
 
 class Recording:
@@ -91,24 +87,14 @@ def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanis
     return rows
 
 
-class Surrogate:
-    """An Environment of one sample that costs nothing: the error that a schedule's forecasts sum up to, open loop.
+def summed_error(recorded: Recorded, computed: Sequence[int], weights: np.ndarray) -> float:
+    """Squared length, per value, of the weighted sum of all forecast errors of a schedule, open loop.
 
     Args:
-        weights: of the evaluations' errors, [n] (see step_weights).
+        computed: indices of the computed evaluations, ascending. weights: [n] (see step_weights).
     """
-
-    samples = 1
-
-    def __init__(self, recorded: Recorded, weights: np.ndarray):
-        self.n = len(recorded.gram)
-        self._recorded, self._weights = recorded, weights
-
-    def cost(self, schedule: Schedule, sample: int = 0) -> float:
-        """Squared length of the weighted sum of all forecast errors, per value."""
-        known = self._recorded
-        combination = self._weights @ _errors(schedule.indices, known.positions, known.mechanism)
-        return float(combination @ known.gram @ combination)
+    combination = weights @ _errors(computed, recorded.positions, recorded.mechanism)
+    return float(combination @ recorded.gram @ combination)
 
 
 def segment_errors(recorded: Recorded) -> np.ndarray:

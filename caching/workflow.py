@@ -25,8 +25,8 @@ class WorkflowError(ValueError):
     """This workflow can't be trained on, or measured.
 
     Args:
-        message: one sentence for the artist.
-        reasons: of the engine, for nodes to word.
+        message: one sentence for the artist, where there are no reasons.
+        reasons: the engine's, which nodes word.
     """
 
     def __init__(self, message: str, *reasons: Reason):

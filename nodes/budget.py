@@ -62,16 +62,16 @@ class ReCacheBudget(PolicyNode):
         node_id = cls.hidden.unique_id
         try:
             file, missing = trained, None
+            layout = model_identity.layout(model.model.diffusion_model)
             if file is None:
                 origin = embed.stated_origin(prompt_info.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
-                layout = model_identity.layout(model.model.diffusion_model)
                 file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point, origin)
             computed_for_budget(budget, 1)
-            watch = RunMonitor(node_id, model, mechanism, cache_point, file)
+            monitor = RunMonitor(node_id, model, layout, mechanism, cache_point, file)
             settings = caching.CacheConfig(
                 schedule=scheduler(budget, policy, evaluations, file), mechanism=mechanism, order=order,
-                cache_point=cache_point, cache_device=cache_device, evaluated=watch.evaluated,
-                published=watch.published, remarks=resolve.remarks(file, model, mechanism, order, missing))
+                cache_point=cache_point, cache_device=cache_device, evaluated=monitor.evaluated,
+                published=monitor.published, remarks=resolve.remarks(file, layout, mechanism, order, missing))
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
         return io.NodeOutput(caching.attach(model, settings))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 import torch
 from comfy_api.latest import io, ui
 
+from ..policies.metrics.metric import MIN_SIDE, figures, mean, perceptual
 from .pictures.comparison import compare_picture, heat_map
 from .server.page import show_text
-from .training.measures import SMALLEST, Pictures, mean, words
 
 
 class ReCacheCompare(io.ComfyNode):
@@ -56,19 +57,19 @@ class ReCacheCompare(io.ComfyNode):
             uncached, cached = _comparable(uncached, cached)
         except ValueError as error:
             raise ValueError(f"ReCache Compare: {error}") from None
-        measure = Pictures()
-        each = measure.each(uncached, cached)
+        metric = perceptual()
+        each = figures(metric, cached, uncached, comfy.model_management.get_torch_device())
         heat, total = heat_map(uncached, cached, heat_scale), mean(each)
         count = len(each)
         shown = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)] if count > rows else range(count)
-        lines = [words(measure.name, total)]
+        lines = [total.text(metric.name)]
         if count > 1:
             worst = max(range(count), key=lambda i: each[i].difference)
             lines[0] += f" (mean of {count})"
-            lines += [f"{i + 1} of {count}: {words(measure.name, each[i])}" for i in shown]
-            lines.append(f"least alike is {worst + 1} of {count}: {words(measure.name, each[worst])}")
-        text = "\n".join(lines + measure.notes)
-        picture = compare_picture(uncached, cached, heat, shown, [words(measure.name, row) for row in each], heat_scale,
+            lines += [f"{i + 1} of {count}: {each[i].text(metric.name)}" for i in shown]
+            lines.append(f"least alike is {worst + 1} of {count}: {each[worst].text(metric.name)}")
+        text = "\n".join([*lines, *metric.notes])
+        picture = compare_picture(uncached, cached, heat, shown, [row.text(metric.name) for row in each], heat_scale,
                                   lines[0])
         show_text(cls.hidden.unique_id, lines[0])
         preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
@@ -88,8 +89,8 @@ def _comparable(uncached: torch.Tensor, cached: torch.Tensor) -> tuple[torch.Ten
     if count != others:
         raise ValueError(f"there are {count} uncached pictures and {others} cached ones; make both with the same batch "
                          "size or length.")
-    if min(height, width) < SMALLEST:
-        raise ValueError(f"pictures of {width} x {height} are too small to compare; {SMALLEST} x {SMALLEST} is the "
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"pictures of {width} x {height} are too small to compare; {MIN_SIDE} x {MIN_SIDE} is the "
                          "least.")
     for name, pictures in (("uncached", uncached), ("cached", cached)):
         if not torch.isfinite(pictures).all():

@@ -17,8 +17,8 @@ from .inputs import PolicyNode, caching_inputs, policy_inputs
 from .library import resolve
 from .pictures.frontier import frontier_picture
 from .server.page import show_text
+from .server.wording import error_text
 from .training import sampler_inputs
-from .training.measures import words
 from .training.quality_curve import Curve, Point, Runs, measured
 from .training.sampler_inputs import Sampling
 
@@ -104,14 +104,14 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
         file, missing = trained, None
+        layout = model_identity.layout(flow.model.model.diffusion_model)
         if file is None:
-            layout = model_identity.layout(flow.model.model.diffusion_model)
             file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point)
         runs = Runs(flow, resolve.evenly if file is None else resolve.by_policy(file.policy), mechanism, order,
-                    cache_point, resolve.remarks(file, flow.model, mechanism, order, missing))
+                    cache_point, resolve.remarks(file, layout, mechanism, order, missing))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
     except (ValueError, DistanceError) as error:
-        raise ValueError(f"ReCache Frontier: {error}") from None
+        raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
     except comfy.model_management.InterruptProcessingException:
         show_text(node_id, "cancelled")
         raise
@@ -140,7 +140,7 @@ def describe(curve: Curve) -> str:
     """The curve as lines for an artist; the first is the gist."""
     def line(point: Point) -> str:
         return (f"{point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s, "
-                f"{curve.speedup(point):.2g}x faster, {words(curve.measure.name, point.figures)}")
+                f"{curve.speedup(point):.2g}x faster, {point.figures.text(curve.metric.name)}")
 
     gist = "no knee: here, quality falls as fast as time" if curve.knee is None else (
         f"knee at budget {curve.knee:g}: {line(curve.cached[curve.knee])}")
@@ -149,7 +149,7 @@ def describe(curve: Curve) -> str:
         lines.append(f"{budget:g}: {line(point)}")
         if budget in curve.fewer:
             lines.append(f"    fewer steps instead: {line(curve.fewer[budget])}")
-    return "\n".join(lines + curve.notes + curve.measure.notes)
+    return "\n".join([*lines, *curve.notes, *curve.metric.notes])
 
 
 def table(curve: Curve) -> dict:
@@ -160,10 +160,10 @@ def table(curve: Curve) -> dict:
 
     report = curve.report
     return {
-        "evaluations": curve.evaluations, "measure": curve.measure.name, "knee": curve.knee,
+        "evaluations": curve.evaluations, "measure": curve.metric.name, "knee": curve.knee,
         "mechanism": report.mechanism, "order": report.order, "cache_point": report.cache_point,
         "uncached": row(curve.uncached),
         "budgets": [
             {"budget": budget, **row(point), "fewer_steps": row(curve.fewer[budget]) if budget in curve.fewer else None}
             for budget, point in curve.cached.items()],
-        "notes": curve.notes + curve.measure.notes}
+        "notes": [*curve.notes, *curve.metric.notes]}

@@ -12,16 +12,18 @@ from .. import caching
 from ..caching import model_identity
 from ..policies.budget import listed
 from ..policies.learning.checkpoint import Checkpoint
-from ..policies.learning.search import mean_gain
+from ..policies.learning.elites import mean_gain
 from ..policies.policy_file import About
 from .inputs import Policy
 from .library import folders
 from .library.version import VERSION
 from .pictures.training import training_picture
 from .server import prompt_info, training_state
-from .training import judges, sampler_inputs
+from .server.wording import error_text
+from .training import objective, sampler_inputs
+from .training.request import Outcome, Progress, Request
 from .training.sampler_inputs import Sampling
-from .training.training import Outcome, Progress, Request, Training
+from .training.training import train
 
 Prompts = io.Custom("RECACHE_PROMPTS")
 
@@ -54,7 +56,7 @@ class ReCacheTrainingPrompt(io.ComfyNode):
         return io.NodeOutput((*previous, (positive, negative)))
 
 
-def _common_inputs() -> list[io.Input]:
+def _search_inputs() -> list[io.Input]:
     return [
         io.String.Input(
             "budgets", default="0.14, 0.18, 0.26",
@@ -79,13 +81,18 @@ def _common_inputs() -> list[io.Input]:
         io.Combo.Input(
             "cache_point", options=list(caching.CACHE_POINTS), default="auto", advanced=True,
             tooltip="Where features are taken; see ReCache Budget."),
+    ]
+
+
+def _objective_inputs() -> list[io.Input]:
+    return [
         io.Combo.Input(
-            "distance", options=list(judges.DISTANCES), default="auto", advanced=True,
+            "distance", options=list(objective.DISTANCES), default="auto", advanced=True,
             tooltip="How outputs are compared with the uncached ones. auto: learns by the latents' error, and where a "
                     "VAE is connected chooses by the pictures' LPIPS (SSIM where LPIPS can't be had); with a reward it "
                     "learns by pictures too."),
         io.Combo.Input(
-            "reward", options=list(judges.REWARDS), default="none", advanced=True,
+            "reward", options=list(objective.REWARDS), default="none", advanced=True,
             tooltip="What good pictures are rewarded for, besides being like the uncached ones. clip quality: CLIP "
                     "calls them good. clip prompt: CLIP finds them like the text under prompt. Both need a VAE, a CLIP "
                     "vision model and its CLIP."),
@@ -115,7 +122,7 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
         search_aliases=["learn", "fit", "calibrate", "tune", "schedule", "train cache", "recache"],
         is_output_node=True,
         hidden=[io.Hidden.unique_id],
-        inputs=[*sampled.inputs(), *_common_inputs()],
+        inputs=[*sampled.inputs(), *_search_inputs(), *_objective_inputs()],
         outputs=[
             Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
             io.Image.Output(display_name="report", tooltip="What was learned as a picture, beside even spacing."),
@@ -165,25 +172,24 @@ def _outcome(watched: training_state.TrainingMonitor, node_id: str | None, sampl
     try:
         request = Request(listed(budgets), samples, max(4, samples // 2), mechanism, order, cache_point, evaluations,
                           minutes)
-        judged, notes = judges.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
+        objectives, notes = objective.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
         flow = sampled.workflow(prompts, **connected)
         about = About(
             name="trained policy", pack_version=VERSION, model_family=model_identity.family(flow.model),
             model_identity={"layout": model_identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
             cache_point=cache_point, sampler=model_identity.sampler_name(flow.sampler), scheduler=flow.scheduler,
             steps=flow.steps, cfg=flow.cfg, size=model_identity.size_of(flow.model, flow.latent.shape),
-            shift=model_identity.shift_of(flow.model), reward=judged.choose.name)
+            shift=model_identity.shift_of(flow.model), reward=objectives.choose.name)
         print_of = model_identity.fingerprint(
             model_identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler,
             flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed,
-            mechanism, order, cache_point, samples, judged.learn.name, judged.choose.name, prompt,
+            mechanism, order, cache_point, samples, objectives.learn.name, objectives.choose.name, prompt,
             None if vae is None else vae.first_stage_model.state_dict())
-        return Training(
-            flow, request, judged, Checkpoint(folders.training_folder(print_of), notes.append), about,
-            None if references is None else references["samples"], _progress(watched, node_id, request),
-            notes).run()
+        return train(
+            flow, request, objectives, Checkpoint(folders.training_folder(print_of), notes.append), about,
+            None if references is None else references["samples"], _progress(watched, node_id, request), notes)
     except ValueError as error:
-        raise ValueError(f"ReCache Train: {error}") from None
+        raise ValueError(f"ReCache Train: {error_text(error)}") from None
 
 
 def _progress(watched: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from .schedule import ScheduleError
+from .schedule import ScheduleError, check_k
 
 _TOLERANCE = 1e-9  # relative: 0.14 * 50 is 7.000000000000001 or 6.99..., and both mean 7
 _MAX_LISTED = 12
@@ -71,8 +71,7 @@ def planned_speedup(k: int, n: int, cached_cost: float = 0.0) -> float:
         ScheduleError: k outside 1..n, or n or the cached cost outside its range.
     """
     _check(n, cached_cost)
-    if not 1 <= k <= n:
-        raise ScheduleError(f"A run of {n} evaluations can compute 1 to {n} of them, not {k}.")
+    check_k(k, n)
     return n / (k + (n - k) * cached_cost)
 
 

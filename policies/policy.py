@@ -10,7 +10,7 @@ import numpy as np
 
 from .interpolation import between
 from .learning.plackett_luce import PlackettLuce
-from .schedule import Schedule, ScheduleError, from_indices, resample
+from .schedule import Schedule, ScheduleError, check_k, from_indices, resample
 from .uniform import uniform
 
 
@@ -54,8 +54,7 @@ class Policy:
             ScheduleError: k outside 1..the number of times, or times that are not finite numbers.
         """
         times = self.times if times is None else tuple(times)
-        if not 1 <= k <= len(times):
-            raise ScheduleError(f"A run of {len(times)} evaluations can compute 1 to {len(times)} of them, not {k}.")
+        check_k(k, len(times))
         if times == self.times:
             return between(self.schedules, k)
         start = int(np.abs(np.array(self.times) - times[0]).argmin()) if comparable else 0

@@ -1,101 +1,20 @@
-"""Policy files: one .safetensors with a policy's numbers and JSON that says what it was fitted on.
-
-Layout (format version 1): tensors `logits` [K, n - 1] F32, `times` [n] F64 and `validation` [K, C] F32, and the
-metadata strings `recache` (the JSON of `About` with `format_version`, `budgets` and `candidates`) and `sha256` (over
-that string and the tensors). Reading never runs code, reads at most 4 MiB, and says in one sentence what is wrong.
-"""
+"""Policy files on disk: written whole or not at all, and read from their folder only (see policy_format)."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import safetensors.numpy
+from .policy_format import MAX_BYTES, About, PolicyFile, PolicyFileError, decode, encode, wrong
 
-from .policy import Policy
+__all__ = [
+    "MAX_BYTES", "SUFFIX", "About", "PolicyFile", "PolicyFileError", "inside", "load", "load_bytes", "read_bytes",
+    "save", "save_bytes"]
 
-FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-MAX_BYTES = 4 * 2**20
-_MAX_HEADER = 2**18
-_MAX_EVALUATIONS = 1024
-_MAX_BUDGETS = 256
-_MAX_CANDIDATES = 16
-_MAX_TEXT = 500
-_MAX_LOGIT = 1e6
-_MAX_TIME = 1e6
-
-
-class PolicyFileError(ValueError):
-    """A policy file that can't be used; the message is one sentence for the artist and names the file."""
-
-
-@dataclass(frozen=True)
-class About:
-    """What a policy was fitted on. Texts are at most 500 characters; numbers are finite.
-
-    Attributes:
-        name: shown to artists. pack_version: of the pack that wrote it.
-        model_family: such as "flux". model_identity: what else identifies the model: at most 32 texts and numbers.
-        mechanism, cache_point: as on the Budget node. mechanism_options: such as {"order": 1}.
-        sampler, scheduler: names. steps: 1..10000. shift: 0..1000 or None where there is none. cfg: -1000..1000.
-        size: of the output, such as [width, height] or [width, height, frames]; each 1..1000000.
-        reward: what it was chosen and validated by, such as "latent RMSE".
-        training: such as {"learned by": "latent RMSE", "samples": 8, "seconds": 340.0}: at most 32 texts and numbers.
-        notes: where it comes from, licence, warnings.
-    """
-
-    name: str
-    pack_version: str
-    model_family: str
-    mechanism: str
-    cache_point: str
-    sampler: str
-    scheduler: str
-    steps: int
-    cfg: float
-    size: list[int]
-    reward: str
-    shift: float | None = None
-    model_identity: dict[str, str | int | float] = field(default_factory=dict)
-    mechanism_options: dict[str, str | int | float] = field(default_factory=dict)
-    training: dict[str, str | int | float] = field(default_factory=dict)
-    notes: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class PolicyFile:
-    """A policy, what it was fitted on, and how it did.
-
-    Attributes:
-        validation: {k: {candidate: mean held-out distance}}: for every budget of the policy the same candidates
-            (learned, uniform, ...), possibly none.
-    """
-
-    policy: Policy
-    about: About
-    validation: dict[int, dict[str, float]] = field(default_factory=dict)
-
-    def expected(self, share: float) -> tuple[int, float, float] | None:
-        """At the validated budget nearest to a share of the evaluations: k, its distance, and uniform's.
-
-        A policy keeps the best candidate of every budget; "fewer steps" is no candidate. None where nothing is known.
-        """
-        rows = {k: {name: d for name, d in row.items() if name != "fewer steps"} for k, row in self.validation.items()}
-        known = [k for k, row in rows.items() if row.get("uniform", 0.0) > 0.0]
-        if not known:
-            return None
-        k = min(known, key=lambda k: abs(k - share * self.policy.n))
-        return k, min(rows[k].values()), rows[k]["uniform"]
 
 
 def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
@@ -108,11 +27,11 @@ def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
         root = Path(folder).resolve()
         path = (root / name).resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        raise _wrong(name, "has a name that can't be a path; choose another name") from error
+        raise wrong(name, "has a name that can't be a path; choose another name") from error
     if not path.is_relative_to(root) or path == root:
-        raise _wrong(name, "is outside the policy folder; put the file into models/recache")
+        raise wrong(name, "is outside the policy folder; put the file into models/recache")
     if path.suffix != SUFFIX:
-        raise _wrong(name, f"is no policy file, because its name does not end in {SUFFIX}")
+        raise wrong(name, f"is no policy file, because its name does not end in {SUFFIX}")
     return path
 
 
@@ -123,13 +42,13 @@ def save(path: str | os.PathLike, file: PolicyFile) -> None:
         PolicyFileError: the policy or what is said about it is not within the limits of the format, or the file can't
             be written.
     """
-    save_bytes(path, _encode(file, Path(path)))
+    save_bytes(path, encode(file, Path(path).name))
 
 
 def save_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write the bytes of a policy file after checking them as `load` does; see `save`."""
     path = Path(path)
-    _decode(content, path)
+    decode(content, path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
@@ -145,7 +64,7 @@ def save_bytes(path: str | os.PathLike, content: bytes) -> None:
                 Path(temporary).unlink()
             raise
     except OSError as error:
-        raise _wrong(path.name, f"can't be written ({error.strerror})") from error
+        raise wrong(path.name, f"can't be written ({error.strerror})") from error
 
 
 def load(path: str | os.PathLike, folder: str | os.PathLike) -> PolicyFile:
@@ -154,12 +73,12 @@ def load(path: str | os.PathLike, folder: str | os.PathLike) -> PolicyFile:
     Raises:
         PolicyFileError: anything that is not a whole, unchanged, plausible policy file of a known format version.
     """
-    return _decode(read_bytes(path, folder), inside(folder, path))
+    return decode(read_bytes(path, folder), inside(folder, path).name)
 
 
 def load_bytes(content: bytes, name: str | os.PathLike) -> PolicyFile:
     """A policy file from its bytes; see `load`. `name` is what an error calls it."""
-    return _decode(content, Path(name))
+    return decode(content, Path(name).name)
 
 
 def read_bytes(path: str | os.PathLike, folder: str | os.PathLike) -> bytes:
@@ -172,174 +91,10 @@ def read_bytes(path: str | os.PathLike, folder: str | os.PathLike) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise _wrong(path.name, "is not a file")
+            raise wrong(path.name, "is not a file")
         if status.st_size > MAX_BYTES:
-            raise _wrong(path.name, "is too big to be a policy file; choose one that ReCache saved")
+            raise wrong(path.name, "is too big to be a policy file; choose one that ReCache saved")
         with path.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _wrong(path.name, f"can't be read ({error.strerror})") from error
-
-
-def _encode(file: PolicyFile, path: Path) -> bytes:
-    policy, budgets = file.policy, list(file.policy.budgets)
-    candidates = sorted({name for row in file.validation.values() for name in row})
-    if candidates and any(sorted(file.validation.get(k, {})) != candidates for k in budgets):
-        raise _wrong(path.name, "can't be saved, because its validation table lacks cells")
-    table = [[file.validation[k][name] for name in candidates] for k in budgets] if candidates else []
-    tensors = {
-        "logits": np.ascontiguousarray(policy.logits, dtype=np.float32),
-        "times": np.array(policy.times, dtype=np.float64),
-        "validation": np.array(table, dtype=np.float32).reshape(len(budgets), len(candidates)),
-    }
-    about = {"format_version": FORMAT_VERSION, "budgets": budgets, "candidates": candidates, **asdict(file.about)}
-    try:
-        text = json.dumps(about, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise _wrong(
-            path.name, "can't be saved, because what is said about it is not plain text and numbers"
-        ) from error
-    return safetensors.numpy.save(tensors, {"recache": text, "sha256": _checksum(text, tensors)})
-
-
-def _decode(content: bytes, path: Path) -> PolicyFile:
-    name = path.name
-    metadata = _metadata(content, name)
-    text = metadata.get("recache")
-    if not isinstance(text, str):
-        raise _wrong(name, "is a model file, but not a ReCache policy; choose another")
-    about = _json(text, name)
-    version = about.get("format_version") if isinstance(about, dict) else None
-    if type(version) is not int or version < 1:
-        raise _wrong(name, "does not say its format; save the policy again")
-    if version > FORMAT_VERSION:
-        raise _wrong(name, "was made by a newer ReCache; update the node pack to use it")
-    try:
-        tensors = safetensors.numpy.load(content)
-    except Exception as error:  # the library raises several kinds, one of its own among them
-        raise _wrong(name, "is damaged or cut off; copy or download it again") from error
-    if {key: value.dtype for key, value in tensors.items()} != _DTYPES:
-        raise _wrong(name, "does not hold the numbers of a policy; save the policy again")
-    if metadata.get("sha256") != _checksum(text, tensors):
-        raise _wrong(name, "is damaged, its checksum is wrong; copy or download it again")
-    return _checked(about, tensors, name)
-
-
-def _metadata(content: bytes, name: str) -> dict[str, Any]:
-    size = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or len(content) > MAX_BYTES or not 2 <= size <= min(_MAX_HEADER, len(content) - 8):
-        raise _wrong(name, "is not a policy file, or is cut off; copy it again or choose another")
-    try:
-        header = _json(content[8 : 8 + size].decode("utf-8"), name)
-    except UnicodeDecodeError as error:
-        raise _wrong(name, "is not a policy file, or is damaged; copy it again or choose another") from error
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def _json(text: str, name: str) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise _wrong(name, "is not a policy file, or is damaged; copy it again or choose another") from error
-
-
-def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -> PolicyFile:
-    known = {"format_version", *_RANGES}
-    if set(about) != known:
-        odd = sorted(set(about) ^ known)[0]
-        raise _wrong(name, f"has missing or unknown information ('{odd[:40]}'); save the policy again")
-    for key, allowed in _RANGES.items():
-        if not allowed(about[key]):
-            raise _wrong(name, f"has impossible information about its {key.replace('_', ' ')}; save the policy again")
-    logits, times, validation = tensors["logits"], tensors["times"], tensors["validation"]
-    budgets, candidates = about["budgets"], about["candidates"]
-    n = times.size
-    if (
-        times.ndim != 1
-        or not 1 <= n <= _MAX_EVALUATIONS
-        or logits.shape != (len(budgets), n - 1)
-        or validation.shape != (len(budgets), len(candidates))
-        or budgets[-1] > n
-    ):
-        raise _wrong(name, "has tables of impossible sizes; save the policy again")
-    if not all(np.isfinite(values).all() for values in tensors.values()):
-        raise _wrong(name, "has numbers that are not finite; train or download the policy again")
-    if np.abs(logits).max(initial=0.0) > _MAX_LOGIT or np.abs(times).max() > _MAX_TIME:
-        raise _wrong(name, "has impossibly large numbers; train or download the policy again")
-    policy = Policy(tuple(budgets), logits.copy(), tuple(times.tolist()))
-    table = {k: dict(zip(candidates, row)) for k, row in zip(budgets, validation.tolist())} if candidates else {}
-    stated = {key: value for key, value in about.items() if key not in ("format_version", "budgets", "candidates")}
-    return PolicyFile(policy, About(**stated), table)
-
-
-def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-    for key in sorted(tensors):
-        digest.update(f"{key} {tensors[key].dtype.str} {tensors[key].shape}".encode())
-        digest.update(tensors[key].tobytes())
-    return digest.hexdigest()
-
-
-def _wrong(name: str | os.PathLike, what: str) -> PolicyFileError:
-    shown = "".join(c if c.isprintable() else "?" for c in str(name))
-    return PolicyFileError(f"The policy '{shown if len(shown) <= 100 else shown[:100] + '...'}' {what}.")
-
-
-def _text(value: Any) -> bool:
-    return type(value) is str and len(value) <= _MAX_TEXT and all(c.isprintable() or c == "\n" for c in value)
-
-
-def _whole(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: type(value) in (int, float) and low <= value <= high  # which NaN is not
-
-
-def _list_of(allowed: Callable[[Any], bool], least: int, most: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is list and least <= len(value) <= most and all(map(allowed, value))
-
-
-def _facts(value: Any) -> bool:
-    any_number = _number(-1e15, 1e15)
-    return (
-        type(value) is dict
-        and len(value) <= 32
-        and all(_text(key) and (_text(fact) or any_number(fact)) for key, fact in value.items())
-    )
-
-
-def _budgets(value: Any) -> bool:
-    return _list_of(_whole(1, _MAX_EVALUATIONS), 1, _MAX_BUDGETS)(value) and value == sorted(set(value))
-
-
-def _candidates(value: Any) -> bool:
-    return _list_of(_text, 0, _MAX_CANDIDATES)(value) and len(value) == len(set(value))
-
-
-_DTYPES = {"logits": np.dtype("<f4"), "times": np.dtype("<f8"), "validation": np.dtype("<f4")}
-_RANGES: dict[str, Callable[[Any], bool]] = {
-    "budgets": _budgets,
-    "candidates": _candidates,
-    "name": _text,
-    "pack_version": _text,
-    "model_family": _text,
-    "mechanism": _text,
-    "cache_point": _text,
-    "sampler": _text,
-    "scheduler": _text,
-    "steps": _whole(1, 10_000),
-    "cfg": _number(-1000.0, 1000.0),
-    "size": _list_of(_whole(1, 1_000_000), 0, 4),
-    "reward": _text,
-    "shift": lambda value: value is None or _number(0.0, 1000.0)(value),
-    "model_identity": _facts,
-    "mechanism_options": _facts,
-    "training": _facts,
-    "notes": _text,
-}
+        raise wrong(path.name, f"can't be read ({error.strerror})") from error

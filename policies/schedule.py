@@ -13,6 +13,7 @@ import numpy as np
 _MAX_EVALUATIONS = 100_000
 _ITEM = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
 _POSITION_WEIGHT = 1e-6
+SAME_TIME = 1e-3
 
 
 class ScheduleError(ValueError):
@@ -66,6 +67,12 @@ class Schedule:
     def __str__(self) -> str:
         """The list an artist would type: `explicit(str(s), s.n)` gives `s` without its times."""
         return ", ".join(map(str, self.indices))
+
+
+def check_k(k: int, n: int) -> None:
+    """Raises ScheduleError for a k outside 1..n."""
+    if not 1 <= k <= n:
+        raise ScheduleError(f"A run of {n} evaluations can compute 1 to {n} of them, not {k}.")
 
 
 def from_indices(indices: Iterable[int], n: int, times: Sequence[float] | None = None) -> Schedule:
@@ -136,6 +143,11 @@ def resample(schedule: Schedule, times: Sequence[float]) -> Schedule:
         by_time = (rank[:, None] - np.searchsorted(grid, times)) ** 2
         distance = by_time + _POSITION_WEIGHT * distance  # position settles ties between equal times
     return from_indices(_ordered_assignment(distance), n, times)
+
+
+def same_times(times: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether two runs have the same evaluation times, but for rounding, which differs between devices."""
+    return len(times) == len(others) and all(abs(a - b) < SAME_TIME for a, b in zip(times, others))
 
 
 def nearest_in_order(positions: np.ndarray, n: int) -> list[int]:

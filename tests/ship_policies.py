@@ -48,10 +48,10 @@ def times(shift: float) -> tuple[float, ...]:
 def policy(cost: np.ndarray, evaluation_times: tuple[float, ...], about):
     """The optimum of every k that has one, and their costs beside the uniform schedule's."""
     from recache.policies.learning.dynamic_program import solve
-    from recache.policies.learning.environment import RecordedCosts
     from recache.policies.policy import from_schedules
     from recache.policies.policy_file import PolicyFile
     from recache.policies.uniform import uniform
+    from tests.bench.baselines import RecordedCosts
 
     best = solve(cost, KS, evaluation_times)
     measured = RecordedCosts(cost)

@@ -18,9 +18,9 @@ from recache import caching
 from recache.caching import workflow
 from recache.nodes import budget, frontier
 from recache.nodes.pictures.frontier import frontier_picture
-from recache.nodes.training.measures import Figures, Latents
 from recache.nodes.training.quality_curve import Curve, Point
 from recache.policies.budget import knee
+from recache.policies.metrics.metric import LATENT_RMSE, Figures
 from tests.hosting.prompts import install_models
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
@@ -236,7 +236,7 @@ def curve(errors: dict[float, float], seconds: float = 10.0, knee: float | None 
         return Point(int(share * 50), share * seconds, Figures(error), picture)
 
     return Curve(50, point(1.0, 0.0), {b: point(b, e) for b, e in errors.items()},
-                 {b: point(b, 5 * e) for b, e in errors.items()}, knee, Latents(),
+                 {b: point(b, 5 * e) for b, e in errors.items()}, knee, LATENT_RMSE,
                  caching.Report("taylor", 1, "output", ""), [])
 
 

@@ -14,9 +14,22 @@ import torch
 from recache.caching import model_identity
 from recache.caching.dry_run import dry_run, dry_run_without_rng
 from recache.nodes.library.folders import SHIPPED
-from recache.nodes.server import graph, model_header, plan, routes
+from recache.nodes.server import graph, model_header, plan, routes, run_state
 from recache.policies.policy_file import load
-from tests.hosting.plans import ADVANCED, CUSTOM, LOADER, PAGE, SETTINGS, asked, deep, ksampler, queued, shifted
+from tests.hosting.plans import (
+    ADVANCED,
+    CUSTOM,
+    LOADER,
+    NODE,
+    PAGE,
+    SETTINGS,
+    WORKFLOW,
+    asked,
+    deep,
+    ksampler,
+    queued,
+    shifted,
+)
 from tests.hosting.server import emptied
 from tests.trained import WEIGHTS
 
@@ -62,15 +75,28 @@ def test_the_plan_is_what_the_run_then_does(client, sampler, settings, model):
     assert other["run"] is None
 
 
-def test_what_ran_without_an_id_is_known_but_not_what_a_script_ran(client):
+def test_no_node_shows_the_figures_of_another_workflow_or_model(client):
     sampler, settings = ksampler(steps=7), {"policy": "uniform"}
     prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
-    ask = asked(sampler, settings) | {"workflow": "opened later"}
-    client.run(prompt).check()
-    assert client.post(routes.ROUTE, ask)["run"] is None
-    client.run({**prompt, "latent": {**prompt["latent"], "inputs": {"width": 80, "height": 64, "batch_size": 1}}},
-               {"extra_pnginfo": {"workflow": {"nodes": []}}}).check()
-    assert client.post(routes.ROUTE, ask)["run"]["evaluations"] == 7
+    client.run(prompt).check()  # by a script
+    other_size = {**prompt["latent"], "inputs": {"width": 80, "height": 64, "batch_size": 1}}
+    client.run({**prompt, "latent": other_size}, {"extra_pnginfo": {"workflow": {"nodes": []}}}).check()  # no id
+    for workflow in ("opened later", ""):
+        assert client.post(routes.ROUTE, asked(sampler, settings) | {"workflow": workflow})["run"] is None
+    other_size = {**prompt["latent"], "inputs": {"width": 64, "height": 80, "batch_size": 1}}
+    client.run({**prompt, "latent": other_size}, {"extra_pnginfo": {"workflow": {"id": "mine", "nodes": []}}}).check()
+    mine = asked(sampler, settings) | {"workflow": "mine"}
+    assert client.post(routes.ROUTE, mine)["run"]["evaluations"] == 7
+
+
+def test_a_run_of_another_model_is_not_shown(own_model):
+    asks = question(ksampler(own_model))
+    planned, computed = plan._planned_run(asks, None, []), plan.plan(asks).computed
+    run = run_state.Run("taylor", "auto", 10, computed, computed, 10, planned.evaluations.times, over=True)
+    for layout, shown in ((planned.layout, run), ("another", None)):
+        run_state._histories.put((WORKFLOW, NODE), run_state.History(None, layout, None, [run]))
+        assert plan.plan(asks).run is shown
+    run_state._histories.clear()
 
 
 def test_what_a_forecast_costs_is_known_after_the_first_run(client):
@@ -98,9 +124,9 @@ def test_a_file_that_tells_no_model_makes_the_plan_provisional(models_dir, conte
     (models_dir / "diffusion_models" / "odd.safetensors").write_bytes(content)
     odd = {"type": "UNETLoader", "inputs": {"unet_name": "odd.safetensors"}}
     told = plan.plan(question(ksampler(odd)))
-    assert told["provisional"] == ["model"] and told["n"] == 10 and len(told["computed"]) == 3
+    assert told.provisional == ["model"] and told.n == 10 and len(told.computed) == 3
     model_header._model.cache_clear()
-    plan._foreseen.clear()
+    plan._planned_runs.clear()
 
 
 def test_a_policy_says_what_it_expects(client):
@@ -121,14 +147,14 @@ def test_a_policy_says_what_it_expects(client):
 
 
 def test_what_can_not_be_planned_is_said(own_model):
-    assert plan.plan(question(ksampler(sampler_name="dpm_adaptive")))["refusal"]["code"] == "sampler_adaptive"
-    assert "does not exist" in plan.plan(question(ksampler(), {"policy": "list", "evaluations": "0, 99"}))["refusal"]
-    assert "n" not in plan.plan(question(None))
+    assert plan.plan(question(ksampler(sampler_name="dpm_adaptive"))).refusal.code == "sampler_adaptive"
+    assert "does not exist" in plan.plan(question(ksampler(), {"policy": "list", "evaluations": "0, 99"})).refusal
+    assert not plan.plan(question(None)).n
     for odd in ({"steps": 10**9}, {"steps": -1}, {"steps": True}, {"denoise": 1e-9}, {"denoise": "x"},
                 {"sampler_name": "rm -rf"}, {"scheduler": 7}):
-        assert "n" not in plan.plan(question(ksampler(**odd)))
-    assert plan.plan(question(ksampler(), trained=True))["provisional"] == ["trained"]
-    assert plan.plan(question(ksampler(), {"budget": None}))["provisional"] == ["input"]
+        assert not plan.plan(question(ksampler(**odd))).n
+    assert plan.plan(question(ksampler(), trained=True)).provisional == ["trained"]
+    assert plan.plan(question(ksampler(), {"budget": None})).provisional == ["input"]
 
 
 def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
@@ -140,7 +166,7 @@ def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
                     sigmas("BasicScheduler", scheduler="simple", steps=10**8, denoise=1.0, model=LOADER),
                     sigmas("BasicScheduler", scheduler="simple", steps=2000, denoise=0.0001, model=LOADER),
                     sigmas("KarrasScheduler", steps=20, sigma_max=1e9, sigma_min=0.1, rho=7.0)):
-        assert "n" not in client.post(routes.ROUTE, asked(refused, node="new"))
+        assert not client.post(routes.ROUTE, asked(refused, node="new"))["n"]
     fine = sigmas("KarrasScheduler", steps=12, sigma_max=1.0, sigma_min=0.1, rho=7.0)
     assert client.post(routes.ROUTE, asked(fine))["n"] == 12
 

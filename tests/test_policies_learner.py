@@ -2,21 +2,20 @@
 
 import dataclasses
 import itertools
-import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recache.policies.interpolation import between
 from recache.policies.learning.dynamic_program import solve
-from recache.policies.learning.environment import Memo, RecordedCosts
-from recache.policies.learning.search import LearnConfig, Stop, learn
+from recache.policies.learning.environment import Memo
+from recache.policies.learning.search import LearnConfig, learn
 from recache.policies.policy import from_schedules
 from recache.policies.schedule import Schedule, ScheduleError, from_indices, resample
-from recache.policies.uniform import front_loaded, uniform
+from recache.policies.uniform import uniform
 from tests.bench.annealing import AnnealingConfig, anneal, random_start
+from tests.bench.baselines import RecordedCosts, front_loaded, published_cost
 
 
 class Mixture:
@@ -65,7 +64,7 @@ class Mixture:
 
 KS = (5, 6, 8)
 STARTS = {"uniform": {k: uniform(30, k) for k in KS}, "front": {k: front_loaded(30, k) for k in KS}}
-QUICK = LearnConfig(evaluations=9_000, kicks=3)
+QUICK = LearnConfig(evaluations=9_000, perturbations=3)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def test_the_same_seed_gives_the_same_policy_and_resuming_costs_nothing(learned)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(first, Mixture(16, seed=1), STARTS, QUICK, crash)
+        learn(first, Mixture(16, seed=1), STARTS, QUICK, on_rollout=crash)
     before = len(recorded)
     resumed = Memo(mixture, recorded, lambda computed, sample, cost: recorded.update({(computed, sample): cost}))
     again = learn(resumed, Mixture(16, seed=1), STARTS, QUICK)
@@ -128,11 +127,8 @@ def test_the_same_seed_gives_the_same_policy_and_resuming_costs_nothing(learned)
 
 
 def test_stopping_keeps_the_best_so_far():
-    def stop(evaluations, gains):
-        if evaluations > 3_000:
-            raise Stop
-
-    result = learn(Mixture(8, seed=0), Mixture(4, seed=1), STARTS, QUICK, stop)
+    memo = Memo(Mixture(8, seed=0))
+    result = learn(memo, Mixture(4, seed=1), STARTS, QUICK, should_stop=lambda: memo.evaluations > 3_000)
     assert 3_000 < result.evaluations < 3_020 and set(result.schedules) == set(KS)
 
 
@@ -143,10 +139,7 @@ def test_too_few_evaluations_for_anything_give_the_best_start():
 
 
 def test_stopping_at_once_gives_the_best_start():
-    def stop(evaluations, gains):
-        raise Stop
-
-    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, stop)
+    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, should_stop=lambda: True)
     assert all(result.schedules[k] in (STARTS["uniform"][k], STARTS["front"][k]) for k in KS)
 
 
@@ -162,21 +155,19 @@ def test_an_environment_that_only_fails_gives_the_first_start():
             return float("nan")
 
     result = learn(Broken(2, seed=0), Broken(2, seed=1), STARTS, dataclasses.replace(QUICK, evaluations=2_000))
-    assert result.schedules == STARTS["uniform"] or set(result.winners.values()) <= {"learned", "uniform"}
+    assert result.schedules == STARTS["uniform"]
 
 
 @pytest.mark.parametrize("model", ["flux", "wan_i2v"])
-def test_published_costs_are_learned_within_3_percent_without_the_dynamic_program(model):
-    folder = os.environ.get("RECACHE_PUBLISHED_COSTS")
-    if not folder:
-        pytest.skip("RECACHE_PUBLISHED_COSTS does not name the folder of the published cost arrays")
-    cost = np.load(Path(folder, f"dpcache_cost_{model}_50.npz"))["cost"]
-    environment, ks = Memo(RecordedCosts(cost)), range(6, 21)
-    starts = {"uniform": {k: uniform(50, k) for k in ks}, "front": {k: front_loaded(50, k) for k in ks}}
-    result = learn(environment, environment, starts, LearnConfig(evaluations=10_000_000))
+def test_published_costs_are_learned_to_the_optimum_without_the_dynamic_program(model):
+    """On FLUX local search alone ends 3% above it at k = 12; perturbations find it."""
+    cost, ks = published_cost(model), (8, 10, 12)
+    environment, n = Memo(RecordedCosts(cost)), len(cost)
+    starts = {"uniform": {k: uniform(n, k) for k in ks}, "front": {k: front_loaded(n, k) for k in ks}}
+    result = learn(environment, environment, starts, LearnConfig())
     best = solve(cost, ks)
-    ratios = {k: environment.cost(result.policy.schedule(k), 0) / environment.cost(best[k], 0) for k in ks}
-    assert max(ratios.values()) <= 1.03, ratios
+    ratios = [environment.cost(result.policy.schedule(k), 0) / environment.cost(best[k], 0) for k in ks]
+    assert max(ratios) <= 1.005, ratios
 
 
 # what artists get: schedules for every k and any times

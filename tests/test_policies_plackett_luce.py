@@ -9,9 +9,10 @@ import torch
 from scipy.stats import chisquare
 
 from recache.policies.learning.imitation import imitate
-from recache.policies.learning.plackett_luce import MLPLogits, PlackettLuce, SharedLogits, log_prob, sample_order
+from recache.policies.learning.plackett_luce import MLPLogits, PlackettLuce, log_prob, sample_order
 from recache.policies.schedule import ScheduleError, from_indices
-from recache.policies.uniform import front_loaded, uniform
+from recache.policies.uniform import uniform
+from tests.bench.baselines import SharedLogits, front_loaded
 
 
 def random_policy(n, logits, seed=0):

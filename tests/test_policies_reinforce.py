@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from recache.policies.learning.environment import WORST, Memo
-from recache.policies.learning.plackett_luce import PlackettLuce, SharedLogits, log_prob, sample_order
+from recache.policies.learning.plackett_luce import PlackettLuce, log_prob, sample_order
 from recache.policies.learning.reinforce import ReinforceConfig, surrogate, train
 from recache.policies.schedule import from_indices
+from tests.bench.baselines import SharedLogits
 
 ITEMS, PICKS, ENTROPY = 5, 2, 0.3
 ORDERS = list(itertools.permutations(range(ITEMS), PICKS))
@@ -90,7 +91,8 @@ def test_training_finds_the_best_schedule_and_repeats_itself():
         generator = torch.Generator().manual_seed(0)
         config = ReinforceConfig(updates=150, batch=2, learning_rate=0.1)
         losses = []
-        train(policy, Memo(Distances()), {5: 1.0}, config, generator, progress=lambda _, loss: losses.append(loss))  # noqa: B023
+        train(policy, Memo(Distances()), {5: 1.0}, config, generator,
+              on_update=lambda _, loss: losses.append(loss))  # noqa: B023
         policies.append(policy)
         assert len(losses) == 150 and sum(losses[-10:]) < 0.3 * sum(losses[:10])
     assert policies[0].schedule(5).indices == Distances.wanted

@@ -1,32 +1,19 @@
 """The dynamic program against brute force; moves, hill climbing, annealing; recorded costs of published models."""
 
 import itertools
-import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recache.policies.learning.dynamic_program import solve
-from recache.policies.learning.environment import Memo, RecordedCosts, race
+from recache.policies.learning.environment import Memo
 from recache.policies.learning.local_search import hill_climb, shifts, singles
+from recache.policies.learning.racing import successive_halving
 from recache.policies.schedule import ScheduleError, from_indices
-from recache.policies.uniform import front_loaded, uniform
+from recache.policies.uniform import uniform
 from tests.bench.annealing import AnnealingConfig, anneal, random_start
-
-KNOWN = {  # the exact optima of the published costs
-    "flux": {
-        7: (0, 1, 2, 5, 11, 21, 34),
-        9: (0, 1, 2, 4, 8, 13, 20, 28, 39),
-        13: (0, 1, 2, 4, 7, 10, 14, 19, 23, 28, 34, 40, 45),
-    },
-    "wan_i2v": {
-        7: (0, 1, 2, 5, 11, 20, 34),
-        9: (0, 1, 2, 4, 7, 12, 19, 28, 39),
-        13: (0, 1, 2, 4, 6, 9, 13, 18, 23, 29, 35, 41, 46),
-    },
-}
+from tests.bench.baselines import RecordedCosts, front_loaded, published_cost
 
 
 def random_costs(n, seed, holes=0.0):
@@ -121,13 +108,20 @@ def test_annealing_is_near_the_optimum_and_keeps_its_prefix():
         assert environment.cost(best) <= 1.5 * environment.cost(solve(cost, [k])[k])
 
 
-@pytest.mark.parametrize("model", KNOWN)
-def test_published_costs_give_their_known_optima(model):
-    folder = os.environ.get("RECACHE_PUBLISHED_COSTS")
-    if not folder:
-        pytest.skip("RECACHE_PUBLISHED_COSTS does not name the folder of the published cost arrays")
-    cost = np.load(Path(folder, f"dpcache_cost_{model}_50.npz"))["cost"]
-    assert {k: s.indices for k, s in solve(cost, KNOWN[model]).items()} == KNOWN[model]
+@pytest.mark.parametrize("model", ["flux", "wan_i2v"])
+def test_the_dynamic_program_finds_the_optimum_of_published_costs(model):
+    cost = published_cost(model)
+    environment, n = RecordedCosts(cost), len(cost)
+    every = (from_indices((0, *rest), n) for rest in itertools.combinations(range(1, n), 3))
+    measured = [s for s in every if np.isfinite(cost[tuple(zip(*segments(s)))]).all()]
+    best = min(environment.cost(schedule) for schedule in measured)
+    assert environment.cost(solve(cost, [4])[4]) == pytest.approx(best)
+
+
+def segments(schedule):
+    """(i, j, m) of every computed evaluation j, the one before it and the one after it."""
+    computed = (0, *schedule.indices, schedule.n)
+    return list(zip(computed, computed[1:], computed[2:], strict=False))
 
 
 def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
@@ -140,9 +134,9 @@ def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
     rng = random.Random(3)
     schedules = [random_start(20, 6, rng) for _ in range(8)]
     memo = Memo(Agreeing())
-    assert race(schedules, memo) == min(schedules, key=lambda schedule: sum(schedule.indices))
+    assert successive_halving(schedules, memo) == min(schedules, key=lambda schedule: sum(schedule.indices))
     assert memo.rollouts == 8 * 2 + 4 * 2 + 2 * 4  # 2 samples, then 4, then 8; those asked before are free
-    assert race(schedules[:1] * 3, Memo(Agreeing())) == schedules[0]
+    assert successive_halving(schedules[:1] * 3, Memo(Agreeing())) == schedules[0]
 
 
 def test_one_misleading_sample_does_not_decide_a_race():
@@ -153,4 +147,5 @@ def test_one_misleading_sample_does_not_decide_a_race():
             return -sum(schedule.indices) / 10.0 if sample == 0 else float(sum(schedule.indices))
 
     schedules = [random_start(20, 6, random.Random(seed)) for seed in range(8)]
-    assert race(schedules, Memo(Misleading())) == min(schedules, key=lambda schedule: sum(schedule.indices))
+    best = min(schedules, key=lambda schedule: sum(schedule.indices))
+    assert successive_halving(schedules, Memo(Misleading())) == best

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from recache import caching
 from recache.caching import prefix_run, workflow
-from recache.nodes.training import judges
+from recache.nodes.training.objective import Objective
+from recache.nodes.training.request import Progress
 from recache.nodes.training.rollouts import Rollouts
-from recache.nodes.training.training import Progress
 from recache.policies.learning.environment import Memo
 from recache.policies.learning.local_search import singles
 from recache.policies.schedule import from_indices
@@ -60,9 +60,9 @@ class Blocks:
 def rollouts(run, mechanism="taylor", order=1, cache_point="output", max_bytes=PLENTY, seeds=(3, 4)):
     """The environment whole and shared, for a sample of every seed."""
     samples = [sample for seed in seeds for sample in run.samples(1, seed)]
-    n, judge = len(run.dry_run()), judges.LatentJudge()
+    n, objective = len(run.dry_run()), Objective()
     seen = [torch.zeros_like(run.latent)] * len(samples)
-    make = partial(Rollouts, run, n, samples, seen, judge, mechanism, order, cache_point)
+    make = partial(Rollouts, run, n, samples, seen, objective, mechanism, order, cache_point)
     prefix_cache = caching.PrefixCache(max_bytes)
     return make(), make(prefix_cache), prefix_cache
 
@@ -203,7 +203,7 @@ def test_nothing_is_left_of_the_prefix_cache(end, tmp_path, monkeypatch):
         refs.append(weakref.ref(copy))
         return copy
 
-    def gained(*_):
+    def on_rollout(*_):
         rollouts.append(0)
         if len(rollouts) == 20 and end == "cancelled":
             comfy.model_management.interrupt_current_processing()
@@ -213,7 +213,7 @@ def test_nothing_is_left_of_the_prefix_cache(end, tmp_path, monkeypatch):
     monkeypatch.setattr(prefix_run, "cpu_copy", spy)
     run, error = flow(), None
     try:
-        trained(tmp_path, workflow=run, progress=Progress(gained=gained))
+        trained(tmp_path, workflow=run, progress=Progress(on_rollout=on_rollout))
     except (RuntimeError, comfy.model_management.InterruptProcessingException) as raised:
         error = raised  # alive with its traceback, as where the host shows it
     assert (error is None) == (end == "finished")

@@ -23,15 +23,15 @@ from nodes import common_ksampler
 
 from recache import caching
 from recache.caching import Reason, mechanisms, model_identity, recording, workflow
+from recache.caching.feature_kind import FeatureKind, feature_kind
 from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
-from recache.nodes.training import judges, rollouts
-from recache.nodes.training.training import Progress, Request
+from recache.nodes.training import objective, rollouts
+from recache.nodes.training.request import Progress, Request
 from recache.policies.learning.dynamic_program import solve
 from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, save
-from recache.policies.schedule import from_indices
 from recache.policies.uniform import uniform
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
@@ -78,14 +78,14 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
         mechanism = mechanisms.make(name)
         run = flow()
         evaluations = run.dry_run()
-        kind = recording.kind_of(evaluations, mechanism, point)
-        assert kind == ("change" if (name, point) == ("residual", "output") else "direction")
+        kind = feature_kind(evaluations, mechanism, point)
+        assert kind is (FeatureKind.RESIDUAL if (name, point) == ("residual", "output") else FeatureKind.DIRECTION)
         gram = recording.Recording(kind)
         values = []
 
         def record(x, denoised, sigma, gram=gram, values=values, kind=kind):
             gram(x, denoised, sigma)
-            values.append((denoised - x if kind == "change" else (x - denoised) / sigma).flatten().double())
+            values.append((denoised - x if kind is FeatureKind.RESIDUAL else (x - denoised) / sigma).flatten().double())
 
         run.reference(run.samples(1, 3)[0], record)
         steps = recording.step_weights(evaluations.sigmas, 0.5, kind)
@@ -102,18 +102,17 @@ def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
             assert cost[i, j, m] == pytest.approx(expected, rel=1e-4, abs=1e-9)
 
 
-def test_the_surrogate_of_no_forecasts_is_zero_and_of_one_is_its_segment():
+def test_the_summed_error_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     run = flow()
     evaluations = run.dry_run()
-    record = recording.Recording("direction")
+    record = recording.Recording(FeatureKind.DIRECTION)
     run.reference(run.samples(1, 3)[0], record)
-    weights = recording.step_weights(evaluations.sigmas, 1.0, "direction")
+    weights = recording.step_weights(evaluations.sigmas, 1.0, FeatureKind.DIRECTION)
     recorded = recording.Recorded(record.gram(), evaluations.positions, mechanisms.make("taylor", 1))
-    surrogate = recording.Surrogate(recorded, weights)
     cost = recording.segment_costs(recording.segment_errors(recorded), weights)
-    assert surrogate.cost(uniform(N, N)) == 0.0
-    all_but_one = from_indices([i for i in range(N) if i != 6], N)
-    assert surrogate.cost(all_but_one) == pytest.approx(cost[4, 5, 7], rel=1e-6)
+    assert recording.summed_error(recorded, range(N), weights) == 0.0
+    all_but_one = [i for i in range(N) if i != 6]
+    assert recording.summed_error(recorded, all_but_one, weights) == pytest.approx(cost[4, 5, 7], rel=1e-6)
     best = solve(cost, [4])[4]
     assert best.k == 4
 
@@ -243,9 +242,8 @@ def test_other_families_and_mechanisms_train(name, mechanism, tmp_path):
 def test_rollouts_keep_no_tensors():
     run = flow()
     samples = run.samples(1, 3)
-    judge = judges.LatentJudge()
-    seen = [judge.decode(run.reference(samples[0], lambda x, denoised, sigma: None))]
-    environment = rollouts.Rollouts(run, N, samples, seen, judge, "taylor", 2, "blocks")
+    seen = [run.reference(samples[0], lambda x, denoised, sigma: None)]
+    environment = rollouts.Rollouts(run, N, samples, seen, objective.Objective(), "taylor", 2, "blocks")
 
     def tensors() -> int:
         gc.collect()
@@ -270,7 +268,7 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
     with pytest.raises(WorkflowError, match="nothing to learn"):
         trained(tmp_path, replace(REQUEST, budgets=(1.0,)))
     with pytest.raises(WorkflowError, match="connect the VAE"):
-        judges.make("ssim")
+        objective.make("ssim")
 
 
 def test_a_vae_is_for_choosing_by_pictures_and_learning_stays_the_same(tmp_path, outcome):
@@ -288,15 +286,15 @@ def test_a_vae_is_for_choosing_by_pictures_and_learning_stays_the_same(tmp_path,
     assert vae.made <= REQUEST.held_out * (1 + len(rows) + sum(map(len, rows)))  # no picture of a training rollout
 
 
-def test_pictures_are_judged_and_good_ones_rewarded():
-    judged, notes = judges.make("ssim", Vae())
-    judge = judged.learn
-    assert judge is judged.choose
+def test_pictures_are_compared_and_good_ones_rewarded():
+    objectives, notes = objective.make("ssim", Vae())
+    similar = objectives.learn
+    assert similar is objectives.choose
     latent = torch.randn(1, 16, 4, 4)
-    seen = judge.decode(latent)
+    seen = similar.decode(latent)
     assert notes == [] and seen.shape == (1, 32, 32, 3)
-    assert judge.cost(seen, seen) == pytest.approx(0.0, abs=1e-3)
-    assert judge.cost(judge.decode(torch.randn(1, 16, 4, 4)), seen) > 0.1
+    assert similar.cost(seen, seen) == pytest.approx(0.0, abs=1e-3)
+    assert similar.cost(similar.decode(torch.randn(1, 16, 4, 4)), seen) > 0.1
 
     class Vision:
         def encode_image(self, pictures):
@@ -309,15 +307,15 @@ def test_pictures_are_judged_and_good_ones_rewarded():
         def encode_from_tokens(self, text, return_pooled):
             return None, torch.tensor([[1.0, 0.0, 0.0] if text == "red" else [0.0, 0.0, 1.0]])
 
-    judged, _ = judges.make("auto", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
-    rewarded = judged.learn
-    assert rewarded is judged.choose
+    objectives, _ = objective.make("auto", Vae(), "clip prompt", 0.5, Vision(), Clip(), "red")
+    rewarded = objectives.learn
+    assert rewarded is objectives.choose
     red = torch.zeros(1, 16, 16, 3)
     red[..., 0] = 1.0
     blue = red.flip(-1)
     assert rewarded.cost(red, red) == pytest.approx(-0.5) and rewarded.cost(blue, blue) == pytest.approx(0.0)
     with pytest.raises(WorkflowError, match="connect the video model's VAE"):
-        judge.decode(torch.randn(1, 16, 3, 4, 4))
+        similar.decode(torch.randn(1, 16, 3, 4, 4))
 
 
 def test_equal_things_have_equal_fingerprints_and_others_have_not():

@@ -11,14 +11,13 @@ from ...caching import Reason, model_identity
 from ...policies.budget import computed_for_budget
 from ...policies.policy import Policy
 from ...policies.policy_file import About, PolicyFile, PolicyFileError, load
-from ...policies.schedule import Schedule, ScheduleError
+from ...policies.schedule import Schedule, ScheduleError, same_times
 from ...policies.uniform import uniform
 from ..server.page import one_line
 from . import folders
 
 log = logging.getLogger(__name__)
 
-SAME_TIME = 1e-4  # evaluation times that differ by less are the same: devices round them differently
 NO_FILE = ("uniform", "list")  # choices of the picker that are no policies learned
 Choose = Callable[[int, tuple[float, ...]], Schedule]
 
@@ -45,9 +44,9 @@ def by_policy(policy: Policy) -> Choose:
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:
     """`times`, where they are those the policy knows but for rounding: just those."""
-    if len(times) == len(known) and all(abs(a - b) < SAME_TIME for a, b in zip(times, known)):
+    if same_times(times, known):
         return known
-    return (known[0], *times[1:]) if abs(times[0] - known[0]) < SAME_TIME else times
+    return (known[0], *times[1:]) if same_times(times[:1], known[:1]) else times
 
 
 def resolve_policy(policy: str, layout: str | None, mechanism: str, order: int, cache_point: str,
@@ -129,17 +128,17 @@ def fits(file: PolicyFile, layout: str) -> bool:
     return any(key.startswith("layout") and value == layout for key, value in file.about.model_identity.items())
 
 
-def remarks(file: PolicyFile | None, model, mechanism: str, order: int,
+def remarks(file: PolicyFile | None, layout: str, mechanism: str, order: int,
             missing: Reason | None = None) -> Callable[..., list[Reason]]:
     """What a run's report says of the policy: one that is missing, the one in use, and how its own settings differ.
 
     Args:
-        missing: see resolve_policy.
+        layout: of the model (see model_identity.layout). missing: see resolve_policy.
     """
     if file is None:
         return lambda guider, sampler, noise, times: [missing] if missing else []
     about, known = file.about, file.policy.times
-    fixed = [] if fits(file, model_identity.layout(model.model.diffusion_model)) else [
+    fixed = [] if fits(file, layout) else [
         Reason("differs_model", {"family": about.model_family})]
     fixed += _differing_mechanism(about, mechanism, order)
 
@@ -168,7 +167,7 @@ def _differing_run(about: About, known: Sequence[float], guider, sampler, noise,
         differs.append(Reason("differs_sampler", {"sampler": about.sampler}))
     if len(times) != len(known):
         differs.append(Reason("differs_evaluations", {"n": len(known)}))
-    elif any(abs(a - b) > 0.01 for a, b in zip(times, known)):
+    elif not same_times(times, known):
         if about.scheduler in ("", "sigmas"):
             differs.append(Reason("differs_times"))
         elif about.shift:

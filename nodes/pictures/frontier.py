@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image, ImageDraw
@@ -51,16 +51,7 @@ def frontier_picture(curve: Curve) -> torch.Tensor:
 def _plot(curve: Curve, width: int) -> Image.Image:
     """The curve; closer to the uncached pictures is further up."""
     image, draw = new_image(width, TOP + PLOT + AXIS)
-    if curve.knee is None:
-        title = "No knee: here, quality falls as fast as time"
-    else:
-        point = curve.cached[curve.knee]
-        title = (f"Knee at budget {curve.knee:g}: {curve.speedup(point):.1f}x faster, {point.seconds:.3g} s instead of "
-                 f"{curve.uncached.seconds:.3g} s")
-    stand_in = ", which stands in for LPIPS," if curve.measure.notes else ""
-    draw.text((MARGIN, MARGIN - 4), title, **text_style(22))
-    draw.text((MARGIN, MARGIN + 26), f"{curve.measure.name}{stand_in} to the uncached run: further up is closer",
-              **text_style(16, FAINT))
+    _title(draw, curve)
     span = width - LEFT - 3 * MARGIN
     farthest = max(point.figures.difference for point in curve.cached.values()) or 1.0
     beyond = max([farthest, *(point.figures.difference for point in curve.fewer.values())])
@@ -79,6 +70,26 @@ def _plot(curve: Curve, width: int) -> Image.Image:
         x = tick / longest * span
         pen.line((x, 0, x, PLOT), fill=GRID)
         draw.text((LEFT + x, TOP + PLOT + 6), f"{tick:g} s", anchor="ma", **text_style(15))
+    _curves(pen, curve, place)
+    image.paste(area, (LEFT, TOP))
+    _legend(draw, curve, width)
+    return image
+
+
+def _title(draw: ImageDraw.ImageDraw, curve: Curve) -> None:
+    if curve.knee is None:
+        title = "No knee: here, quality falls as fast as time"
+    else:
+        point = curve.cached[curve.knee]
+        title = (f"Knee at budget {curve.knee:g}: {curve.speedup(point):.1f}x faster, {point.seconds:.3g} s instead of "
+                 f"{curve.uncached.seconds:.3g} s")
+    stand_in = ", which stands in for LPIPS," if curve.metric.notes else ""
+    draw.text((MARGIN, MARGIN - 4), title, **text_style(22))
+    draw.text((MARGIN, MARGIN + 26), f"{curve.metric.name}{stand_in} to the uncached run: further up is closer",
+              **text_style(16, FAINT))
+
+
+def _curves(pen: ImageDraw.ImageDraw, curve: Curve, place: Callable[[Point], tuple[float, float]]) -> None:
     cached, fewer = [place(p) for p in curve.cached.values()], [place(p) for p in curve.fewer.values()]
     _dashed(pen, cached[0], place(curve.uncached))
     _line(pen, fewer, FEWER_STEPS)
@@ -95,15 +106,16 @@ def _plot(curve: Curve, width: int) -> Image.Image:
             name, colour = f"{budget:g} knee", TEXT
             pen.ellipse((x - 11, y - 11, x + 11, y + 11), outline=TEXT, width=3)
         _label(pen, (x + 13, y + 6), name, colour)
-    image.paste(area, (LEFT, TOP))
-    legend = LEFT
+
+
+def _legend(draw: ImageDraw.ImageDraw, curve: Curve, width: int) -> None:
+    left = LEFT
     for colour, name in ((COMPUTED, "ReCache at each budget"), (FEWER_STEPS, "fewer steps, no cache")):
         if colour == COMPUTED or curve.fewer:
-            draw.rectangle((legend, TOP + PLOT + 31, legend + 13, TOP + PLOT + 44), fill=colour)
-            draw.text((legend + 20, TOP + PLOT + 28), name, **text_style(16))
-            legend += 220
+            draw.rectangle((left, TOP + PLOT + 31, left + 13, TOP + PLOT + 44), fill=colour)
+            draw.text((left + 20, TOP + PLOT + 28), name, **text_style(16))
+            left += 220
     draw.text((width - MARGIN, TOP + PLOT + 28), "time of sampling", anchor="ra", **text_style(16, FAINT))
-    return image
 
 
 def _line(pen: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]], colour: tuple[int, int, int]) -> None:
@@ -162,7 +174,7 @@ def _row(name: str, colour: tuple[int, int, int], headings: Sequence[str], point
         lines = [f"{point.seconds:.3g} s", f"{point.computed} of {curve.evaluations} computed"]
         if point is not curve.uncached:
             lines[0] += f", {curve.speedup(point):.1f}x faster"
-            lines.append(f"{curve.measure.name} {point.figures.difference:.4f}")
+            lines.append(f"{curve.metric.name} {point.figures.difference:.4f}")
         for j, line in enumerate(lines):
             draw.text((x, y + j * LINE), line, **text_style(16))
     return image

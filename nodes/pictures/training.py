@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from ..training.training import Outcome
+from ..training.request import Outcome
 from . import drawing
 from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, WIDTH, text_style
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...caching import Reason, model_identity
 from ...caching.dry_run import Evaluations, dry_run_without_rng
+from ...caching.lru import LruCache
 from ...caching.mechanisms import make
 from ...policies.budget import planned_speedup
 from ...policies.policy_file import PolicyFile
-from ...policies.schedule import explicit
+from ...policies.schedule import explicit, same_times
 from ..library import resolve
 from . import graph, run_state
-
-KEPT = 64
-SAME_TIME = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Question:
     Attributes:
         workflow, node: whose it is, as the page and the server know them.
         trained: a policy from ReCache Train is connected.
-        sampler: see wiring; None where there is none.
+        sampler: see graph; None where there is none.
         unknown: names of settings that come from a node whose value the page can't tell.
         language: that the page is in, such as "en".
     """
@@ -48,13 +45,68 @@ class Question:
 
 
 @dataclass(frozen=True)
-class _Foreseen:
+class PolicySummary:
+    """The policy of a plan, for the page.
+
+    Attributes:
+        kind: "file", "list" or "uniform"; the others are of a file.
+        carried: it was fitted on other evaluation times.
+        tested: {"k", "n", "less": share of uniform's distance that it saves, "measure"} on held-out samples, or None.
+    """
+
+    kind: str
+    name: str = ""
+    carried: bool = False
+    tested: dict[str, Any] | None = None
+
+
+@dataclass
+class PlanAnswer:
+    """What the page shows before a run, and of the last one.
+
+    Attributes:
+        provisional: what is not known before a run, of "model", "cost", "trained", "sampler" and "input".
+        run: the one that is sampling, else the last one with this plan.
+        refusal: why nothing would be cached, a Reason or the words of an error.
+        missing: the policy that is named and not there.
+        n: evaluations of the run; 0 where they are not known, and no schedule is.
+        computed: those that would be computed, 0-based.
+        speedup: planned.
+    """
+
+    provisional: list[str]
+    run: run_state.Run | None = None
+    refusal: Reason | str | None = None
+    missing: Reason | None = None
+    policy: PolicySummary | None = None
+    n: int = 0
+    computed: list[int] = field(default_factory=list)
+    speedup: float = 1.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "provisional": self.provisional, "run": self.run and self.run.as_json(),
+            "refusal": self.refusal.as_json() if isinstance(self.refusal, Reason) else self.refusal,
+            "missing": self.missing and self.missing.as_json(), "policy": self.policy and asdict(self.policy),
+            "n": self.n, "computed": self.computed, "speedup": self.speedup}
+
+
+@dataclass(frozen=True)
+class _PlannedRun:
+    """The evaluations of a run that has not begun.
+
+    Attributes:
+        layout: of the model, where it is known.
+        guessed: see graph.Sampling.
+    """
+
     evaluations: Evaluations
-    layout: str | None  # of the model, where it is known
-    guessed: bool = False  # see graph.Sampling
+    layout: str | None
+    guessed: bool = False
 
 
-_foreseen: OrderedDict[tuple, _Foreseen] = OrderedDict()
+_planned_runs: LruCache[_PlannedRun | None] = LruCache(64)
 
 
 def listed(text: str) -> Callable[..., tuple[bool, ...]]:
@@ -76,112 +128,95 @@ def scheduler(budget: float, policy: str, evaluations: str, file: PolicyFile | N
     return resolve.budget_schedule(budget, resolve.evenly)
 
 
-def plan(question: Question) -> dict[str, Any]:
-    """What the page shows, ready for JSON.
-
-    ``n``, ``computed`` (0-based) and ``speedup`` of the plan; ``provisional``: what is not known before a run, of
-    "model", "cost", "trained", "sampler" and "input"; ``policy``: its ``kind`` ("file", "list" or "uniform") and of a
-    file ``name``, ``carried`` and ``tested``; ``missing``: a Reason if it is not there; ``run``: the last run
-    with this plan, or the one that is sampling; ``refusal``: why nothing would be cached, a Reason or the
-    words of an error. Without a sampler there is no ``n``.
-    """
-    known = run_state.known(question.workflow, question.node)
-    provisional = ["input"] if question.unknown else []
-    sampling = next((run for run in known.runs if not run.over), None) if known else None
-    answer: dict[str, Any] = {"provisional": provisional, "refusal": None, "run": sampling and sampling.shown()}
-    foreseen = _sampling(question, known, provisional)
-    if foreseen is None:
+def plan(question: Question) -> PlanAnswer:
+    """The plan, by the functions that the run gets."""
+    answer = PlanAnswer(["input"] if question.unknown else [])
+    history = run_state.history_of(question.workflow, question.node)
+    planned = _planned_run(question, history, answer.provisional)
+    if history and planned and planned.layout not in (None, history.layout):
+        history = None  # of another model
+    answer.run = history.sampling if history else None
+    if planned is None:
         return answer
-    evaluations = foreseen.evaluations
+    evaluations = planned.evaluations
     try:
-        file, missing = _file(question, known, foreseen.layout, provisional)
-        answer["missing"] = missing and missing.as_json()
-        answer["policy"] = _about(question, file, evaluations)
+        file, answer.missing = _policy_file(question, history, planned.layout, answer.provisional)
+        answer.policy = _summary(question, file, evaluations)
         if evaluations.refusal is not None:
-            return answer | {"refusal": evaluations.refusal.as_json()}
-        cost = _cost(question, known)
+            answer.refusal = evaluations.refusal
+            return answer
+        cost = _cached_cost(question, history)
         if cost is None:
-            provisional.append("cost")
+            answer.provisional.append("cost")
         schedule = scheduler(question.budget, question.policy, question.evaluations, file)(
             evaluations.times, cost or 0.0)
     except ValueError as error:
-        return answer | {"refusal": str(error)}
-    computed = [i for i, is_computed in enumerate(schedule) if is_computed]
-    if not sampling and known:
-        same = (run for run in known.runs if run.over and run.mechanism == question.mechanism
-                and run.planned in (None, computed) and _alike(run.times, evaluations.times))
-        answer["run"] = next((run.shown() for run in same), None)
-    return answer | {
-        "n": len(schedule), "computed": computed, "speedup": planned_speedup(len(computed), len(schedule), cost or 0.0)}
+        answer.refusal = str(error)
+        return answer
+    answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
+    answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
+    if history and answer.run is None:
+        answer.run = history.last(question.mechanism, answer.computed, evaluations.times)
+    return answer
 
 
-def _sampling(question: Question, known: run_state.Known | None, provisional: list[str]) -> _Foreseen | None:
-    """The evaluations of the run, and the model's layout where it is known."""
-    foreseen = None
+def _planned_run(question: Question, history: run_state.History | None, provisional: list[str]) -> _PlannedRun | None:
+    """The evaluations of the run, as its sampler makes them or as they were in the last run."""
+    planned = None
     if question.sampler is not None:
-        key = (json.dumps(question.sampler, sort_keys=True), known and id(known.model_sampling))
-        foreseen = _foreseen.get(key)
-        if foreseen is None:
-            foreseen = _foresee(question.sampler, known)
-            _foreseen[key] = foreseen
-            while len(_foreseen) > KEPT:
-                _foreseen.popitem(last=False)
-    if foreseen is None or (foreseen.evaluations.refusal is None and not foreseen.evaluations.times):
-        last = next((run for run in known.runs if run.times), None) if known else None
+        key = json.dumps(question.sampler, sort_keys=True), history and id(history.model_sampling)
+        if key not in _planned_runs:
+            _planned_runs.put(key, _dry_run(question.sampler, history))
+        planned = _planned_runs.get(key)
+    if planned is None or (planned.evaluations.refusal is None and not planned.evaluations.times):
+        last = next((run for run in history.runs if run.times), None) if history else None
         if last is None:
             return None
         provisional.append("sampler")
-        return _Foreseen(Evaluations(last.times, last.times), known.layout)
-    if foreseen.layout is None:
+        return _PlannedRun(Evaluations(last.times, last.times), history.layout)
+    if planned.layout is None:
         provisional.append("model")
-    if foreseen.guessed and not question.unknown:
+    if planned.guessed and not question.unknown:
         provisional.append("input")
-    return foreseen
+    return planned
 
 
-def _foresee(sampler: dict, known: run_state.Known | None) -> _Foreseen | None:
+def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | None:
     try:
-        found = graph.sampling(sampler, known and graph.stand_in(known.model_sampling))
+        found = graph.sampling(sampler, history and graph.stand_in(history.model_sampling))
     except graph.Unknown:
         return None
-    schedule = found.model.get_model_object("model_sampling")
     if found.known:
         layout = model_identity.layout(found.model.model.diffusion_model)
     else:
-        layout = known.layout if known else None
-    return _Foreseen(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout, found.guessed)
+        layout = history.layout if history else None
+    schedule = found.model.get_model_object("model_sampling")
+    return _PlannedRun(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout, found.guessed)
 
 
-def _file(question: Question, known: run_state.Known | None, layout: str | None,
-          provisional: list[str]) -> tuple[PolicyFile | None, Reason | None]:
+def _policy_file(question: Question, history: run_state.History | None, layout: str | None,
+                 provisional: list[str]) -> tuple[PolicyFile | None, Reason | None]:
     if not question.trained:
         return resolve.resolve_policy(question.policy, layout, question.mechanism, question.order, question.cache_point)
-    if known is None or known.file is None:
+    if history is None or history.file is None:
         provisional.append("trained")
         return None, None
-    return known.file, None
+    return history.file, None
 
 
-def _about(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> dict[str, Any]:
+def _summary(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> PolicySummary:
     if file is None:
-        return {"kind": "list" if question.policy == "list" and not question.trained else "uniform"}
-    times = evaluations.times
-    alike = len(times) == file.policy.n and all(abs(a - b) < 0.01 for a, b in zip(times, file.policy.times))
-    expected = file.expected(question.budget)
-    tested = None
+        return PolicySummary("list" if question.policy == "list" and not question.trained else "uniform")
+    expected, tested = file.expected(question.budget), None
     if expected is not None:
         k, distance, uniform = expected
         tested = {"k": k, "n": file.policy.n, "less": 1.0 - distance / uniform, "measure": file.about.reward}
-    return {"kind": "file", "name": file.about.name, "carried": not alike, "tested": tested}
+    return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 
 
-def _cost(question: Question, known: run_state.Known | None) -> float | None:
+def _cached_cost(question: Question, history: run_state.History | None) -> float | None:
     """What a cached evaluation is charged; None where only a run can tell."""
     point = question.cache_point
     if point == "output" or (point == "auto" and not make(question.mechanism, question.order).of_residual):
         return 0.0
-    return known.cost(question.mechanism, point) if known else None
-
-
-def _alike(times, others) -> bool:
-    return len(times) == len(others) and all(abs(a - b) < SAME_TIME for a, b in zip(times, others))
+    return history.cached_cost(question.mechanism, point) if history else None

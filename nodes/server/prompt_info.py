@@ -8,11 +8,6 @@ from uuid import UUID
 _NIL = str(UUID(int=0))  # what the page calls a workflow that it has not named yet
 
 
-def of_page(extra_pnginfo: Any) -> bool:
-    """Whether a page queued it, which sends its workflow along; not a script."""
-    return isinstance(_entry(extra_pnginfo, "workflow"), dict)
-
-
 def workflow_id(extra_pnginfo: Any) -> str | None:
     """The id of the page's workflow; None where it was queued without one, as by a script."""
     found = _entry(_entry(extra_pnginfo, "workflow"), "id")

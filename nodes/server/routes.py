@@ -38,7 +38,7 @@ async def answer(request: web.Request) -> web.Response:
         return web.json_response({"error": str(error)}, status=400)
     wording.PageLanguage.current = asked.language
     async with _one_at_a_time:
-        return web.json_response(await asyncio.to_thread(plan, asked))
+        return web.json_response((await asyncio.to_thread(plan, asked)).as_json())
 
 
 def question(body: bytes) -> Question:

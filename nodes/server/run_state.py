@@ -1,34 +1,36 @@
-"""What the last runs of every Budget node did: told to the page while they sample, kept for when it asks again.
+"""The last runs of every Budget node: sent to the page while they sample, and stored for when it asks again.
 
-A prompt of a script belongs to no page, and nothing of it is kept. One workflow runs at a time, on the thread that
-executes it; the page's questions come from another thread and read only.
+They are stored by the workflow's id, so that no node shows another workflow's figures; a workflow without an id, as a
+script queues it, leaves none. One workflow runs at a time, on the thread that executes it; the page's requests come on
+another thread and only read.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from server import PromptServer
 
-from ...caching import Reason, Report, model_identity
+from ...caching import Reason, Report
+from ...caching.lru import LruCache
 from ...policies.policy_file import PolicyFile
-from .prompt_info import of_page, workflow_id
+from ...policies.schedule import same_times
+from .prompt_info import workflow_id
 
 log = logging.getLogger(__name__)
 
 EVENT = "recache.run"
-KEPT_NODES = 64
-KEPT_RUNS = 4  # of each node: a model may feed several samplers
+MAX_NODES = 64
+MAX_RUNS = 4  # of each node: a model may feed several samplers
 
 
 @dataclass
 class Run:
-    """One sampling run, as the page shows it; numbers of evaluations are 0-based.
+    """One sampling run, as the page shows it; indices of evaluations are 0-based.
 
     Attributes:
         planned: evaluations that are to be computed; None where nothing is cached.
@@ -36,7 +38,7 @@ class Run:
         evaluations: how many were made so far.
         n: how many there will be; 0 as long as that is not known.
         times: evaluation times, once it is over.
-        cost: what a cached evaluation was charged.
+        cached_cost: what a cached evaluation was charged.
         speedup, saved: measured, and the seconds that it saved; None where nothing was.
         over, finished: it has ended; it was not cut short.
         notes: for the artist.
@@ -49,24 +51,22 @@ class Run:
     computed: list[int] = field(default_factory=list)
     evaluations: int = 0
     times: tuple[float, ...] = ()
-    cost: float = 0.0
+    cached_cost: float = 0.0
     speedup: float | None = None
     saved: float | None = None
     over: bool = False
     finished: bool = False
     notes: list[Reason] = field(default_factory=list)
 
-    def shown(self) -> dict[str, Any]:
-        """For the page."""
-        values = asdict(self)
-        for key in ("mechanism", "cache_point", "times", "cost"):
-            del values[key]
-        return values | {"notes": [note.as_json() for note in self.notes]}
+    def as_json(self) -> dict[str, Any]:
+        """What the page shows of it."""
+        shown = ("n", "planned", "computed", "evaluations", "speedup", "saved", "over", "finished")
+        return {name: getattr(self, name) for name in shown} | {"notes": [note.as_json() for note in self.notes]}
 
 
 @dataclass
-class Known:
-    """What is known of a Budget node since it ran.
+class History:
+    """The last runs of a Budget node in one workflow.
 
     Attributes:
         model_sampling: a copy of its MODEL's noise schedule, or None where it can't be copied.
@@ -80,45 +80,57 @@ class Known:
     file: PolicyFile | None
     runs: list[Run] = field(default_factory=list)
 
-    def cost(self, mechanism: str, cache_point: str) -> float | None:
+    @property
+    def sampling(self) -> Run | None:
+        """The run that is not over, if there is one."""
+        return next((run for run in self.runs if not run.over), None)
+
+    def last(self, mechanism: str, computed: list[int], times: Sequence[float]) -> Run | None:
+        """The last run with this plan: it computed these evaluations, or was not cached, at these times."""
+        return next((run for run in self.runs if run.over and run.mechanism == mechanism
+                     and run.planned in (None, computed) and same_times(run.times, times)), None)
+
+    def cached_cost(self, mechanism: str, cache_point: str) -> float | None:
         """What a cached evaluation was charged in the last run that cached so; None if there was none."""
-        return next((run.cost for run in self.runs if run.over and run.planned
+        return next((run.cached_cost for run in self.runs if run.over and run.planned
                      and (run.mechanism, run.cache_point) == (mechanism, cache_point)), None)
 
 
-_NO_ID = ""  # of a workflow that was not opened from a file, until its page is loaded again
-_known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+_histories: LruCache[History] = LruCache(MAX_NODES)
 
 
-def known(workflow: str, node: str) -> Known | None:
-    """What is known of a node of a workflow, which may have got its id since it ran."""
-    return _known.get((workflow, node)) or _known.get((_NO_ID, node))
+def history_of(workflow: str, node: str) -> History | None:
+    """The runs of a node in the workflow with this id; None where there are none."""
+    return _histories.get((workflow, node))
 
 
 class RunMonitor:
-    """Follows the runs of one Budget node from its execution on; does nothing where no page is served."""
+    """Follows the runs of one Budget node from its execution on; does nothing where no page is served.
 
-    def __init__(self, node: str | None, model, mechanism: str, cache_point: str, file: PolicyFile | None):
-        self.node, self.mechanism, self.cache_point = node, mechanism, cache_point
-        server = getattr(PromptServer, "instance", None)
-        self.server = server if node is not None else None
-        self.run: Run | None = None
+    Args:
+        layout: of the model's network (see model_identity.layout).
+    """
+
+    def __init__(self, node: str | None, model, layout: str, mechanism: str, cache_point: str, file: PolicyFile | None):
+        self.node, self.layout, self.mechanism, self.cache_point, self.file = node, layout, mechanism, cache_point, file
+        self.server = getattr(PromptServer, "instance", None) if node is not None else None
+        self.workflow: str | None = None
+        self.run = Run(mechanism, cache_point, over=True)
+        self.model_sampling = None
         if self.server is None:
             return
-        self.layout, self.file = model_identity.layout(model.model.diffusion_model), file
         try:
             self.model_sampling = copy.deepcopy(model.get_model_object("model_sampling")).to("cpu")
         except Exception:  # another pack's noise schedule, which can't be copied: plans do with a stand-in
-            log.debug("ReCache: the noise schedule of a model could not be kept.", exc_info=True)
-            self.model_sampling = None
+            log.debug("ReCache: the noise schedule of a model could not be copied.", exc_info=True)
 
     def evaluated(self, index: int, computed: bool, schedule: Sequence[bool] | None) -> None:
         """An evaluation was made (see caching.CacheConfig)."""
         if self.server is None:
             return
-        if index == 0 or self.run is None:
+        if index == 0 or self.run.over:
             self._begin()
-        run, news = self.run, {"index": index, "computed": computed}
+        run, changes = self.run, {"index": index, "computed": computed}
         run.evaluations = index + 1
         if computed:
             run.computed.append(index)
@@ -126,43 +138,40 @@ class RunMonitor:
         if index == 0 or planned != run.planned:
             run.planned = planned
             run.n = len(schedule or ()) or run.n
-            news |= {"planned": planned, "n": run.n}
-        self._send(news)
+            changes |= {"planned": planned, "n": run.n}
+        self._send(changes)
 
     def published(self, report: Report) -> None:
         """A run is over (see caching.CacheConfig)."""
         if self.server is None:
             return
-        if self.run is None or self.run.over:
+        if self.run.over:
             self._begin()
         run = self.run
-        run.over, run.finished, run.times, run.cost = True, report.finished, report.times, report.cached_cost
+        run.over, run.finished, run.times, run.cached_cost = True, report.finished, report.times, report.cached_cost
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
         run.planned, run.notes = report.planned or None, report.notes
         if report.planned:
             run.speedup, run.saved = report.measured_speedup, report.seconds_saved
-        self._send({"run": run.shown()})
+        self._send({"run": run.as_json()})
 
     def _begin(self) -> None:
         self.run = Run(self.mechanism, self.cache_point)
         self.workflow = _running_workflow(self.server)
         if self.workflow is None:
             return
-        key = (self.workflow, self.node)
-        before = _known.pop(key, None)
-        _known[key] = Known(self.model_sampling, self.layout, self.file,
-                            [self.run, *(before.runs if before else [])[: KEPT_RUNS - 1]])
-        while len(_known) > KEPT_NODES:
-            _known.popitem(last=False)
+        before = history_of(self.workflow, self.node)
+        runs = [self.run, *(before.runs if before and before.layout == self.layout else [])]
+        _histories.put((self.workflow, self.node),
+                       History(self.model_sampling, self.layout, self.file, runs[:MAX_RUNS]))
 
-    def _send(self, news: dict[str, Any]) -> None:
+    def _send(self, changes: dict[str, Any]) -> None:
         client = self.server.client_id
         if client is not None:
-            self.server.send_sync(EVENT, {"workflow": self.workflow, "node": self.node, **news}, client)
+            self.server.send_sync(EVENT, {"workflow": self.workflow, "node": self.node, **changes}, client)
 
 
 def _running_workflow(server) -> str | None:
-    """The id of the workflow that is executed, as its page knows it; "" if it has none yet, None if it has no page."""
+    """The id of the workflow that is executed; None where it has none, as when a script queued it."""
     running, _ = server.prompt_queue.get_current_queue_volatile()
-    extra_pnginfo = (running[0][3] if running else {}).get("extra_pnginfo")
-    return workflow_id(extra_pnginfo) or (_NO_ID if of_page(extra_pnginfo) else None)
+    return workflow_id((running[0][3] if running else {}).get("extra_pnginfo"))

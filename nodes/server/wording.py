@@ -57,6 +57,11 @@ def _value(name: str, value: Any, language: str) -> Any:
     return value + 1 if name == "index" else value
 
 
+def error_text(error: Exception) -> str:
+    """The message of an error, or the engine's reasons for it where it has them."""
+    return " ".join(reason_text(reason, language()) for reason in getattr(error, "reasons", ())) or str(error)
+
+
 def summary(report: Report, language: str = "en") -> str:
     """A report in one line."""
     if not report.planned:

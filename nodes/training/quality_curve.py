@@ -1,4 +1,4 @@
-"""What each budget gives and takes on an artist's own workflow, measured against its uncached run."""
+"""Quality and time of an artist's own workflow at several budgets, measured against its uncached run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+import comfy.model_management
 import torch
 
 from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget, knee
+from ...policies.metrics.metric import Figures, Metric, figures, mean, perceptual
 from ..library import resolve
 from ..server.wording import language, reason_text
 from ..server.wording import remarks as report_remarks
-from .judges import pictures_of
-from .measures import Figures, Latents, Measure, Pictures, mean
+from .objective import Objective
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Curve:
         cached: {budget: point}, by rising budget.
         fewer: {budget: point} of uncached runs that take as many evaluations; empty if they were not asked for.
         knee: the budget at the knee (see policies.budget.knee), or None if the curve has none.
-        measure: that made the figures.
+        metric: of the figures.
         report: of the engine's last run.
         notes: sentences for the artist.
     """
@@ -54,7 +55,7 @@ class Curve:
     cached: dict[float, Point]
     fewer: dict[float, Point]
     knee: float | None
-    measure: Measure
+    metric: Metric
     report: caching.Report
     notes: list[str]
 
@@ -65,12 +66,12 @@ class Curve:
 
 @dataclass
 class Variant:
-    """One way to make the pictures, and what came of it: a value a sample.
+    """One way to make the pictures, and its measurements: a value a sample.
 
     Attributes:
-        name: tells an artist what is being done.
-        cost: about how long a run takes, as a share of the uncached one.
-        run: makes the latent of a sample, and tells how many evaluations were computed.
+        name: shown to artists.
+        cost: approximate duration of a run, as a share of the uncached one.
+        run: sample -> (latent, computed evaluations).
     """
 
     name: str
@@ -82,10 +83,10 @@ class Variant:
 
 
 class Runs:
-    """A workflow's runs under one way of caching, at any budget.
+    """Cached runs of a workflow, at any budget.
 
     Attributes:
-        report: what the engine says of the last one.
+        report: the engine's report of the last one.
     """
 
     def __init__(self, workflow: Workflow, choose: resolve.Choose, mechanism: str, order: int, cache_point: str,
@@ -131,35 +132,43 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
     def uncached(share: float) -> Callable[[Sample], tuple[torch.Tensor, int]]:
         return lambda sample: (workflow.uncached(sample, share), round(share * n))
 
-    # What only a first run takes, such as compiling, is no budget's: both kinds of run are warm before any is timed.
-    # The second tells what a cached evaluation costs, too, and so which budgets differ.
+    # Warm up both kinds of run before any is timed: a first run may compile. The cached one also tells what a cached
+    # evaluation costs, and so which budgets differ.
     warm_up = [Variant("warming up", 1 / n, uncached(1 / n)),
                Variant("warming up", budgets[0], lambda sample: runs.run(sample, budgets[0]))]
     _run(warm_up, samples[:1], workflow, lambda doing, share: progress(doing, 0.0))
-    ks: dict[float, int] = {}
-    notes = []
-    for budget in budgets:
-        k = computed_for_budget(budget, n, runs.report.cached_cost)
-        if k in ks.values():
-            notes.append(f"The budget {budget:g} pays for no more than the one before it, {k} of {n}; it is left out.")
-        else:
-            ks[budget] = k
+    ks, notes = _distinct(budgets, n, runs.report.cached_cost)
     full = Variant("uncached", 1.0, uncached(1.0))
     cached = [Variant(f"budget {b:g}", b, lambda sample, b=b: runs.run(sample, b)) for b in ks]
     fewer = [Variant(f"{k} of {n} without a cache", k / n, uncached(k / n)) for k in ks.values()] if fewer_steps else []
     _run([full, *cached, *fewer], samples, workflow, progress)
-    measure = Latents() if vae is None else Pictures()
-    points = _points(full, [*cached, *fewer], vae, measure, progress)
-    by_budget = dict(zip(ks, points[1:]))
-    # The cost is counted and not timed, so that the same seed gives the same knee.
-    place = knee([*(p.computed for p in by_budget.values()), n],
-                 [*(p.figures.difference for p in by_budget.values()), 0.0])
-    fewer_by_budget = dict(zip(ks, points[1 + len(ks):]))
+    objective = Objective() if vae is None else Objective(perceptual(), vae)
+    best, *points = _points(full, [*cached, *fewer], objective, progress)
+    by_budget, fewer_by_budget = dict(zip(ks, points)), dict(zip(ks, points[len(ks):]))
     worse = [b for b, p in fewer_by_budget.items() if p.figures.difference < by_budget[b].figures.difference]
     if worse:
         notes.append(f"At {', '.join(f'{b:g}' for b in worse)}, fewer steps without a cache come closer.")
-    return Curve(n, points[0], by_budget, fewer_by_budget, None if place is None else list(ks)[place], measure,
-                 runs.report, [*notes, *report_remarks(runs.report, language())])
+    return Curve(n, best, by_budget, fewer_by_budget, _knee(by_budget, n), objective.metric, runs.report,
+                 [*notes, *report_remarks(runs.report, language())])
+
+
+def _distinct(budgets: Sequence[float], n: int, cached_cost: float) -> tuple[dict[float, int], list[str]]:
+    """{budget: k} of the ascending budgets without those of the same k as a lower one; and notes on these."""
+    ks: dict[float, int] = {}
+    notes = []
+    for budget in budgets:
+        k = computed_for_budget(budget, n, cached_cost)
+        if k in ks.values():
+            notes.append(f"The budget {budget:g} pays for no more than the one before it, {k} of {n}; it is left out.")
+        else:
+            ks[budget] = k
+    return ks, notes
+
+
+def _knee(cached: dict[float, Point], n: int) -> float | None:
+    """The budget at the knee. Costs are counted and not timed, so that the same seed gives the same knee."""
+    place = knee([*(p.computed for p in cached.values()), n], [*(p.figures.difference for p in cached.values()), 0.0])
+    return None if place is None else list(cached)[place]
 
 
 def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workflow,
@@ -180,25 +189,27 @@ def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workf
             variant.seconds.append(workflow.seconds)
 
 
-def _points(full: Variant, others: Sequence[Variant], vae, measure: Measure, progress: Callable[[str, float], None],
+def _points(full: Variant, others: Sequence[Variant], objective: Objective, progress: Callable[[str, float], None],
             ) -> list[Point]:
-    """What came of the variants, `full` first; two outputs are decoded at a time."""
+    """The points of the variants, `full` first; two outputs are decoded at a time."""
     variants = [full, *others]
-    figures: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
+    found: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
     pictures: dict[str, torch.Tensor] = {}
+    device = comfy.model_management.get_torch_device() if objective.metric.of_pictures else "cpu"
     for i in range(len(full.latents)):
-        reference = _seen(full.latents[i], vae)
+        reference = _frames(objective, full.latents[i])
         for variant in variants:
-            progress(f"measuring {measure.name}", 1.0)
-            seen = reference if variant is full else _seen(variant.latents[i], vae)
-            figures[variant.name] += measure.each(reference, seen)
-            if vae is not None:
-                pictures.setdefault(variant.name, seen[len(seen) // 2].clone())
+            progress(f"measuring {objective.name}", 1.0)
+            decoded = reference if variant is full else _frames(objective, variant.latents[i])
+            found[variant.name] += figures(objective.metric, decoded, reference, device)
+            if objective.metric.of_pictures:
+                pictures.setdefault(variant.name, decoded[len(decoded) // 2].clone())
     return [
-        Point(variant.computed, median(variant.seconds), mean(figures[variant.name]), pictures.get(variant.name))
+        Point(variant.computed, median(variant.seconds), mean(found[variant.name]), pictures.get(variant.name))
         for variant in variants]
 
 
-def _seen(latent: torch.Tensor, vae) -> torch.Tensor:
-    """What is compared: the latent, or the pictures [frames, height, width, 3] that the VAE makes of it."""
-    return latent if vae is None else pictures_of(vae, latent).flatten(0, -4)
+def _frames(objective: Objective, latent: torch.Tensor) -> torch.Tensor:
+    """What is compared: the latent, or its pictures [frames, height, width, 3]."""
+    decoded = objective.decode(latent)
+    return decoded.flatten(0, -4) if objective.metric.of_pictures else decoded

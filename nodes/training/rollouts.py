@@ -1,6 +1,7 @@
-"""The environment that a policy learns from: what a schedule costs on a sample of the workflow.
+"""Environments of a workflow for the learner: the cost of a schedule on a sample, and of fewer uncached steps.
 
-Rollouts of one sample whose schedules have a common prefix compute it once (see caching.PrefixCache).
+Rollouts of one sample with a common prefix share its network outputs (see caching.prefix_cache): they are the same run
+up to the first decision that differs.
 """
 
 from __future__ import annotations
@@ -13,29 +14,28 @@ from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.schedule import Schedule
 from ..server.wording import language, reason_text
-from .judges import Judge
+from .objective import Objective
 
 
 class Rollouts:
     """An Environment of a workflow's samples; nothing of it grows but `prefix_cache`.
 
     Args:
-        references: what the judge sees in each sample's uncached output.
+        references: the objective's decoded uncached output of each sample.
         mechanism, order, cache_point: as on ReCache Budget.
-        answers: what the network answered, shared by all rollouts; None: every rollout computes all of its own. The
-            caller clears it.
+        prefix_cache: network outputs that rollouts share; the caller clears it. None: every rollout computes its own.
 
     Attributes:
-        shares: whether rollouts that begin alike compute their beginning once.
-        report: what the engine says of the last rollout.
+        shares: whether rollouts share common prefixes.
+        report: the engine's report of the last rollout.
     """
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
-                 judge: Judge, mechanism: str, order: int, cache_point: str,
+                 objective: Objective, mechanism: str, order: int, cache_point: str,
                  prefix_cache: caching.PrefixCache | None = None):
         self.n, self.samples, self.shares = n, len(samples), prefix_cache is not None
         self.report: caching.Report | None = None
-        self._workflow, self._samples, self._references, self._judge = workflow, samples, references, judge
+        self._workflow, self._samples, self._references, self._objective = workflow, samples, references, objective
         self._computed: tuple[bool, ...] = ()
         self._settings = caching.CacheConfig(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
@@ -48,7 +48,7 @@ class Rollouts:
         """The latent of one run of `sample` under `schedule`.
 
         Raises:
-            WorkflowError: the run was not cached as it was to be.
+            WorkflowError: the run was not cached as planned.
         """
         self._computed = schedule.computed
         latent = self._workflow.cached(self._samples[sample], self._settings)
@@ -59,20 +59,19 @@ class Rollouts:
         return latent
 
     def cost(self, schedule: Schedule, sample: int) -> float:
-        """The judge's cost of that run."""
-        return self._judge.cost(self._judge.decode(self.run(schedule, sample)), self._references[sample])
+        """The objective's cost of that run."""
+        return self._objective.cost(self._objective.decode(self.run(schedule, sample)), self._references[sample])
 
 
 class FewerSteps:
-    """The environment of an artist who has no cache: only the number of evaluations that a schedule computes counts."""
+    """Baseline: the same compute spent on fewer uncached steps. An Environment in which only k matters."""
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
-                 judge: Judge):
+                 objective: Objective):
         self.n, self.samples = n, len(samples)
-        self._workflow, self._samples, self._references, self._judge = workflow, samples, references, judge
+        self._workflow, self._samples, self._references, self._objective = workflow, samples, references, objective
 
     def cost(self, schedule: Schedule, sample: int) -> float:
-        """The judge's cost of an uncached run with so few steps that it takes as many evaluations."""
+        """The objective's cost of an uncached run of k evaluations."""
         latent = self._workflow.uncached(self._samples[sample], schedule.k / self.n)
-        return self._judge.cost(self._judge.decode(latent), self._references[sample])
-
+        return self._objective.cost(self._objective.decode(latent), self._references[sample])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..schedule import Schedule, ScheduleError, from_indices
+from ..schedule import Schedule, ScheduleError, check_k, from_indices
 
 
 def solve(cost: np.ndarray, ks: Iterable[int], times: tuple[float, ...] | None = None) -> dict[int, Schedule]:
@@ -29,8 +29,8 @@ def solve(cost: np.ndarray, ks: Iterable[int], times: tuple[float, ...] | None =
         raise ScheduleError(f"Recorded costs have the shape [n, n + 1, n + 1], not {list(cost.shape)}.")
     if not (cost >= 0).all():
         raise ScheduleError("Recorded costs must be at least 0 and not NaN; record the run again.")
-    if ks and not 1 <= ks[0] <= ks[-1] <= n:
-        raise ScheduleError(f"A run of {n} evaluations can compute 1 to {n} of them, not {ks[0]} to {ks[-1]}.")
+    for k in ks:
+        check_k(k, n)
     segment = cost[:, :n, :].astype(np.float64)
     total = np.full((n, n), np.inf)  # total[i, j]: the least cost before j, with i and j the last two computed
     total[0, 0] = 0.0

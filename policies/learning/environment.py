@@ -1,9 +1,9 @@
-"""What a policy learns from: the cost of a schedule on a sample, computed once, and counted."""
+"""The environment of the learner: the cost of a schedule on a sample, and a memo that counts network evaluations."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -12,22 +12,22 @@ from ..schedule import Schedule
 
 
 class Environment(Protocol):
-    """Where schedules are tried. A sample is one (noise, conditioning, uncached output)."""
+    """Runs schedules on samples; a sample is one (noise, conditioning, uncached output)."""
 
     n: int  # evaluations in a run
     samples: int  # training samples, numbered 0..samples-1
-    # shares: bool, optional; what a rollout computes is known to all rollouts of its sample that begin as it does
+    # shares: bool, optional: rollouts of one sample with a common prefix compute it once
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """L(schedule) on one sample: lower is better, deterministic (the sample fixes the noise)."""
         ...
 
 
-WORST = 1e30  # what a cost that is not finite counts as: a run that ends in NaN is a bad schedule, not an error
+WORST = 1e30  # stands in for a cost that is not finite: a run that ends in NaN is a bad schedule, not an error
 
 
 def prefixes(schedule: Schedule) -> Iterator[int]:
-    """One number for each computed evaluation: the decisions up to it, as bits, so that equal ones begin alike."""
+    """For each computed evaluation the decisions up to it, as the bits of an int: equal for equal prefixes."""
     decided = 0
     for i in schedule.indices:
         decided |= 1 << i
@@ -35,20 +35,19 @@ def prefixes(schedule: Schedule) -> Iterator[int]:
 
 
 class Memo:
-    """An Environment that asks another one only for what it has not seen, and counts what the answers take.
+    """An Environment that memoises another one and counts the network evaluations of distinct rollouts.
 
-    Counts are of the questions alone, also where `known` had the answer, so that a resumed search counts what it had
-    counted before.
+    Costs in `known` are counted like computed ones, so that a resumed search has the counts of an uninterrupted one.
 
     Attributes:
-        asked: sum of k over the costs asked for, each once.
-        evaluations: network evaluations that they take: `asked`, or where the environment shares prefixes, the
-            computed evaluations among them that no rollout of the same sample had reached by the same decisions.
-        rollouts: costs asked for so far, each once.
+        rollouts: distinct (schedule, sample) pairs so far.
+        asked: sum of k over them.
+        evaluations: network evaluations that they take: `asked`, or, where the environment shares prefixes, the
+            number of distinct prefixes of each sample that end in a computed evaluation.
 
     Args:
-        known: costs from before, {(computed, sample): cost}. To resume, give what `record` was given and start over:
-            the same search with the same seed asks the same questions.
+        known: costs of an earlier run, {(computed, sample): cost}. A search with the same seed that is given what
+            `record` was called with repeats the earlier one without rollouts.
         record: called with (computed, sample, cost) for every cost that is computed.
     """
 
@@ -68,7 +67,7 @@ class Memo:
         self._asked: dict[tuple[tuple[bool, ...], int], float] = {}
 
     def cost(self, schedule: Schedule, sample: int) -> float:
-        """See Environment; free of charge for a schedule and sample asked before."""
+        """See Environment; a schedule and sample that were asked for before are not counted again."""
         key = (schedule.computed, sample)
         if key not in self._asked:
             cost = self._known.get(key)
@@ -87,44 +86,9 @@ class Memo:
             self.evaluations += schedule.k
             return
         before = len(self._reached)
-        self._reached.update((sample, beginning) for beginning in prefixes(schedule))
+        self._reached.update((sample, prefix) for prefix in prefixes(schedule))
         self.evaluations += len(self._reached) - before
 
     def mean_cost(self, schedule: Schedule, samples: Iterable[int] | None = None) -> float:
         """Mean over `samples`, all by default."""
         return float(np.mean([self.cost(schedule, s) for s in (range(self.samples) if samples is None else samples)]))
-
-
-def race(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
-    """A good one of them by successive halving: all on an eighth of the samples, the better half on twice as many.
-
-    At least on two: what one sample prefers is often nothing to others. The same schedules in the same order give the
-    same one.
-    """
-    left, count = list(dict.fromkeys(schedules)), max(2, memo.samples // 8)
-    while len(left) > 1:
-        seen = range(min(count, memo.samples))
-        left = sorted(left, key=lambda schedule: memo.mean_cost(schedule, seen))[: len(left) // 2]
-        count *= 2
-    return left[0]
-
-
-class RecordedCosts:
-    """The environment of a recorded cost tensor: the sum of a schedule's segment costs (see dynamic_program).
-
-    Args:
-        cost: [n, n + 1, n + 1], +inf where not measured.
-        unmeasured: what a segment that was not measured costs here, so that every schedule has a finite cost.
-    """
-
-    samples = 1
-
-    def __init__(self, cost: np.ndarray, unmeasured: float | None = None):
-        finite = cost[np.isfinite(cost)]
-        self.n = cost.shape[0]
-        self._cost = np.where(np.isfinite(cost), cost, 10.0 * finite.max() if unmeasured is None else unmeasured)
-
-    def cost(self, schedule: Schedule, sample: int = 0) -> float:
-        """Sum over computed evaluations j of cost[the one before j, j, the one after j]."""
-        computed = (0, *schedule.indices, self.n)
-        return float(sum(self._cost[segment] for segment in zip(computed, computed[1:], computed[2:], strict=False)))

@@ -16,12 +16,12 @@ def imitate(
     steps: int = 1000,
     learning_rate: float = 0.01,
 ) -> bool:
-    """Raise log p of every elite's most likely order, until the deterministic schedules are the elites.
+    """Maximise log p of every elite's most likely order, until the policy's deterministic schedules are the elites.
 
     Args:
         policy: trained in place. elites: {k: schedule of k computed evaluations}.
-        min_pick_probability: also go on until a pick stays within its elite with this probability (geometric
-            mean), 0 <= p < 1: near 1 for a sure policy, lower for one that goes on exploring.
+        min_pick_probability: go on until the geometric mean of the picks' probabilities is at least this, 0 <= p < 1:
+            near 1 for a nearly deterministic policy, lower for one that explores.
         steps: at most. learning_rate: of Adam.
 
     Returns:

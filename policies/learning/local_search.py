@@ -1,9 +1,11 @@
-"""Neighbourhoods of a schedule, and hill climbing in them. Evaluation 0 never moves."""
+"""Neighbourhoods of a schedule, and local search in them. Evaluation 0 is always computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import torch
 
 from ..schedule import Schedule
 
@@ -64,3 +66,32 @@ def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: i
         best_cost = min(costs)
         best = candidates[costs.index(best_cost)]
     return best
+
+
+def climb(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radius: int) -> Schedule:
+    """One pass of first-improvement local search over `singles` and `shifts` of the given schedule, nearest first.
+
+    Args:
+        better: whether its first argument is better than its second.
+    """
+    for move in [*singles(schedule, radius), *shifts(schedule)]:
+        if move.fits(schedule) and better(move.apply(schedule), schedule):
+            schedule = move.apply(schedule)
+    return schedule
+
+
+def local_optimum(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radius: int) -> Schedule:
+    """`climb` until a pass improves nothing."""
+    before = None
+    while schedule != before:
+        before, schedule = schedule, climb(schedule, better, radius)
+    return schedule
+
+
+def perturbed(schedule: Schedule, count: int, generator: torch.Generator) -> Schedule:
+    """The schedule with up to `count` computed evaluations, never evaluation 0, moved to random places."""
+    free = [i for i in range(1, schedule.n) if not schedule.computed[i]]
+    count = min(count, schedule.k - 1, len(free))
+    out = torch.randperm(schedule.k - 1, generator=generator)[:count].tolist()
+    into = torch.randperm(len(free), generator=generator)[:count].tolist()
+    return Move(frozenset(schedule.indices[1 + i] for i in out), frozenset(free[i] for i in into)).apply(schedule)

@@ -1,7 +1,7 @@
 """The policy: Plackett-Luce over k-subsets of the evaluations, with logits theta(k) (arXiv 2606.06060).
 
-Evaluation 0 is computed in every schedule and is no choice; the policy picks the other k - 1, one after the other,
-each with probability softmax(theta) over those that are left. "Items" below are evaluations 1..n-1 of a run.
+Evaluation 0 is computed in every schedule; the policy picks the other k - 1 one by one, without replacement, each with
+probability softmax(theta) over the evaluations that are left. "Items" are evaluations 1..n-1 of a run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..schedule import Schedule, ScheduleError, from_indices
+from ..schedule import Schedule, check_k, from_indices
 
 _FREQUENCIES = 6
 
@@ -45,22 +45,10 @@ def log_prob(theta: Tensor, order: Tensor) -> Tensor:
     return (theta.gather(-1, order) - left.logsumexp(-1)).sum(-1)
 
 
-class SharedLogits(nn.Module):
-    """theta(k) = theta: one vector for every k, so that the schedules of all k are nested."""
-
-    def __init__(self, n: int):
-        super().__init__()
-        self.theta = nn.Parameter(torch.zeros(n - 1))
-
-    def forward(self, k: Tensor) -> Tensor:
-        """k [batch] -> theta [batch, n - 1]."""
-        return self.theta.expand(len(k), -1)
-
-
 class MLPLogits(nn.Module):
-    """theta(k) = shared + MLP(k): two hidden layers over cosines of k / n, after a vector that all k share.
+    """theta(k) = shared + MLP(k), with two hidden layers over cosines of k / n.
 
-    The shared vector makes neighbouring budgets learn from each other; the MLP, zero at first, lets them differ.
+    Through the shared vector all budgets learn from each other; the MLP, initially zero, lets them differ.
 
     Args:
         n: evaluations in a run; width: of both hidden layers.
@@ -90,8 +78,8 @@ class PlackettLuce(nn.Module):
 
     Args:
         n: evaluations in a run, at least 1.
-        logits: SharedLogits or MLPLogits of the same n (the default).
-        times: the evaluation times that it is fitted on (see Schedule), or None.
+        logits: k [batch] -> theta [batch, n - 1]; MLPLogits by default.
+        times: the evaluation times of its schedules (see Schedule), or None.
     """
 
     def __init__(self, n: int, logits: nn.Module | None = None, times: tuple[float, ...] | None = None):
@@ -108,26 +96,14 @@ class PlackettLuce(nn.Module):
         """
         if isinstance(k, Tensor):
             return self.logits(k)
-        if not 1 <= k <= self.n:
-            raise ScheduleError(f"A run of {self.n} evaluations can compute 1 to {self.n} of them, not {k}.")
+        check_k(k, self.n)
         return self.logits(torch.tensor([k]))[0]
 
-    def sample(
-        self, k: int, count: int, generator: torch.Generator | None = None, temperature: float = 1.0
-    ) -> tuple[list[Schedule], Tensor]:
-        """`count` independent schedules of k computed evaluations, and their ordered log-probabilities [count].
-
-        `temperature` divides the logits: above 1 for schedules further from the likeliest one.
-        """
-        theta = (self.theta(k) / temperature).expand(count, -1)
+    def sample(self, k: int, count: int, generator: torch.Generator | None = None) -> tuple[list[Schedule], Tensor]:
+        """`count` independent schedules of k computed evaluations, and their ordered log-probabilities [count]."""
+        theta = self.theta(k).expand(count, -1)
         order = sample_order(theta, k - 1, generator)
         return [self._schedule(picks) for picks in order.tolist()], log_prob(theta, order)
-
-    def best_order_log_prob(self, schedule: Schedule, temperature: float = 1.0) -> Tensor:
-        """log p of the schedule's most likely order (scalar): the picks sorted by their own logits, largest first."""
-        theta = self.theta(schedule.k) / temperature
-        items = torch.tensor(schedule.indices[1:], dtype=torch.int64) - 1
-        return log_prob(theta, items[theta.detach()[items].argsort(descending=True)])
 
     @torch.no_grad()
     def schedule(self, k: int) -> Schedule:

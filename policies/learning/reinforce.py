@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -14,13 +15,13 @@ from .plackett_luce import PlackettLuce
 
 @dataclass(frozen=True)
 class ReinforceConfig:
-    """Hyperparameters. The paper states none of their values; these are ours, chosen by measurement.
+    """Hyperparameters, chosen by measurement; the paper states none of their values.
 
     Attributes:
         updates: optimiser steps.
-        batch: elements a step, each one (sample, k) with k ~ q(k) and the sample drawn evenly; 1 or more.
-        schedules: n, sampled for each element; 2 or more, the leave-one-out baseline needs another.
-        learning_rate: of Adam, at the start; falls linearly to zero.
+        batch: elements of a step, each one (sample, k) with k ~ q(k) and a uniform sample; 1 or more.
+        schedules: n, sampled for each element; at least 2, for the leave-one-out baseline.
+        learning_rate: of Adam, at the start; decays linearly to zero.
         entropy: lambda, in L_reg(s) = L(s) + lambda log p(s); 0 or more.
     """
 
@@ -52,16 +53,17 @@ def train(
     config: ReinforceConfig,
     generator: torch.Generator,
     loss: Callable[[float, int], float] = lambda cost, k: cost,
-    progress: Callable[[int, float], None] = lambda update, mean_loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_update: Callable[[int, float], None] = lambda update, mean_loss: None,
 ) -> None:
     """Train `policy` in place to make schedules of low cost.
 
     Args:
-        environment: usually a Memo, so that a schedule sampled twice is paid for once.
+        environment: usually a Memo, so that a schedule that is sampled again costs nothing.
         budgets: q(k), {k: weight}, weights above 0; k = 1 and k = n leave no choice and are skipped.
-        loss: makes L of (cost, k): costs of different k differ by orders of magnitude, and L should not.
-        progress: called after every update with its number (from 0) and the mean L of its samples; what it raises ends
-            the training, with the policy as it is.
+        loss: L of (cost, k): costs of different k differ by orders of magnitude, and L should not.
+        should_stop: asked before every rollout; ends training with the policy of the last update.
+        on_update: called after every update with its number (from 0) and the mean L of its samples.
     """
     ks = [k for k in budgets if 1 < k < policy.n]
     if not ks:
@@ -77,8 +79,12 @@ def train(
             k = ks[torch.multinomial(q, 1, generator=generator).item()]
             sample = torch.randint(environment.samples, (1,), generator=generator).item()
             schedules, log_p = policy.sample(k, config.schedules, generator)
-            costs = torch.tensor([loss(environment.cost(s, sample), k) for s in schedules])
-            (surrogate(costs, log_p, config.entropy) / config.batch).backward()
-            mean_loss += costs.mean().item() / config.batch
+            losses = []
+            for schedule in schedules:
+                if should_stop():
+                    return
+                losses.append(loss(environment.cost(schedule, sample), k))
+            (surrogate(torch.tensor(losses), log_p, config.entropy) / config.batch).backward()
+            mean_loss += fmean(losses) / config.batch
         optimiser.step()
-        progress(update, mean_loss)
+        on_update(update, mean_loss)

@@ -44,8 +44,8 @@ def evaluations_of(demo, steps: int):
 def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, object]:
     """{method: {k: schedule}}, {method: (evaluations, seconds)}, and the learner's result."""
     from recache.caching import mechanisms
-    from recache.caching.recording import kind_of
-    from recache.nodes.training.training import recorded_starts
+    from recache.caching.feature_kind import feature_kind
+    from recache.nodes.training.starts import recorded_starts
     from recache.policies.learning.environment import Memo
     from recache.policies.learning.search import LearnConfig, learn
     from tests.bench.annealing import AnnealingConfig, anneal, random_start
@@ -59,7 +59,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     references = time.monotonic() - started
     started = time.monotonic()
     plan = evaluations_of(demo, options.steps)
-    kind = kind_of(plan, made, options.point)
+    kind = feature_kind(plan, made, options.point)
     gram = record(demo, demo.samples(options.samples, TRAINING), options.steps, kind)
     memo = Memo(rollouts)
     starts = recorded_starts(options.k, plan, gram, kind, made, memo)
@@ -70,7 +70,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
         chosen_by = JUDGES[options.choose or options.distance]
         held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments, chosen_by))
         config = LearnConfig(evaluations=options.evaluations, seed=options.seed)
-        result = learn(memo, held_out, starts, config, _progress())
+        result = learn(memo, held_out, starts, config, on_rollout=_progress())
         chosen["learned"] = result.schedules
         costs["learned"] = (
             2 * uncached + memo.evaluations + held_out.evaluations, time.monotonic() - started + references)
@@ -87,7 +87,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
 
 
 def _progress():
-    from recache.policies.learning.search import mean_gain
+    from recache.policies.learning.elites import mean_gain
 
     last = [time.monotonic()]
 

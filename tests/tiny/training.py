@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from recache.caching import workflow
-from recache.nodes.training import judges
-from recache.nodes.training.training import Request, Training
+from recache.nodes.training import objective
+from recache.nodes.training.request import Progress, Request
+from recache.nodes.training.training import train
 from recache.policies.learning.checkpoint import Checkpoint
 from recache.policies.policy_file import About
 from tests.sampling import models
@@ -27,8 +28,8 @@ def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) 
 def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None, vae=None):
     notes = [] if notes is None else notes
     with torch.inference_mode():  # as the executor runs nodes
-        return Training(workflow or flow(), request, judges.make("auto", vae)[0], Checkpoint(folder, notes.append),
-                        ABOUT, references, progress, notes).run()
+        return train(workflow or flow(), request, objective.make("auto", vae)[0], Checkpoint(folder, notes.append),
+                     ABOUT, references, progress or Progress(), notes)
 
 
 class Vae:

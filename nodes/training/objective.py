@@ -1,0 +1,111 @@
+"""What schedules are compared by: a metric of latents, or of the pictures that a VAE makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...caching.workflow import WorkflowError
+from ...policies.metrics import distances, rewards
+from ...policies.metrics.metric import LATENT_RMSE, Metric, perceptual, rooted
+
+DISTANCES = ("auto", "latent", "lpips", "ssim")
+REWARDS = ("none", "clip quality", "clip prompt")
+
+
+def decode_pictures(vae, latent: torch.Tensor) -> torch.Tensor:
+    """Pictures [1, height, width, 3] or [1, frames, height, width, 3] in 0..1, half precision, on the CPU.
+
+    Raises:
+        WorkflowError: the VAE is not of this latent's kind.
+    """
+    if vae.latent_dim == 2 and latent.ndim == 5 and latent.shape[2] > 1:
+        raise WorkflowError("the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
+    with torch.inference_mode():
+        return vae.decode(latent).clamp(0.0, 1.0).to("cpu", torch.float16)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric of latents, decoded first where it is one of pictures.
+
+    Attributes:
+        vae: the host's VAE of the model; None for a metric of latents.
+    """
+
+    metric: Metric = LATENT_RMSE
+    vae: object = None
+
+    @property
+    def name(self) -> str:
+        """The metric's."""
+        return self.metric.name
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """What the metric compares, on the CPU: the latent [1, ...] itself, or its pictures (see decode_pictures)."""
+        return decode_pictures(self.vae, latent) if self.metric.of_pictures else latent
+
+    def cost(self, decoded: torch.Tensor, reference: torch.Tensor) -> float:
+        """The metric of a decoded output and a decoded uncached one; lower is better."""
+        return float(self.metric(decoded, reference))
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Of a training: `learn` on training samples, `choose` on held-out ones and for the report."""
+
+    learn: Objective
+    choose: Objective
+
+
+def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip_vision=None, clip=None,
+         prompt: str = "") -> tuple[Objectives, list[str]]:
+    """The objectives that an artist chose, and sentences on what stands in for what is not available.
+
+    Args:
+        distance: one of DISTANCES. "auto" learns by the latents' error, which takes no decoding, and with a VAE chooses
+            by LPIPS, or SSIM where LPIPS is not available: pictures show what latents miss. With a reward it learns by
+            pictures too.
+        reward: one of REWARDS; those of CLIP need a VAE, `clip_vision` and `clip` of one CLIP.
+
+    Raises:
+        WorkflowError: something that is chosen needs something that is not connected.
+    """
+    if distance not in ("auto", "latent") and vae is None:
+        raise WorkflowError(f"the distance {distance} compares pictures; connect the VAE, or choose latent.")
+    if reward != "none" and (vae is None or clip_vision is None or clip is None):
+        raise WorkflowError(
+            "a reward looks at pictures; connect the VAE, a CLIP vision model and its CLIP, or choose none.")
+    if reward != "none" and distance == "latent":
+        raise WorkflowError("a reward looks at pictures; choose a distance between pictures, or no reward.")
+    if vae is None or distance == "latent":
+        return Objectives(Objective(), Objective()), []
+    metric = rooted(Metric("1 - SSIM", distances.ssim) if distance == "ssim" else perceptual())
+    notes = list(metric.notes)
+    if reward == "none" or not alpha:
+        pictures = Objective(metric, vae)
+        return Objectives(Objective() if distance == "auto" else pictures, pictures), notes
+    rewarded = Objective(
+        Metric(f"{metric.name} - {alpha:g} {reward}", metric.distance, _reward(reward, clip_vision, clip, prompt),
+               alpha), vae)
+    return Objectives(rewarded, rewarded), notes
+
+
+def _reward(reward: str, clip_vision, clip, prompt: str) -> rewards.Reward:
+    def embed(pictures: torch.Tensor) -> torch.Tensor:
+        return clip_vision.encode_image(pictures)["image_embeds"]
+
+    def text(words: str) -> torch.Tensor:
+        return clip.encode_from_tokens(clip.tokenize(words), return_pooled=True)[1][0].float()
+
+    if reward == "clip quality":
+        made = rewards.ClipQuality(embed, text("Good photo."), text("Bad photo."))
+    else:
+        made = rewards.ClipSimilarity(embed, text(prompt))
+    try:
+        made(torch.zeros(1, 64, 64, 3))
+    except (RuntimeError, TypeError, AttributeError):
+        raise WorkflowError(
+            "the CLIP vision model and the CLIP do not belong together; connect both of one CLIP.") from None
+    return made

@@ -1,0 +1,86 @@
+"""Uncached outputs: made, recorded and kept in the checkpoint, or given by the artist and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...caching.recording import Recording
+from ...caching.workflow import Sample, Workflow, WorkflowError
+from ...policies.learning.checkpoint import Checkpoint
+from .objective import Objective
+
+SAME_OUTPUT = 0.05  # relative difference of two outputs that counts as none: GPUs do not repeat to the bit
+
+
+@dataclass(frozen=True)
+class References:
+    """The uncached outputs of some samples.
+
+    Attributes:
+        decoded: by the objective, one a sample.
+        gram: mean inner products of the recorded runs (see recording), [n, n].
+        evaluations: network evaluations that they took.
+    """
+
+    decoded: list[torch.Tensor]
+    gram: np.ndarray
+    evaluations: int
+
+
+def references(workflow: Workflow, samples: Sequence[Sample], objective: Objective, kind: str, checkpoint: Checkpoint,
+               name: str, on_sample: Callable[[str, int, int], None], given: torch.Tensor | None = None) -> References:
+    """The References of the samples.
+
+    Args:
+        kind: of the recording. name: in the checkpoint, and what `on_sample` is called with, before every sample, with
+            its number from 1 and how many there are.
+        given: outputs of the first samples, [count, ...]; the first and the last of them are made again as a check.
+
+    Raises:
+        WorkflowError: more given outputs than samples, or outputs that are not of this workflow.
+    """
+    count = 0 if given is None else len(given)
+    if count > len(samples):
+        raise WorkflowError(f"there are {count} references for {len(samples)} training samples; raise samples.")
+    decoded, grams = [], []
+    for i, sample in enumerate(samples):
+        on_sample(name, i + 1, len(samples))
+        latent = None if i >= count else given[i:i + 1].to("cpu", torch.float32)
+        if latent is None or i in (0, count - 1):
+            made, gram = _uncached(workflow, sample, kind, checkpoint, f"{name}-{i}")
+            grams.append(gram)
+            if latent is not None:
+                _check(latent, made, i)
+            latent = made
+        decoded.append(objective.decode(latent))
+    return References(decoded, np.mean(grams, 0), sum(map(len, grams)))
+
+
+def _uncached(workflow: Workflow, sample: Sample, kind: str, checkpoint: Checkpoint, name: str,
+              ) -> tuple[torch.Tensor, np.ndarray]:
+    stored = checkpoint.tensors(name)
+    if stored is None or {"latent", "gram"} - set(stored):
+        recording = Recording(kind)
+        latent = workflow.reference(sample, recording)
+        stored = {"latent": latent, "gram": torch.from_numpy(recording.gram())}
+        checkpoint.store(name, stored)
+    return stored["latent"], stored["gram"].numpy()
+
+
+def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Root mean square difference over b's standard deviation; infinite for other shapes."""
+    return float((a - b).square().mean().sqrt() / b.std()) if a.shape == b.shape else float("inf")
+
+
+def _check(given: torch.Tensor, made: torch.Tensor, index: int) -> None:
+    if given.shape != made.shape:
+        raise WorkflowError(f"reference {index} has the size {list(given.shape[1:])} and this workflow makes "
+                            f"{list(made.shape[1:])}; connect the uncached outputs of this very workflow.")
+    difference = relative_difference(given, made)
+    if not difference <= SAME_OUTPUT:
+        raise WorkflowError(f"reference {index} is not what this workflow makes without a cache (it differs by "
+                            f"{difference:.0%}); connect its uncached outputs, or none.")

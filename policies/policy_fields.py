@@ -1,0 +1,66 @@
+"""What the information about a policy may be: a check for every field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+MAX_EVALUATIONS = 1024
+_MAX_BUDGETS = 256
+_MAX_CANDIDATES = 16
+_MAX_TEXT = 500
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str and len(value) <= _MAX_TEXT and all(c.isprintable() or c == "\n" for c in value)
+
+
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _number(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and low <= value <= high  # which NaN is not
+
+
+def _list_of(allowed: Callable[[Any], bool], least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is list and least <= len(value) <= most and all(map(allowed, value))
+
+
+def _facts(value: Any) -> bool:
+    any_number = _number(-1e15, 1e15)
+    return (
+        type(value) is dict
+        and len(value) <= 32
+        and all(_text(key) and (_text(fact) or any_number(fact)) for key, fact in value.items())
+    )
+
+
+def _budgets(value: Any) -> bool:
+    return _list_of(_whole(1, MAX_EVALUATIONS), 1, _MAX_BUDGETS)(value) and value == sorted(set(value))
+
+
+def _candidates(value: Any) -> bool:
+    return _list_of(_text, 0, _MAX_CANDIDATES)(value) and len(value) == len(set(value))
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "budgets": _budgets,
+    "candidates": _candidates,
+    "name": _text,
+    "pack_version": _text,
+    "model_family": _text,
+    "mechanism": _text,
+    "cache_point": _text,
+    "sampler": _text,
+    "scheduler": _text,
+    "steps": _whole(1, 10_000),
+    "cfg": _number(-1000.0, 1000.0),
+    "size": _list_of(_whole(1, 1_000_000), 0, 4),
+    "reward": _text,
+    "shift": lambda value: value is None or _number(0.0, 1000.0)(value),
+    "model_identity": _facts,
+    "mechanism_options": _facts,
+    "training": _facts,
+    "notes": _text,
+}

@@ -1,0 +1,208 @@
+"""The format of policy files: a policy's numbers and JSON that says what it was fitted on, in one .safetensors.
+
+Layout (format version 1): tensors `logits` [K, n - 1] F32, `times` [n] F64 and `validation` [K, C] F32, and the
+metadata strings `recache` (the JSON of `About` with `format_version`, `budgets` and `candidates`) and `sha256` (over
+that string and the tensors). Decoding never runs code, and says in one sentence what is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from .policy import Policy
+from .policy_fields import FIELDS, MAX_EVALUATIONS
+
+FORMAT_VERSION = 1
+MAX_BYTES = 4 * 2**20
+_MAX_HEADER = 2**18
+_MAX_LOGIT = 1e6
+_MAX_TIME = 1e6
+_DTYPES = {"logits": np.dtype("<f4"), "times": np.dtype("<f8"), "validation": np.dtype("<f4")}
+
+
+class PolicyFileError(ValueError):
+    """A policy file that can't be used; the message is one sentence for the artist and names the file."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a policy was fitted on. Texts are at most 500 characters; numbers are finite.
+
+    Attributes:
+        name: shown to artists. pack_version: of the pack that wrote it.
+        model_family: such as "flux". model_identity: what else identifies the model: at most 32 texts and numbers.
+        mechanism, cache_point: as on the Budget node. mechanism_options: such as {"order": 1}.
+        sampler, scheduler: names. steps: 1..10000. shift: 0..1000 or None where there is none. cfg: -1000..1000.
+        size: of the output, such as [width, height] or [width, height, frames]; each 1..1000000.
+        reward: what it was chosen and validated by, such as "latent RMSE".
+        training: such as {"learned by": "latent RMSE", "samples": 8, "seconds": 340.0}: at most 32 texts and numbers.
+        notes: where it comes from, licence, warnings.
+    """
+
+    name: str
+    pack_version: str
+    model_family: str
+    mechanism: str
+    cache_point: str
+    sampler: str
+    scheduler: str
+    steps: int
+    cfg: float
+    size: list[int]
+    reward: str
+    shift: float | None = None
+    model_identity: dict[str, str | int | float] = field(default_factory=dict)
+    mechanism_options: dict[str, str | int | float] = field(default_factory=dict)
+    training: dict[str, str | int | float] = field(default_factory=dict)
+    notes: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyFile:
+    """A policy, what it was fitted on, and how it did.
+
+    Attributes:
+        validation: {k: {candidate: mean held-out distance}}: for every budget of the policy the same candidates
+            (learned, uniform, ...), possibly none.
+    """
+
+    policy: Policy
+    about: About
+    validation: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def expected(self, share: float) -> tuple[int, float, float] | None:
+        """At the validated budget nearest to a share of the evaluations: k, its distance, and uniform's.
+
+        A policy keeps the best candidate of every budget; "fewer steps" is no candidate. None where nothing is known.
+        """
+        rows = {k: {name: d for name, d in row.items() if name != "fewer steps"} for k, row in self.validation.items()}
+        known = [k for k, row in rows.items() if row.get("uniform", 0.0) > 0.0]
+        if not known:
+            return None
+        k = min(known, key=lambda k: abs(k - share * self.policy.n))
+        return k, min(rows[k].values()), rows[k]["uniform"]
+
+
+def encode(file: PolicyFile, name: str) -> bytes:
+    """The bytes of a policy file; `name` is what an error calls it.
+
+    Raises:
+        PolicyFileError: something is not within the limits of the format.
+    """
+    policy, budgets = file.policy, list(file.policy.budgets)
+    candidates = sorted({name for row in file.validation.values() for name in row})
+    if candidates and any(sorted(file.validation.get(k, {})) != candidates for k in budgets):
+        raise wrong(name, "can't be saved, because its validation table lacks cells")
+    table = [[file.validation[k][name] for name in candidates] for k in budgets] if candidates else []
+    tensors = {
+        "logits": np.ascontiguousarray(policy.logits, dtype=np.float32),
+        "times": np.array(policy.times, dtype=np.float64),
+        "validation": np.array(table, dtype=np.float32).reshape(len(budgets), len(candidates)),
+    }
+    about = {"format_version": FORMAT_VERSION, "budgets": budgets, "candidates": candidates, **asdict(file.about)}
+    try:
+        text = json.dumps(about, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise wrong(
+            name, "can't be saved, because what is said about it is not plain text and numbers"
+        ) from error
+    return safetensors.numpy.save(tensors, {"recache": text, "sha256": _checksum(text, tensors)})
+
+
+def decode(content: bytes, name: str) -> PolicyFile:
+    """The policy file of these bytes.
+
+    Raises:
+        PolicyFileError: anything that is not a whole, unchanged, plausible policy file of a known format version.
+    """
+    metadata = _metadata(content, name)
+    text = metadata.get("recache")
+    if not isinstance(text, str):
+        raise wrong(name, "is a model file, but not a ReCache policy; choose another")
+    about = _json(text, name)
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if type(version) is not int or version < 1:
+        raise wrong(name, "does not say its format; save the policy again")
+    if version > FORMAT_VERSION:
+        raise wrong(name, "was made by a newer ReCache; update the node pack to use it")
+    try:
+        tensors = safetensors.numpy.load(content)
+    except Exception as error:  # the library raises several kinds, one of its own among them
+        raise wrong(name, "is damaged or cut off; copy or download it again") from error
+    if {key: value.dtype for key, value in tensors.items()} != _DTYPES:
+        raise wrong(name, "does not hold the numbers of a policy; save the policy again")
+    if metadata.get("sha256") != _checksum(text, tensors):
+        raise wrong(name, "is damaged, its checksum is wrong; copy or download it again")
+    return _checked(about, tensors, name)
+
+
+def _metadata(content: bytes, name: str) -> dict[str, Any]:
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or len(content) > MAX_BYTES or not 2 <= size <= min(_MAX_HEADER, len(content) - 8):
+        raise wrong(name, "is not a policy file, or is cut off; copy it again or choose another")
+    try:
+        header = _json(content[8 : 8 + size].decode("utf-8"), name)
+    except UnicodeDecodeError as error:
+        raise wrong(name, "is not a policy file, or is damaged; copy it again or choose another") from error
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _json(text: str, name: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise wrong(name, "is not a policy file, or is damaged; copy it again or choose another") from error
+
+
+def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -> PolicyFile:
+    known = {"format_version", *FIELDS}
+    if set(about) != known:
+        odd = sorted(set(about) ^ known)[0]
+        raise wrong(name, f"has missing or unknown information ('{odd[:40]}'); save the policy again")
+    for key, allowed in FIELDS.items():
+        if not allowed(about[key]):
+            raise wrong(name, f"has impossible information about its {key.replace('_', ' ')}; save the policy again")
+    logits, times, validation = tensors["logits"], tensors["times"], tensors["validation"]
+    budgets, candidates = about["budgets"], about["candidates"]
+    n = times.size
+    if (
+        times.ndim != 1
+        or not 1 <= n <= MAX_EVALUATIONS
+        or logits.shape != (len(budgets), n - 1)
+        or validation.shape != (len(budgets), len(candidates))
+        or budgets[-1] > n
+    ):
+        raise wrong(name, "has tables of impossible sizes; save the policy again")
+    if not all(np.isfinite(values).all() for values in tensors.values()):
+        raise wrong(name, "has numbers that are not finite; train or download the policy again")
+    if np.abs(logits).max(initial=0.0) > _MAX_LOGIT or np.abs(times).max() > _MAX_TIME:
+        raise wrong(name, "has impossibly large numbers; train or download the policy again")
+    policy = Policy(tuple(budgets), logits.copy(), tuple(times.tolist()))
+    table = {k: dict(zip(candidates, row)) for k, row in zip(budgets, validation.tolist())} if candidates else {}
+    stated = {key: value for key, value in about.items() if key not in ("format_version", "budgets", "candidates")}
+    return PolicyFile(policy, About(**stated), table)
+
+
+def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for key in sorted(tensors):
+        digest.update(f"{key} {tensors[key].dtype.str} {tensors[key].shape}".encode())
+        digest.update(tensors[key].tobytes())
+    return digest.hexdigest()
+
+
+def wrong(name: str | os.PathLike, what: str) -> PolicyFileError:
+    """The error that the policy called `name` is or has `what`."""
+    shown = "".join(c if c.isprintable() else "?" for c in str(name))
+    return PolicyFileError(f"The policy '{shown if len(shown) <= 100 else shown[:100] + '...'}' {what}.")
