@@ -88,7 +88,7 @@ class ComfyPage:
         self.tab.keyboard.press("Escape")
         self.evaluate("""async () => {
           const { command, setting, toast, workflow } = app.extensionManager;
-          toast.removeAll();
+          toast.removeAll?.(); // the newest page has none
           if (setting.get('Comfy.ColorPalette') !== 'dark') await setting.set('Comfy.ColorPalette', 'dark');
           await command.execute('Comfy.NewBlankWorkflow');
           for (const open of [...workflow.openWorkflows])
