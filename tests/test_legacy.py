@@ -32,6 +32,7 @@ def installed(server):
     checkpoints = server.base / "user" / "recache" / "training"
     with emptied(server.models / "recache") as folder:
         shutil.copy(LEGACY / "policy.safetensors", folder / POLICY)
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of other tests
         shutil.copytree(LEGACY / "training", checkpoints)
         yield folder
         shutil.rmtree(checkpoints)

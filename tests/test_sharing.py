@@ -181,12 +181,13 @@ def test_two_budgets_with_the_same_settings_are_two(models, client):
     both = sampling("uniform") | {
         "18": sampling("uniform")["8"], "19": sampling("uniform", "18")["9"], "20": sampling("uniform", "18")["10"]}
     both["20"]["inputs"]["samples"] = ["19", 0]
-    outputs = client.run(both, {"extra_pnginfo": {"workflow": {"nodes": []}}}).check().outputs  # as a page queues it
+    page = {"extra_pnginfo": {"workflow": {"id": "two", "nodes": []}}}  # what a page queues along
+    outputs = client.run(both, page).check().outputs
     assert all("3 of 6 computed" in outputs[node]["text"][0] for node in ("10", "20"))
     for node in ("8", "18"):
         sampler = {"type": "KSampler", "inputs": {"steps": 6, "sampler_name": "euler", "scheduler": "simple"}}
         settings = {"budget": 0.5, "policy": "uniform"}
-        plan = client.post("/recache/plan", {"node": node, "settings": settings, "sampler": sampler})
+        plan = client.post("/recache/plan", {"workflow": "two", "node": node, "settings": settings, "sampler": sampler})
         assert plan["run"]["computed"] == plan["computed"] == [0, 2, 4]
 
 

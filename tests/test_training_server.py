@@ -41,8 +41,8 @@ def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
             "steps": TRAINING_STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
         "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": ["8", 0]}},
     }
-    for policy, said in (("mine.safetensors", "Policy 'mine' was fitted on these settings."),
-                         ("auto", "Policy 'mine' was fitted on these settings."), ("uniform", "of 12 computed")):
+    for policy, said in (("mine.safetensors", "The policy 'mine' was fitted on these settings."),
+                         ("auto", "The policy 'mine' was fitted on these settings."), ("uniform", "of 12 computed")):
         use["8"]["inputs"]["policy"] = policy
         assert said in client.run(use).check().outputs["10"]["text"][0]
     use["9"]["inputs"]["scheduler"], use["8"]["inputs"]["policy"] = "beta", "mine.safetensors"

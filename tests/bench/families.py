@@ -26,7 +26,8 @@ def works(name: str, cache_point: str) -> tuple[bool, str]:
 
     report = trace.report
     if report.cache_point != cache_point:
-        return False, reason_text(report.cache_point_reason)
+        why = reason_text(report.cache_point_reason).rstrip(".")
+        return False, why[:1].lower() + why[1:]
     if report.notes or report.unplanned or set(trace.computed) != COMPUTED:
         return False, " ".join(map(reason_text, report.notes)) or "what ran is not what was planned"
     return bool(trace.samples.isfinite().all()), ""
