@@ -145,7 +145,7 @@ def test_a_training_of_another_workflow_is_not_shown(page, server):
 
 @RENDERERS
 def test_a_saved_policy_is_said_and_listed_at_once(page, renderer):
-    workflow = training(evaluations=30, seed=71 + len(renderer))
+    workflow = training(evaluations=100, seed=71 + len(renderer))
     workflow["4"]["inputs"] |= {"width": 64, "height": 64}
     workflow["6"]["inputs"]["name"] = f"at-once/{renderer}"
     page.load(workflow)

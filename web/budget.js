@@ -189,6 +189,12 @@ function policy({ kind, name, carried, tested }) {
   return said.join(" ");
 }
 
+// Before `setup`: the page warns of events that come while no extension listens, as after a reload during a run.
+api.addEventListener("recache.run", ({ detail }) => {
+  if (!strips.size || (detail.workflow && detail.workflow !== graph.workflowId())) return;
+  strips.get(graph.nodeAt(detail.node))?.onRunEvent(detail);
+});
+
 app.registerExtension({
   name: "recache.budget",
 
@@ -196,10 +202,6 @@ app.registerExtension({
 
   setup() {
     graph.followOpenedSubgraphs();
-    api.addEventListener("recache.run", ({ detail }) => {
-      if (detail.workflow && detail.workflow !== graph.workflowId()) return;
-      strips.get(graph.nodeAt(detail.node))?.onRunEvent(detail);
-    });
     setInterval(() => {
       if (!document.hidden) strips.forEach((strip) => strip.refresh());
     }, POLLING);

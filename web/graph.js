@@ -20,7 +20,7 @@ const fits = (a, b) => window.LiteGraph.isValidConnection(a, b);
 const linksOf = (graph) => [...(graph?.links?.values?.() ?? [])];
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 const inputSlot = (node, name) => node.inputs?.findIndex((input) => (input.widget?.name ?? input.name) === name) ?? -1;
-const openedFrom = new Map(); // id of a subgraph -> the subgraph node through which the artist opened it last
+const openedFrom = new Map(); // id of a subgraph -> id of the subgraph node through which the artist opened it last
 
 /** The link into an input, or undefined. A subgraph node's own `getInputLink` reads its outputs instead. */
 const linkInto = (node, slot) =>
@@ -29,7 +29,7 @@ const linkInto = (node, slot) =>
 /** Call once the canvas is there: a node that has several places is then seen at the one that the artist has opened. */
 export function followOpenedSubgraphs() {
   app.canvas?.canvas?.addEventListener("subgraph-opened", ({ detail }) =>
-    openedFrom.set(detail.subgraph.id, detail.fromNode));
+    openedFrom.set(detail.subgraph.id, detail.fromNode.id));
 }
 
 /** The workflow's id, as the server gets it with the prompt. */
@@ -38,7 +38,7 @@ export const workflowId = () => String(root()?.id ?? "");
 /** The place of a node that the artist sees, or null if it is in no graph of the open workflow. */
 export function placeOf(node) {
   const places = placesOf(node, root(), []);
-  const seen = ({ path }) => path.every((outer) => (openedFrom.get(outer.subgraph.id) ?? outer) === outer);
+  const seen = ({ path }) => path.every((outer) => same(openedFrom.get(outer.subgraph.id) ?? outer.id, outer.id));
   return places.find(seen) ?? places[0] ?? null;
 }
 

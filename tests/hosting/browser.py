@@ -88,7 +88,7 @@ class ComfyPage:
         self.tab.keyboard.press("Escape")
         self.evaluate("""async () => {
           const { command, setting, toast, workflow } = app.extensionManager;
-          toast.removeAll();
+          (toast.removeAll ?? toast.dismissAll)(); // the older and the newer page
           if (setting.get('Comfy.ColorPalette') !== 'dark') await setting.set('Comfy.ColorPalette', 'dark');
           await command.execute('Comfy.NewBlankWorkflow');
           for (const open of [...workflow.openWorkflows])
@@ -107,7 +107,7 @@ class ComfyPage:
 
     def _until_ready(self) -> ComfyPage:
         self.wait("() => window.app?.extensionManager?.spinner === false && Boolean(window.app.canvas?.graph)",
-                  seconds=60)
+                  seconds=180)
         self.settle()
         return self
 
@@ -242,6 +242,7 @@ HOST_COMPLAINTS = (
     "redirecting to root graph",  # a workflow that gets its id when the page is loaded again
     "[proxyWidgetMigration]",  # templates that an older page saved
     "[ExecutableNodeDTO.resolveOutput]",  # a bypassed node with no input of its output's type
+    "Error loading model: HttpError",  # a template shows a 3D file that its last run made
     "[appModeStore]",
     "LiteGraph addWidget(...) without a callback",
     "LiteGraph: duplicate subgraph node ID",
