@@ -8,6 +8,8 @@ import numpy as np
 
 from .schedule import Schedule, from_indices, nearest_in_order
 
+_ROUNDING = 1e-6
+
 
 def between(schedules: Mapping[int, Schedule], k: int) -> Schedule:
     """The schedule of k computed evaluations between those of the next smaller and larger k that are known.
@@ -22,11 +24,33 @@ def between(schedules: Mapping[int, Schedule], k: int) -> Schedule:
     """
     if k in schedules:
         return schedules[k]
+    some = next(iter(schedules.values()))
+    return from_indices(nearest_in_order(_between_positions(schedules, k), some.n), some.n, some.times)
+
+
+def surely_fewer_from(schedules: Mapping[int, Schedule], whole: int, start: int, k: int) -> bool:
+    """Whether `between(schedules, whole)` computes fewer than k evaluations from `start` on, in linear time.
+
+    False also for ties. Nearest in order is the isotonic regression d of position minus rank, rounded, and d[r] <= x
+    exactly where a prefix sum of (position - rank - x) beyond r is at most every one up to r.
+
+    Args:
+        whole, k: 1..n, k <= whole. start: 0..n - k.
+    """
+    if whole in schedules:
+        return sum(schedules[whole].computed[start:]) < k
+    rank = whole - k  # of the k-th last computed evaluation, which must not come before `start`
+    excess = _between_positions(schedules, whole) - np.arange(whole) - (start - rank - 0.5)
+    sums = np.concatenate(([0.0], np.cumsum(excess)))
+    return start > rank and bool(sums[rank + 1 :].min() < sums[: rank + 1].min() - _ROUNDING)
+
+
+def _between_positions(schedules: Mapping[int, Schedule], k: int) -> np.ndarray:
+    """k positions in 0..n, ascending, with the mixed density of the neighbours' computed evaluations."""
     low = schedules[max((known for known in schedules if known < k), default=min(schedules))]
     high = schedules[min((known for known in schedules if known > k), default=max(schedules))]
     weight = (k - low.k) / (high.k - low.k) if high.k > low.k else 0.0
-    positions = (1.0 - weight) * _positions(low, k) + weight * _positions(high, k)
-    return from_indices(nearest_in_order(positions, low.n), low.n, low.times)
+    return (1.0 - weight) * _positions(low, k) + weight * _positions(high, k)
 
 
 def _positions(schedule: Schedule, k: int) -> np.ndarray:

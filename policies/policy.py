@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .interpolation import between
+from .interpolation import between, surely_fewer_from
 from .learning.plackett_luce import PlackettLuce
 from .schedule import Schedule, ScheduleError, check_k, from_indices, resample
 from .uniform import uniform
@@ -66,6 +66,8 @@ class Policy:
     def _end(self, k: int, start: int) -> Schedule:
         """The evaluations from `start` on, k of them computed: of the first schedule that computes as many there."""
         for whole in range(k, self.n + 1):
+            if surely_fewer_from(self.schedules, whole, start, k):
+                continue  # without making the schedule, which takes milliseconds where n is a thousand
             computed = between(self.schedules, whole).computed[start:]
             if sum(computed) >= k:
                 break

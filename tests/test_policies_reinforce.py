@@ -99,6 +99,18 @@ def test_training_finds_the_best_schedule_and_repeats_itself():
     torch.testing.assert_close(policies[0].logits.theta, policies[1].logits.theta, rtol=0, atol=0)
 
 
+def test_a_rollout_that_ends_in_nan_does_not_end_learning():
+    class Broken(Distances):
+        def cost(self, schedule, sample):
+            return float("nan") if schedule.indices[1] > 4 else super().cost(schedule, sample)
+
+    torch.manual_seed(0)
+    policy = PlackettLuce(12)
+    config = ReinforceConfig(updates=100, batch=2, learning_rate=0.02)
+    train(policy, Memo(Broken()), {5: 1.0}, config, torch.Generator().manual_seed(0))
+    assert policy.schedule(5).indices == Distances.wanted
+
+
 def test_no_choice_no_training():
     policy = PlackettLuce(12, SharedLogits(12))
     train(policy, Distances(), {1: 1.0, 12: 1.0}, ReinforceConfig(), torch.Generator())

@@ -8,6 +8,7 @@ import pytest
 
 from recache.policies.budget import computed_for_budget, listed, planned_speedup
 from recache.policies.default_schedule import default_schedule
+from recache.policies.interpolation import between, surely_fewer_from
 from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
 from recache.policies.uniform import uniform
 
@@ -192,3 +193,19 @@ def test_planned_speedup():
     for bad in ((0, 50, 0.0), (51, 50, 0.0), (1, 50, 1.0), (1, 50, -0.1), (1, 0, 0.0)):
         with pytest.raises(ScheduleError):
             planned_speedup(*bad)
+
+
+@pytest.mark.parametrize("crowded", [0.0, 0.4, 1.0])
+def test_a_policy_tries_few_schedules_to_serve_a_run_that_starts_later(crowded):
+    """Schedules that compute too few evaluations there are recognised without being made, even of a thousand."""
+    n, random = 48, np.random.default_rng(0)
+    near = np.argsort(np.abs(np.arange(1, n) / n - crowded), kind="stable") + 1
+    for ks in ((8,), (3, 20, 40)):
+        schedules = {k: from_indices([0, *near[: k - 1]], n) for k in ks}
+        computed = [None, *(np.array(between(schedules, whole).computed) for whole in range(1, n + 1))]
+        for start, share in random.uniform(size=(40, 2)):
+            start = 1 + int(start * (n - 1))
+            k = 1 + int(share * (n - start))
+            enough = next(w for w in range(k, n + 1) if computed[w][start:].sum() >= k)
+            tried = [w for w in range(k, enough + 1) if not surely_fewer_from(schedules, w, start, k)]
+            assert tried[-1:] == [enough] and len(tried) <= 4

@@ -22,6 +22,8 @@ class ReinforceConfig:
         batch: elements of a step, each one (sample, k) with k ~ q(k) and a uniform sample; 1 or more.
         schedules: n, sampled for each element; at least 2, for the leave-one-out baseline.
         learning_rate: of Adam, at the start; decays linearly to zero.
+        max_loss: upper bound of L. A run that ends in NaN costs WORST, whose square overflows Adam's second moment: one
+            such rollout would end all learning.
         entropy: lambda, in L_reg(s) = L(s) + lambda log p(s); 0 or more.
     """
 
@@ -29,6 +31,7 @@ class ReinforceConfig:
     batch: int = 4
     schedules: int = 8
     learning_rate: float = 0.05
+    max_loss: float = 100.0
     entropy: float = 0.01
 
 
@@ -83,7 +86,7 @@ def train(
             for schedule in schedules:
                 if should_stop():
                     return
-                losses.append(loss(environment.cost(schedule, sample), k))
+                losses.append(min(loss(environment.cost(schedule, sample), k), config.max_loss))
             (surrogate(torch.tensor(losses), log_p, config.entropy) / config.batch).backward()
             mean_loss += fmean(losses) / config.batch
         optimiser.step()

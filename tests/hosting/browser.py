@@ -88,7 +88,7 @@ class ComfyPage:
         self.tab.keyboard.press("Escape")
         self.evaluate("""async () => {
           const { command, setting, toast, workflow } = app.extensionManager;
-          toast.removeAll?.(); // the newest page has none
+          (toast.removeAll ?? toast.dismissAll)(); // the older and the newer page
           if (setting.get('Comfy.ColorPalette') !== 'dark') await setting.set('Comfy.ColorPalette', 'dark');
           await command.execute('Comfy.NewBlankWorkflow');
           for (const open of [...workflow.openWorkflows])
