@@ -231,7 +231,8 @@ def main() -> None:
                 demo = demo_models.load(name, host.models)
                 demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
                 for n in options.n:
-                    figures.extend(measure(demo, n, options.k or BUDGETS[n], options))
+                    counts = [k for k in options.k if k < n] if options.k else BUDGETS[n]
+                    figures.extend(measure(demo, n, counts, options))
         finally:  # also when interrupted
             publish(figures, options.json)
 
