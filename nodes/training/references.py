@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...caching.feature_kind import FeatureKind
 from ...caching.recording import Recording
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.learning.checkpoint import Checkpoint
@@ -31,8 +32,9 @@ class References:
     evaluations: int
 
 
-def references(workflow: Workflow, samples: Sequence[Sample], objective: Objective, kind: str, checkpoint: Checkpoint,
-               name: str, on_sample: Callable[[str, int, int], None], given: torch.Tensor | None = None) -> References:
+def references(workflow: Workflow, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
+               checkpoint: Checkpoint, name: str, on_sample: Callable[[str, int, int], None],
+               given: torch.Tensor | None = None) -> References:
     """The References of the samples.
 
     Args:
@@ -60,7 +62,7 @@ def references(workflow: Workflow, samples: Sequence[Sample], objective: Objecti
     return References(decoded, np.mean(grams, 0), sum(map(len, grams)))
 
 
-def _uncached(workflow: Workflow, sample: Sample, kind: str, checkpoint: Checkpoint, name: str,
+def _uncached(workflow: Workflow, sample: Sample, kind: FeatureKind, checkpoint: Checkpoint, name: str,
               ) -> tuple[torch.Tensor, np.ndarray]:
     stored = checkpoint.tensors(name)
     if stored is None or {"latent", "gram"} - set(stored):

@@ -11,7 +11,7 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
-from ...caching.feature_kind import feature_kind
+from ...caching.feature_kind import FeatureKind, feature_kind
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget
 from ...policies.learning.checkpoint import Checkpoint
@@ -77,7 +77,7 @@ class _Setup:
         return Rollouts(self.workflow, n, samples, decoded, objective, request.mechanism, request.order,
                         request.cache_point, self.prefix_cache if shares else None)
 
-    def references(self, name: str, samples: Sequence[Sample], objective: Objective, kind: str,
+    def references(self, name: str, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
                    given: torch.Tensor | None = None) -> References:
         return references(self.workflow, samples, objective, kind, self.checkpoint, name, self.progress.phase, given)
 
