@@ -116,6 +116,7 @@ def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
     steps = 8 if renderer == "classic" else 9  # a plan that no run had before
     workflow["9"]["inputs"]["steps"] = steps
     page.load(workflow)
+    page.load(page.workflow())  # as a file of the page's own, with an id that stays
     planned = agrees(page, 0.3, steps=steps)["computed"]
     page.evaluate(WATCH)
     page.queue()
@@ -164,7 +165,7 @@ def test_a_reload_in_the_middle_of_a_run(page, renderer):
     workflow["4"]["inputs"] |= {"width": 512, "height": 512}
     workflow["9"]["inputs"]["steps"] = steps = 30 if renderer == "classic" else 31
     page.load(workflow)
-    page.load(page.workflow())  # as a file of the page's own, with an id
+    page.load(page.workflow())  # as a file of the page's own, with an id that stays
     planned = agrees(page, 0.3, steps=steps)["computed"]
     page.start()
     until(page, lambda now: " done, " in now["head"])
@@ -193,12 +194,16 @@ def test_slower_is_not_called_faster(page):
     finished = {"planned": [0], "computed": [0], "evaluations": 10, "n": 10, "over": True, "finished": True,
                 "notes": []}
     said = {}
+    workflow = page.workflow()["id"]
     for speedup, saved in ((3.26, 12.3), (1.04, 0.2), (0.9, -1.0)):
-        detail = {"workflow": "", "node": "8", "run": finished | {"speedup": speedup, "saved": saved}}
+        detail = {"workflow": workflow, "node": "8", "run": finished | {"speedup": speedup, "saved": saved}}
         page.evaluate("(detail) => app.api.dispatchCustomEvent('recache.run', detail)", detail)
         said[speedup] = shown(page)["result"]
     assert said == {3.26: "Measured 3.3x faster, 12 s saved", 1.04: "Measured: as fast as uncached",
                     0.9: "Measured 0.9x: slower than uncached"}
+    elsewhere = {"workflow": None, "node": "8", "run": finished | {"speedup": 9.9, "saved": 9.9}}  # a script's
+    page.evaluate("(detail) => app.api.dispatchCustomEvent('recache.run', detail)", elsewhere)
+    assert "9.9" not in shown(page)["result"]
     page.set_widget(8, "budget", 1.0)
     until(page, lambda now: now["head"] == f"Unchanged: all {STEPS} computed")
 

@@ -191,7 +191,7 @@ function policy({ kind, name, carried, tested }) {
 
 // Before `setup`: the page warns of events that come while no extension listens, as after a reload during a run.
 api.addEventListener("recache.run", ({ detail }) => {
-  if (!strips.size || (detail.workflow && detail.workflow !== graph.workflowId())) return;
+  if (!strips.size || detail.workflow !== graph.workflowId()) return;
   strips.get(graph.nodeAt(detail.node))?.onRunEvent(detail);
 });
 

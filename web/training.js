@@ -8,7 +8,6 @@ import { HEIGHT, TrainingPanel } from "./training_panel.js";
 
 const NODES = ["ReCacheTrain", "ReCacheTrainCustom"];
 const KEPT = 20;
-const UNNAMED = "00000000-0000-0000-0000-000000000000"; // the host's id of a workflow that has none yet
 
 const panels = new Map(); // node -> its panel, of all nodes that are in a graph
 const trainings = new Map(); // id -> the server's state of it, the newest last
@@ -22,7 +21,7 @@ function store(state) {
 function updatePanels() {
   const newest = new Map();
   for (const state of trainings.values()) {
-    const node = (state.workflow ?? UNNAMED) === workflowId() && nodeAt(state.node);
+    const node = state.workflow === workflowId() && nodeAt(state.node);
     if (node) newest.set(node, state);
   }
   panels.forEach((panel, node) => panel.show(newest.get(node) ?? null));

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
-
-_NIL = str(UUID(int=0))  # what the page calls a workflow that it has not named yet
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:
-    """The id of the page's workflow; None where it was queued without one, as by a script."""
+    """The id of the page's workflow; None where it was queued without one, as by a script.
+
+    Workflows that the page opened in the API's format share the id of zeros.
+    """
     found = _entry(_entry(extra_pnginfo, "workflow"), "id")
-    return found if isinstance(found, str) and found != _NIL else None
+    return found if isinstance(found, str) else None
 
 
 def properties_of(extra_pnginfo: Any, node_id: Any) -> dict[str, Any]:
