@@ -117,11 +117,7 @@ def learn(
         elites.challenge(k, policy.schedule(k), better)
 
     _climb_in_turn(elites, better, config.radius, out_of_budget)
-    for k in ks * config.perturbations:
-        if out_of_budget():
-            break
-        start = perturbed(elites.schedules[k], config.perturbed, generator)
-        elites.challenge(k, local_optimum(start, better, config.radius), better)
+    _climb_from_perturbed(elites, better, config, generator, out_of_budget)
     return _select(policy, elites, starts, memo, held_out, on_rollout)
 
 
@@ -140,6 +136,16 @@ def _climb_in_turn(elites: Elites, better: Callable[[Schedule, Schedule], bool],
         k = climbing.pop(0)
         if elites.challenge(k, climb(elites.schedules[k], better, radius), better):
             climbing.append(k)
+
+
+def _climb_from_perturbed(elites: Elites, better: Callable[[Schedule, Schedule], bool], config: LearnConfig,
+                          generator: torch.Generator, out_of_budget: Callable[[], bool]) -> None:
+    """Iterated local search: climb from perturbed elites, all k in turn."""
+    for k in list(elites.schedules) * config.perturbations:
+        if out_of_budget():
+            break
+        start = perturbed(elites.schedules[k], config.perturbed, generator)
+        elites.challenge(k, local_optimum(start, better, config.radius), better)
 
 
 def _select(policy: PlackettLuce, elites: Elites, starts: Starts, memo: Memo, held_out: Memo,
