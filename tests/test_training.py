@@ -366,6 +366,27 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
         train.ReCacheTrain.execute(**sampled, **ask(budgets="0, 2"))
 
 
+def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatch, tmp_path):
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    family = FAMILIES["flux"]
+    positive, negative = family.conditioning()
+    policy, _, text = train.ReCacheTrain.execute(
+        model=models("flux")[0], positive=positive, negative=negative, seed=3, steps=6, cfg=1.0, sampler_name="euler",
+        latent_image={"samples": torch.zeros(1, *family.latent_shape)}, scheduler="simple", denoise=1.0,
+        **ask(budgets="0.5, 0.7, 0.9")).args
+    [costs] = tmp_path.rglob("costs.jsonl")
+    found = {}
+    for line in costs.read_text().splitlines():
+        indices, sample, cost = json.loads(line)
+        found.setdefault(tuple(indices), {})[sample] = cost
+    assert len(found) == 10 + 10 + 5 and all(set(row) == {0, 1} for row in found.values())  # every k of 6, two samples
+    for k in (3, 4, 5):
+        best = min((sum(row.values()), indices) for indices, row in found.items() if len(indices) == k)[1]
+        assert f"{k} of 6: learned [{', '.join(map(str, best))}]" in text or f"{k} of 6: learned" not in text
+        assert len(policy.policy.schedule(k).indices) == k
+    assert "learned [" in text
+
+
 @pytest.fixture
 def policy_file(outcome) -> PolicyFile:
     layout = model_identity.layout(models("flux")[0].model.diffusion_model)
