@@ -49,13 +49,13 @@ class Run:
         self.evaluations = evaluations
         self.positions = evaluations.positions
         self.obstacle = obstacle
-        self.mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if dims == 5 else 1.5)
+        self.mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if dims == 5 else 1.5,
+                                         levels=evaluations.levels)
         self.histories = Histories(self.mechanism, torch.device("cpu") if config.cache_device == "cpu" else None)
         self.output = OutputCache(self.histories, feature_kind(evaluations, self.mechanism))
         self.blocks = BlockCache(self.histories, self.mechanism, NO_BLOCKS, None)
         self.clock = Clock(device)
-        self.keys = CallKeys()
-        self.watch = NetworkWatch()
+        self.keys, self.watch = CallKeys(), NetworkWatch()
         self.disabled: Reason | None = None
         self.index, self.sigma, self.sampling = -1, 0.0, False
         self.forced: Reason | None = None

@@ -63,7 +63,7 @@ def test_the_winner_is_trained_and_its_policy_says_so(outcome, tmp_path):
     about = outcome.policy.about
     order = about.mechanism_options.get("order", 1)
     assert (about.mechanism, order) in CANDIDATES
-    assert about.training["mechanisms tried"] == "taylor 1, hermite 1, reuse, taylor 2"
+    assert about.training["mechanisms tried"] == "taylor 1, hermite 1, meancache, reuse, taylor 2"
     alone = trained(tmp_path, replace(REQUEST, mechanism=about.mechanism, order=order, evaluations=400))
     raced = outcome.evaluations["rollouts"] - alone.evaluations["rollouts"]
     assert outcome.starts == alone.starts and "mechanisms tried" not in alone.policy.about.training

@@ -80,20 +80,37 @@ def test_a_rival_with_the_weights_of_taylor_forecasts_as_taylor_does(demo):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_meancache_forecasts_by_the_formula_of_its_paper(demo):
+    """Written out with the average velocity, and with every earlier forecast."""
+    computed, steps, samples = (0, 1, 2, 3, 5, 7), 8, demo.samples(2)
+    noise_levels = demo.workflow(samples, steps)[0].sigmas.tolist()
+
+    def weights(computed, now):
+        rows = []
+        for i in range(now + 1):
+            if i in computed and i < now:
+                rows.append(np.eye(steps)[i])
+                continue
+            b = i - 2
+            u = sum(rows[j] * (noise_levels[j + 1] - noise_levels[j]) for j in (b, b + 1)) / (
+                noise_levels[i] - noise_levels[b])
+            slope = (rows[b] - u) / (noise_levels[i] - noise_levels[b])
+            rows.append(rows[i - 1] - slope * (noise_levels[i + 1] - noise_levels[i]))
+        return {i: float(weight) for i, weight in enumerate(rows[now]) if weight}
+
+    settings = caching.CacheConfig(
+        lambda times, cost: tuple(i in computed for i in range(steps)), "meancache", cache_point="output")
+    expected = demo.sample(rival_mechanisms.attach(demo.model, computed, weights), samples, steps)
+    found = demo.sample(caching.attach(demo.model, settings), samples, steps)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_l2p_has_the_least_squared_error_on_what_was_recorded():
     rows = np.random.default_rng(0).normal(size=(6, 40))
     weights = rival_mechanisms.L2P(rows @ rows.T / 40, depth=2, rho=0.0)((0, 1, 3), 5)
     best, *_ = np.linalg.lstsq(rows[[1, 3]].T, rows[5], rcond=None)
     assert list(weights) == [1, 3] and list(weights.values()) == pytest.approx(best)
     assert rival_mechanisms.L2P(rows @ rows.T / 40, depth=3, rho=0.0)((0, 1, 3), 5).keys() == {0, 1, 3}
-
-
-def test_meancache_by_hand():
-    # noise levels 4, 3, 2, 1, 0; v_0 = 2, v_1 = 6: u = 4, J = (2 - 4) / (2 - 4) = 1, v_2 = 6 - 1 (1 - 2) = 7;
-    # from v_1 = 6 and v_2 = 7: u = 6.5, J = (6 - 6.5) / -2 = 0.25, v_3 = 7 + 0.25
-    meancache, v = rival_mechanisms.MeanCache([4.0, 3.0, 2.0, 1.0, 0.0]), [2.0, 6.0]
-    for now, expected in ((1, 2.0), (2, 7.0), (3, 7.25)):
-        assert sum(w * v[i] for i, w in meancache((0, 1)[:now], now).items()) == pytest.approx(expected)
 
 
 def test_foca_by_hand():

@@ -11,6 +11,7 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
+from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind, feature_kind
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget
@@ -79,8 +80,8 @@ class _Setup:
         """The same with this mechanism."""
         return replace(self, request=replace(self.request, mechanism=mechanism, order=order), suffix=suffix)
 
-    def mechanism(self) -> mechanisms.Mechanism:
-        return mechanisms.make(self.request.mechanism, self.request.order)
+    def mechanism(self, evaluations: Evaluations) -> mechanisms.Mechanism:
+        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels)
 
     def memo(self, rollouts: Rollouts, name: str) -> Memo:
         """See Checkpoint."""
@@ -108,17 +109,17 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     probe = _probe(setup, n, samples)
     ks = _computed(request.budgets, n, probe.report.cached_cost)
 
-    kind = feature_kind(evaluations, setup.mechanism(), probe.report.cache_point)
+    kind = feature_kind(evaluations, setup.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind)
 
     setup, memo, raced = _choose_mechanism(
         setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
-        partial(tried_schedules, ks, evaluations, uncached.gram, kind))
+        lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations)))
     held_out_memo = setup.memo(
         setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out")
     setup.progress.phase("starts", 1, 1)
-    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(), memo)
+    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
     learned = _search(setup, n, memo, held_out_memo, starts, request.evaluations - raced)
     fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
     table = _with_fewer_steps(setup, learned, fewer_steps)
@@ -136,13 +137,13 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
 
 
 def _choose_mechanism(setup: _Setup, entries: Sequence[tuple[str, int]], rollouts: Callable[[_Setup], Rollouts],
-                      tried: Callable[[mechanisms.Mechanism], dict]) -> tuple[_Setup, Memo, int]:
+                      tried: Callable[[_Setup], dict]) -> tuple[_Setup, Memo, int]:
     """The setup with the best mechanism of the entries, its memo, and the evaluations that the other ones took."""
     if len(entries) == 1:
         return setup, setup.memo(rollouts(setup), "costs"), 0
     setup.progress.phase("mechanisms", 1, 1)
     setups = [setup.using(*entry, suffix="-{}-{}".format(*entry)) for entry in entries]
-    candidates = [Candidate(each.memo(rollouts(each), "costs"), tried(each.mechanism())) for each in setups]
+    candidates = [Candidate(each.memo(rollouts(each), "costs"), tried(each)) for each in setups]
     winner = race(candidates)
     raced = sum(candidate.memo.evaluations for candidate in candidates if candidate is not winner)
     return setups[candidates.index(winner)], winner.memo, raced
@@ -228,7 +229,7 @@ def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int
         "seconds": round(time.monotonic() - setup.started, 1)}
     if len(entries) > 1:
         training["mechanisms tried"] = ", ".join(label(*entry) for entry in entries)
-    order = getattr(setup.mechanism(), "order", None)
+    order = getattr(mechanisms.make(request.mechanism, request.order), "order", None)
     return replace(
         about, mechanism=request.mechanism, cache_point=report.cache_point, reward=setup.objectives.choose.name,
         mechanism_options={} if order is None else {"order": order}, training=training)

@@ -49,7 +49,8 @@ def search(demo, options) -> Iterator[tuple[str, int, object, object]]:
     from tests.bench.training import TRAINING, evaluations_of
 
     mechanism = options.mechanism, options.order
-    made, plan, costs = mechanisms.make(*mechanism), evaluations_of(demo, options.steps), {}
+    plan, costs = evaluations_of(demo, options.steps), {}
+    made = mechanisms.make(*mechanism, levels=plan.levels)
     samples = demo.samples(options.samples, TRAINING)
     rollouts = DemoRollouts(demo, samples, options.steps, mechanism, options.point, latent_error)
     kind = feature_kind(plan, made, options.point)

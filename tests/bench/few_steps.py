@@ -87,7 +87,6 @@ class Runs:
         if evaluations != n:
             raise RuntimeError(f"{demo.sampler} takes {evaluations} evaluations for {n} steps")
         self.caches = [caching.PrefixCache(PREFIX_CACHE_BYTES // len(self.parts)) for _ in self.parts]
-        self.sigmas = self.workflow.sigmas.tolist()
         self.reference = self._all(self.workflow.uncached)
 
     def _all(self, run) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from comfy.patcher_extension import WrappersMP
 
 KEY = "bench.rival_mechanism"
-NAMES = ("l2p", "meancache", "foca")
+NAMES = ("l2p", "foca")
 
 Weights = Callable[[Sequence[int], int], dict[int, float]]  # (computed, evaluation) -> weights of earlier computed ones
 
@@ -47,12 +47,10 @@ def make(name: str, number: int, runs) -> Weights:
     """A rival of NAMES.
 
     Args:
-        number: L2P's depth, MeanCache's span, FoCa's reading: 1 from the computed evaluations, 2 stepwise.
-        runs: its `sigmas`, and for L2P the `gram` of samples that are not measured.
+        number: L2P's depth; FoCa's reading: 1 from the computed evaluations, 2 stepwise.
+        runs: for L2P, the `gram` of samples that are not measured.
     """
-    makers = {"l2p": lambda: L2P(runs.gram, number), "meancache": lambda: MeanCache(runs.sigmas, number),
-              "foca": lambda: FoCa(number == 2)}
-    return makers[name]()
+    return L2P(runs.gram, number) if name == "l2p" else FoCa(number == 2)
 
 
 @dataclass(frozen=True)
@@ -82,34 +80,6 @@ def _unrolled(computed: Sequence[int], now: int, forecast: Callable[[list[np.nda
     for i in range(now + 1):
         rows.append(np.eye(now + 1)[i] if i in computed and i < now else forecast(rows, i))
     return {i: float(weight) for i, weight in enumerate(rows[now]) if weight}
-
-
-@dataclass(frozen=True)
-class MeanCache:
-    """MeanCache's JVP caching (arXiv 2601.19961): the last velocity, corrected by the slope of the average velocity.
-
-    v_i = v_{i-1} - J (s_{i+1} - s_i), J = (v_b - u) / (s_i - s_b), b = i - span; u is the average velocity from b to i,
-    sum_j v_j (s_{j+1} - s_j) / (s_i - s_b), for Euler how far the sample moved. v_{i-1}, v_b and v_j are forecasts
-    where those evaluations were, as in the authors' program.
-
-    Attributes:
-        sigmas: [n + 1] noise levels.
-        span: evaluations that J looks back, at most.
-    """
-
-    sigmas: Sequence[float]
-    span: int = 2
-
-    def __call__(self, computed: Sequence[int], now: int) -> dict[int, float]:
-        s = self.sigmas
-
-        def forecast(v: list[np.ndarray], i: int) -> np.ndarray:
-            b = max(0, i - self.span)
-            moved = sum(v[j] * (s[j + 1] - s[j]) for j in range(b, i))
-            slope = (v[b] - moved / (s[i] - s[b])) / (s[i] - s[b])
-            return v[i - 1] - slope * (s[i + 1] - s[i])
-
-        return _unrolled(computed, now, forecast)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     from tests.bench.annealing import AnnealingConfig, anneal, random_start
     from tests.bench.environment import JUDGES, DemoRollouts, record
 
-    made = mechanisms.make(*mechanism)
+    made = mechanisms.make(*mechanism, levels=evaluations_of(demo, options.steps).levels)
     arguments = options.steps, mechanism, options.point
     started = time.monotonic()
     rollouts = DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments, JUDGES[options.distance])
