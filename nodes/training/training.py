@@ -28,7 +28,7 @@ from .objective import Objective, Objectives
 from .references import SAME_OUTPUT, References, references, relative_difference
 from .request import Outcome, Progress, Request
 from .rollouts import FewerSteps, Rollouts
-from .starts import recorded_starts
+from .starts import find_starts
 
 PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
 HELD_OUT_SEED = 0x5EED  # added to the seed for the held-out samples
@@ -119,7 +119,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     held_out_memo = setup.memo(
         setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out")
     setup.progress.phase("starts", 1, 1)
-    starts = recorded_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
+    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
     learned = _search(setup, n, memo, held_out_memo, starts, request.evaluations - raced)
     fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
     table = _with_fewer_steps(setup, learned, fewer_steps)
