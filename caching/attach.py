@@ -7,13 +7,14 @@ import logging
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
+from . import model_identity
 from .block_cache import is_compiled
 from .dry_run import dry_run
 from .prefix_run import PrefixRun
 from .reasons import Reason
 from .report import publish
 from .run import Run
-from .settings import CacheConfig
+from .settings import CacheConfig, RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +67,28 @@ def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs
 def _open(guider, sampler, sigmas, noise) -> Run:
     patcher = guider.model_patcher
     device = patcher.load_device
-    settings = guider.model_options["transformer_options"][KEY]
+    config = guider.model_options["transformer_options"][KEY]
     evaluations = dry_run(sampler, sigmas, patcher.get_model_object("model_sampling"), noise.ndim,
                           [device.index or 0] if device.type == "cuda" else [])
     obstacle = None
     if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
         obstacle = Reason("compiled")
-    elif evaluations.stochastic and settings.cache_point == "auto":
+    elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
-    inputs = settings, evaluations, device, noise.ndim, obstacle
-    run = Run(*inputs) if settings.prefix_cache is None else PrefixRun(settings.prefix_cache, *inputs)
+    settings = _settings(guider, sampler, noise, evaluations.times)
+    config = config.for_run(config, settings)
+    inputs = config, evaluations, device, noise.ndim, obstacle
+    run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
+    run.report.cfg, run.report.size = settings.cfg, settings.size
     if run.disabled is None:
-        run.report.notes += settings.remarks(guider, sampler, noise, evaluations.times)
+        run.report.notes += config.notes
     return run
+
+
+def _settings(guider, sampler, noise, times: tuple[float, ...]) -> RunSettings:
+    """Of a run that begins; `noise` [batch, channels, ..., height, width], other latents are of no size."""
+    size = model_identity.size_of(guider.model_patcher, tuple(noise.shape)) if noise.ndim >= 4 else ()
+    return RunSettings(model_identity.sampler_name(sampler), times, getattr(guider, "cfg", None), tuple(size))
 
 
 def _watch_network(wrappers: dict, run: Run) -> None:
