@@ -43,6 +43,9 @@ CODES: dict[str, tuple[str, ...]] = {
     "other_path": (),
     "another_node_asked": (),
     "another_node_skipped": (),
+    # beside simply running fewer steps
+    "as_fewer_steps": ("steps", "computed"),
+    "worse_than_fewer_steps": ("steps", "computed", "mechanism"),
     # the policy
     "policy_missing": ("policy", "origin", "instead"),  # origin: "" or in brackets; instead: one of the next two
     "instead_uniform": (),

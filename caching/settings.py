@@ -11,6 +11,7 @@ from .prefix_cache import PrefixCache
 from .reasons import Reason
 from .report import Report
 
+AUTO = "auto"
 CACHE_POINTS = ("auto", "blocks", "output")
 
 
@@ -38,7 +39,7 @@ class CacheConfig:
     Attributes:
         schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
             ValueError the run is left uncached, and its message is reported. By default everything is computed.
-        mechanism: one of `mechanisms.NAMES`.
+        mechanism: one of `mechanisms.NAMES`, or "auto" where `for_run` chooses it.
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" stores features where they arise, "cpu" in main memory.
@@ -68,6 +69,7 @@ class CacheConfig:
     identity: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
-        mechanisms.make(self.mechanism, self.order)
+        if self.mechanism != AUTO:
+            mechanisms.make(self.mechanism, self.order)
         if self.cache_point not in CACHE_POINTS:
             raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")

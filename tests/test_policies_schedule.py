@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recache.policies.budget import computed_for_budget, listed, planned_speedup
-from recache.policies.default_schedule import default_schedule
+from recache.policies.defaults import default_mechanism, default_schedule
 from recache.policies.interpolation import between, surely_fewer_from
 from recache.policies.power_law import power_law
 from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
@@ -106,8 +106,15 @@ def test_the_default_schedule_computes_the_end_of_short_runs_and_k_of_every_run(
             schedule = default_schedule(n, k)
             gaps = np.diff([*schedule.indices, n])
             assert (schedule.n, schedule.k) == (n, k)
-            assert schedule.computed[-1] or 2 * k <= n, "the last evaluation is cached although half are computed"
-            assert k < 2 or gaps[-1] <= gaps[:-1].max(), "the last stretch is the longest"
+            assert schedule.computed[-1] or 2 * k < n + 2, "the last evaluation is cached although half are computed"
+            even = 2 * k < n + 2 and default_mechanism(n, k)[0] == "reuse"
+            assert schedule == uniform(n, k) if even else k < 2 or gaps[-1] <= gaps[:-1].max(), "the end is neglected"
+
+
+def test_the_default_mechanism_repeats_where_no_trend_is_of_use():
+    assert [default_mechanism(4, 3), default_mechanism(8, 3), default_mechanism(50, 3)] == [("reuse", 1)] * 3
+    assert [default_mechanism(8, 4), default_mechanism(50, 5)] == [("hermite", 1)] * 2
+    assert default_mechanism(20, 10) == ("taylor", 1)
 
 
 def test_carry_to_the_same_times_changes_nothing():

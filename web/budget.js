@@ -147,6 +147,7 @@ class BudgetStrip {
     const after = plan?.run?.notes ?? [];
     if (after.length) return after.map(sentence).join(" ");
     const said = plan?.missing ? [sentence(plan.missing)] : plan?.policy ? [policy(plan.policy)] : [];
+    if (plan?.remark) said.push(sentence(plan.remark));
     said.push(...(plan?.provisional ?? []).map((what) => t(`strip.provisional_${what}`)));
     if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");

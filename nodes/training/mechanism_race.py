@@ -16,7 +16,7 @@ from ...caching import mechanisms
 from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights
-from ...policies.default_schedule import default_schedule
+from ...policies.defaults import default_schedule
 from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.racing import halving
