@@ -113,7 +113,8 @@ def chosen_for(file: PolicyFile) -> list[str]:
     layout = next((value for key, value in about.model_identity.items() if key.startswith("layout")), "")
     run = RunSettings(about.sampler, times, about.cfg, tuple(about.size))
     target = Target(about.mechanism, about.mechanism_options.get("order", 1), about.cache_point, 0.0, run)
-    chosen = (best_for(layout, replace(target, budget=k / len(times))) for k in file.policy.budgets)
+    files = list(_files_for(layout))
+    chosen = (best(files, replace(target, budget=k / len(times))) for k in file.policy.budgets)
     return ["" if found is None else found.about.name for found in chosen]
 
 

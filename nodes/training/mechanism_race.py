@@ -23,7 +23,6 @@ from ...policies.learning.racing import halving
 from ...policies.schedule import Schedule
 from .starts import DP_POWER
 
-AUTO = "auto"
 CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2))
 """Mechanisms and orders. All cache the same features, so that one recording and one probe serve all of them."""
 

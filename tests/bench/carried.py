@@ -8,17 +8,14 @@ than the default.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterator
-from math import exp
-from os import environ
 from pathlib import Path
 
 import torch
 
-from tests.bench.few_steps import Runs, default, half_interval
+from tests.bench.few_steps import Runs, default, log_ratio, ratio_figures
 from tests.bench.figures import Figure, publish
-from tests.hosting import session
+from tests.bench.sampling import host
 
 BUDGETS = {8: (3, 4, 6), 12: (4, 6, 8), 20: (4, 6, 10, 14), 30: (5, 8, 15, 20), 50: (7, 9, 13, 20, 30)}
 TAYLOR = ("taylor", 1)
@@ -34,16 +31,13 @@ def measure(demo, n: int, samples: int) -> Iterator[Figure]:
     runs = Runs(demo, demo.samples(samples), n)
     times = runs.workflow.dry_run().times
     for k in BUDGETS[n]:
-        by_default = runs.error(runs.cached(default(n, k), default_mechanism(n, k))).clamp_min(1e-12)
+        by_default = runs.error(runs.cached(default(n, k), default_mechanism(n, k)))
         carried = policy.schedule(k, times).indices
         others = {"carried": runs.cached(carried, TAYLOR), "fewer steps": runs.fewer(k, demo.sampler)}
         for name, latents in others.items():
-            ratios = (runs.error(latents).clamp_min(1e-12) / by_default).log()
-            middle, half = float(ratios.mean()), half_interval(ratios)
             cell = {"model": demo.name, "n": n, "k": k, "instead of the default": name,
                     "computed": carried if name == "carried" else "-"}
-            for figure, value in (("ratio", middle), ("low", middle - half), ("high", middle + half)):
-                yield Figure(figure, exp(value), "1", cell)
+            yield from ratio_figures(("ratio", "low", "high"), log_ratio(runs.error(latents), by_default), cell)
 
 
 def main() -> None:
@@ -53,17 +47,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16, help="prompt-seed pairs")
     parser.add_argument("--n", type=int, nargs="+", default=list(BUDGETS), help="steps")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
-        host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
+    with host(cpu=not torch.cuda.is_available()) as comfy, torch.inference_mode():
         from tests.bench import demo_models
 
-        figures: list[Figure] = []
-        try:
-            for name in options.models:
-                for n in options.n:
-                    figures.extend(measure(demo_models.load(name, host.models), n, options.samples))
-        finally:  # also when interrupted
-            publish(figures, options.json)
+        publish((figure for name in options.models for n in options.n
+                 for figure in measure(demo_models.load(name, comfy.models), n, options.samples)), options.json)
 
 
 if __name__ == "__main__":

@@ -17,22 +17,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from math import comb, exp
-from os import environ
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tests.bench.figures import Figure, publish
+from tests.bench.sampling import host
 from tests.bench.st_lpips import st_lpips
-from tests.hosting import session
 
 BUDGETS = {4: (1, 2, 3), 6: (1, 2, 3, 4, 5), 8: (1, 2, 3, 4, 5, 6, 7), 12: (2, 3, 4, 6, 8, 10, 11),
            20: (2, 3, 4, 6, 8, 10, 14, 18, 19), 30: (3, 5, 8, 10, 15, 20, 27), 50: (3, 5, 7, 9, 13, 20, 30, 45)}
@@ -240,6 +238,21 @@ def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
         print(f"{demo.name} {n} {k}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
+def measure_all(options, models: Path) -> Iterator[Figure]:
+    """The figures of every model and number of steps."""
+    from recache.policies.budget import computed_for_budget
+    from tests.bench import demo_models
+
+    for name in options.models:
+        demo = demo_models.load(name, models)
+        demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
+        for n in options.n:
+            counts = [k for k in options.k if k < n] if options.k else BUDGETS[n]
+            if options.budgets:
+                counts = sorted({computed_for_budget(budget, n) for budget in options.budgets} - {1, n})
+            yield from measure(demo, n, counts, options)
+
+
 def parse_mechanism(text: str) -> tuple[str, int]:
     """"taylor2" -> ("taylor", 2)."""
     name = text.rstrip("0123456789")
@@ -264,23 +277,8 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="the best of all schedules too, where they are few")
     parser.add_argument("--pictures", type=int, default=3, help="schedules of each k that are decoded; 0: no pictures")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
-        host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
-        from recache.policies.budget import computed_for_budget
-        from tests.bench import demo_models
-
-        figures: list[Figure] = []
-        try:
-            for name in options.models:
-                demo = demo_models.load(name, host.models)
-                demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
-                for n in options.n:
-                    counts = [k for k in options.k if k < n] if options.k else BUDGETS[n]
-                    if options.budgets:
-                        counts = sorted({computed_for_budget(budget, n) for budget in options.budgets} - {1, n})
-                    figures.extend(measure(demo, n, counts, options))
-        finally:  # also when interrupted
-            publish(figures, options.json)
+    with host(cpu=not torch.cuda.is_available()) as comfy, torch.inference_mode():
+        publish(measure_all(options, comfy.models), options.json)
 
 
 if __name__ == "__main__":
