@@ -47,7 +47,7 @@ def drag_slider(page: ComfyPage, renderer: str, node: int, moves: int) -> None:
 def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.load(WORKFLOW)
     assert agrees(page, 0.3)["notes"] == (
-        "Evenly spread. With taylor, 3 of 10 look worse than simply running 3 steps; set the mechanism to auto.")
+        "With taylor, 3 of 10 look worse than simply running 3 steps; set the mechanism to auto. Evenly spread.")
     page.screenshot("strip-plan", 8)
     asked = []
     page.tab.on("request", lambda request: asked.append(request) if request.url.endswith("/recache/plan") else None)

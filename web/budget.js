@@ -146,8 +146,9 @@ class BudgetStrip {
     const { plan } = this;
     const after = plan?.run?.notes ?? [];
     if (after.length) return after.map(sentence).join(" ");
-    const said = plan?.missing ? [sentence(plan.missing)] : plan?.policy ? [policy(plan.policy)] : [];
-    if (plan?.remark) said.push(sentence(plan.remark));
+    const said = plan?.remark ? [sentence(plan.remark)] : []; // first: a long line is cut at its end
+    if (plan?.missing) said.push(sentence(plan.missing));
+    else if (plan?.policy) said.push(policy(plan.policy));
     said.push(...(plan?.provisional ?? []).map((what) => t(`strip.provisional_${what}`)));
     if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");
