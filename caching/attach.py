@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
@@ -14,8 +12,6 @@ from .reasons import Reason
 from .report import publish
 from .run import Run
 from .settings import CacheConfig
-
-log = logging.getLogger(__name__)
 
 KEY = "recache"
 
@@ -57,10 +53,7 @@ def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs
         guider.model_options = original
         report = run.close(samples)
         publish(run.config.identity, report)
-        try:
-            run.config.published(report)
-        except Exception:
-            log.exception("ReCache: the report could not be shown.")
+        run.config.notify_published(report)
 
 
 def _open(guider, sampler, sigmas, noise) -> Run:
@@ -76,7 +69,7 @@ def _open(guider, sampler, sigmas, noise) -> Run:
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
     inputs = settings, evaluations, device, noise.ndim, obstacle
     run = Run(*inputs) if settings.prefix_cache is None else PrefixRun(settings.prefix_cache, *inputs)
-    if run.disabled is None:
+    if run.planner.disabled is None:
         run.report.notes += settings.remarks(guider, sampler, noise, evaluations.times)
     return run
 

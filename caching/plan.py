@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from .dry_run import Evaluations
 from .mechanisms import Mechanism
@@ -55,6 +56,13 @@ class Plan:
     def stores(self, index: int) -> bool:
         """Whether the features of this evaluation, if computed, are of use to a forecast."""
         return self.phase is Phase.PROBING or index in self.sources
+
+    def as_report(self) -> dict[str, Any]:
+        """The fields of a Report that the plan determines."""
+        if not self.settled:
+            return {}
+        return {"cache_point": self.cache_point, "cache_point_reason": self.reason, "cached_cost": self.cached_cost,
+                "planned": [i for i, computed in enumerate(self.schedule) if computed]}
 
     def caches_from(self, index: int) -> bool:
         """Whether this or a later evaluation is forecast, as far as is known."""

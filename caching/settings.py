@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -12,6 +13,7 @@ from .reasons import Reason
 from .report import Report
 
 CACHE_POINTS = ("auto", "blocks", "output")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,17 @@ class CacheConfig:
         mechanisms.make(self.mechanism, self.order)
         if self.cache_point not in CACHE_POINTS:
             raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")
+
+    def notify_evaluated(self, *evaluation) -> None:
+        """Call `evaluated`; a failure of it is logged."""
+        try:
+            self.evaluated(*evaluation)
+        except Exception:
+            log.exception("ReCache: the progress of a run could not be shown.")
+
+    def notify_published(self, report: Report) -> None:
+        """Call `published`; a failure of it is logged."""
+        try:
+            self.published(report)
+        except Exception:
+            log.exception("ReCache: the report could not be shown.")
