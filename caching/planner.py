@@ -6,7 +6,7 @@ import logging
 
 from .dry_run import Evaluations
 from .mechanisms import Mechanism
-from .plan import Phase, Schedule, blocks_plan, first_plan, output_plan
+from .plan import Phase, Schedule, blocks_plan, first_plan, full, output_plan
 from .reasons import Reason
 from .report import Report
 from .settings import CacheConfig
@@ -26,7 +26,7 @@ class Planner:
         plan: what is computed; provisional while the model's blocks are probed.
         disabled: why nothing is cached any more, or None while the plan holds.
         obstacle: as above, or what probing the blocks has found since.
-        index: of the current evaluation; -1 before the first.
+        sigmas: noise levels of the evaluations so far.
         forced: why the current evaluation is computed against the plan, or None.
     """
 
@@ -34,22 +34,28 @@ class Planner:
                  report: Report):
         self.obstacle = obstacle
         self.disabled: Reason | None = None
-        self.index = -1
+        self.sigmas: list[float] = []
         self.forced: Reason | None = None
         self._cache_point = config.cache_point
         self._evaluations = evaluations
         self._inputs = config.schedule, mechanism, evaluations
         self._report = report
-        self.plan = first_plan(*self._inputs, config.cache_point, obstacle,
-                               Reason("output_preferred", {"mechanism": config.mechanism}))
+        self.plan = full() if config.computes_all else first_plan(
+            *self._inputs, config.cache_point, obstacle, Reason("output_preferred", {"mechanism": config.mechanism}))
         self._check_plan()
 
     def begin_evaluation(self, sigma: float) -> None:
         """The sampler calls for its next evaluation; at another noise level than planned the run is disabled."""
-        self.index += 1
+        self.sigmas.append(sigma)
         self.forced = None
-        if self.disabled is None and not self._evaluations.expects(self.index, sigma):
+        left = self.plan.phase is not Phase.FULL and not self._evaluations.expects(self.index, sigma)
+        if left and self.disabled is None:
             self.disable(Reason("left_plan", {"index": self.index}))
+
+    @property
+    def index(self) -> int:
+        """Of the current evaluation; -1 before the first."""
+        return len(self.sigmas) - 1
 
     @property
     def probing(self) -> bool:

@@ -191,6 +191,6 @@ class Run:
         """End the run with what it made, None if it was cut short; nothing of it stays alive but the report."""
         self.histories.clear()
         return replace(
-            self.report, **self.planner.plan.as_report(), finished=samples is not None, samples=fingerprint(samples),
-            evaluations=self.index + 1, times=self.evaluations.times, seconds=self.clock.seconds(),
-            peak_cache_bytes=self.histories.peak_bytes)
+            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None,
+            samples=fingerprint(samples), evaluations=self.index + 1, times=self.evaluations.times,
+            seconds=self.clock.seconds(), peak_cache_bytes=self.histories.peak_bytes)

@@ -23,6 +23,7 @@ class CacheConfig:
     Attributes:
         schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
             ValueError the run is left uncached, and its message is reported.
+        computes_all: the schedule computes everything, whatever the times; such a run is not planned.
         mechanism: one of `mechanisms.NAMES`.
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
@@ -47,6 +48,7 @@ class CacheConfig:
     evaluated: Callable[[int, bool, Sequence[bool] | None], None] = field(default=lambda *evaluation: None)
     published: Callable[[Report], None] = field(default=lambda report: None)
     prefix_cache: PrefixCache | None = None
+    computes_all: bool = False
     remarks: Callable[..., Sequence[Reason]] = field(default=lambda guider, sampler, noise, times: ())
     identity: str = field(default_factory=lambda: uuid4().hex)
 

@@ -8,7 +8,7 @@ from .. import caching
 from ..caching import model_identity
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
-from .inputs import PolicyNode, caching_inputs, policy_inputs
+from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library import embed, resolve
 from .server import prompt_info
 from .server.plan import scheduler
@@ -59,19 +59,22 @@ class ReCacheBudget(PolicyNode):
     def execute(cls, model, budget: float, policy: str, evaluations: str = "", mechanism: str = "taylor",
                 order: int = 1, cache_point: str = "auto", cache_device: str = "auto",
                 trained: PolicyFile | None = None) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
+        node_id = hidden_input(cls, "unique_id")
         try:
             file, missing = trained, None
             layout = model_identity.layout(model.model.diffusion_model)
             if file is None:
-                origin = embed.stated_origin(prompt_info.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
+                properties = prompt_info.properties_of(hidden_input(cls, "extra_pnginfo"), node_id)
+                origin = embed.stated_origin(properties, policy)
                 file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point, origin)
             computed_for_budget(budget, 1)
+            computes_all = budget >= 1.0 and (file is not None or policy != "list")
             monitor = RunMonitor(node_id, model, layout, mechanism, cache_point, file)
             settings = caching.CacheConfig(
                 schedule=scheduler(budget, policy, evaluations, file), mechanism=mechanism, order=order,
-                cache_point=cache_point, cache_device=cache_device, evaluated=monitor.evaluated,
-                published=monitor.published, remarks=resolve.remarks(file, layout, mechanism, order, missing))
+                cache_point=cache_point, cache_device=cache_device, computes_all=computes_all,
+                evaluated=monitor.evaluated, published=monitor.published,
+                remarks=resolve.remarks(file, layout, mechanism, order, missing))
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
         return io.NodeOutput(caching.attach(model, settings))

@@ -7,6 +7,7 @@ import json
 from comfy_api.latest import io, ui
 
 from .. import caching
+from .inputs import hidden_input
 from .pictures.schedule import schedule_picture
 from .server.page import show_text
 from .server.wording import language, report_text
@@ -50,6 +51,6 @@ class ReCacheReport(io.ComfyNode):
             raise ValueError("ReCache Report: no run of this model is known; connect the latent of the sampler that "
                              "uses ReCache Budget's model, and queue again.")
         text, picture = report_text(report, language()), schedule_picture(report)
-        show_text(cls.hidden.unique_id, text)
+        show_text(hidden_input(cls, "unique_id"), text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)
