@@ -26,6 +26,7 @@ def of(sampler, levels=None, name: str = "sd3", dims: int = 4, cfg: float = 1.0,
     sigmas = calculate_sigmas(model_sampling(name), "simple", 8) if levels is None else torch.as_tensor(levels)
     guider = CFGGuider(models(name)[0])
     guider.set_cfg(cfg)
+    guider.conds = {}  # a guider that samples has them
     return dry_run(sampler, sigmas, guider, (2, 16, *[8] * (dims - 2)), **options)
 
 
