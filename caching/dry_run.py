@@ -53,6 +53,12 @@ class Evaluations:
         ranks = {time: rank for rank, time in enumerate(sorted(set(rounded), reverse=True))}
         return tuple(ranks[time] for time in rounded)
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The noise level at every position, and 0 after the last."""
+        levels = dict(zip(self.positions, self.sigmas))
+        return *(levels[position] for position in sorted(levels)), 0.0
+
     def expects(self, index: int, sigma: float) -> bool:
         """Whether evaluation `index` is at this noise level."""
         return index < len(self) and math.isclose(self.sigmas[index], sigma, rel_tol=SAME_SIGMA, abs_tol=1e-6)

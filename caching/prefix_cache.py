@@ -49,7 +49,7 @@ class CacheEntry:
 
 
 class PrefixCache:
-    """Entries of runs with one model and the same settings; its owner clears it.
+    """Entries of runs with one model and settings, whose mechanisms cache the same features; its owner clears it.
 
     Args:
         max_bytes: of main memory that entries may take.

@@ -21,6 +21,7 @@ from .pictures.training import training_picture
 from .server import prompt_info, training_state
 from .server.wording import error_text
 from .training import objective, sampler_inputs
+from .training.mechanism_race import AUTO, label
 from .training.request import Outcome, Progress, Request
 from .training.sampler_inputs import Sampling
 from .training.training import train
@@ -73,8 +74,9 @@ def _search_inputs() -> list[io.Input]:
             "minutes", default=0.0, min=0.0, max=100_000.0, step=1.0,
             tooltip="Stop after so many minutes and keep the best so far. 0: no limit."),
         io.Combo.Input(
-            "mechanism", options=list(caching.MECHANISMS), default="taylor", advanced=True,
-            tooltip="How a skipped evaluation is reconstructed; use the policy with the same one."),
+            "mechanism", options=[*caching.MECHANISMS, AUTO], default="taylor", advanced=True,
+            tooltip="How a skipped evaluation is reconstructed; use the policy with the same one. auto: several are "
+                    "tried in short runs, and the one closest to the original is trained."),
         io.Int.Input(
             "order", default=1, min=1, max=3, advanced=True,
             tooltip="Of taylor and hermite; use the policy with the same one."),
@@ -238,6 +240,9 @@ def describe(outcome: Outcome) -> str:
              f"{_minutes(about.training['seconds'])}; at {REAL_MODEL_SECONDS} s each, as FLUX.1-dev may take, they are "
              f"{_minutes(taken * REAL_MODEL_SECONDS)}",
              f"{outcome.shared:,} more were shared by runs that begin alike"]
+    if "mechanisms tried" in about.training:
+        lines.insert(1, f"{label(about.mechanism, about.mechanism_options.get('order', 1))} was chosen of "
+                        f"{about.training['mechanisms tried']}; use the policy with it")
     for k, row in table.items():
         costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
         lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]} [{outcome.learned.schedules[k]}]; {costs}")

@@ -79,6 +79,19 @@ def test_first_order_hermite_at_the_root_of_a_half_is_taylor():
     assert forecast(hermite, points, 6) == pytest.approx(forecast(mechanisms.make("taylor", 1), points, 6))
 
 
+def test_meancache_by_hand():
+    # noise levels 8, 7, 5, 4, 2, 0, so d = -1, -2, -1, -2, -2; v_0 = 2, v_1 = 6, v_2 = 8
+    # v_3 = 8 + (8 - 6) (2 * 1) / (2 + 1)^2 = 8.444, v_4 = v_3 + (v_3 - 8) (2 * 2) / (1 + 2)^2
+    meancache = mechanisms.make("meancache", levels=(8.0, 7.0, 5.0, 4.0, 2.0, 0.0))
+    points, third = [(0, 2), (1, 6), (2, 8)], 8 + 2 * 2 / 9
+    assert forecast(meancache, points, 3) == pytest.approx(third)
+    assert forecast(meancache, points, 4) == pytest.approx(third + (third - 8) * 4 / 9)
+    # only 0 and 2 computed: v_1 is v_0; evenly spaced levels: a quarter of the last change
+    assert forecast(mechanisms.make("meancache"), [(0, 2), (2, 8)], 3) == pytest.approx(8 + (8 - 2) / 4)
+    assert forecast(meancache, points[:1], 4) == 2.0 and forecast(meancache, points, 2) == 8.0
+    assert forecast(meancache, points[::-1], -1) == 2.0  # against the run's direction nothing is continued
+
+
 def test_residual_adds_the_last_change():
     history = recorded(mechanisms.make("residual"), [(0, 5.0)], base=torch.full((1, 2, 3), 2.0))
     found = history.forecast(3, torch.device("cpu"), torch.full((1, 2, 3), 10.0))
@@ -116,7 +129,8 @@ def test_constants_stay_with_any_gaps(name, order):
 
 
 def test_the_history_is_as_deep_as_the_mechanism_and_no_deeper():
-    cases = (("reuse", 1, 1), ("residual", 1, 1), ("taylor", 1, 2), ("taylor", 3, 4), ("dicache", 1, 2))
+    cases = (("reuse", 1, 1), ("residual", 1, 1), ("taylor", 1, 2), ("taylor", 3, 4), ("dicache", 1, 2),
+             ("meancache", 1, 3))
     for name, order, depth in cases:
         mechanism = mechanisms.make(name, order)
         history = recorded(mechanism, [(t, t) for t in range(6)], torch.zeros(1, 2, 3))

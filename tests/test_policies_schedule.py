@@ -9,6 +9,7 @@ import pytest
 from recache.policies.budget import computed_for_budget, listed, planned_speedup
 from recache.policies.default_schedule import default_schedule
 from recache.policies.interpolation import between, surely_fewer_from
+from recache.policies.power_law import power_law
 from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
 from recache.policies.uniform import uniform
 
@@ -38,6 +39,7 @@ def test_schedule_holds_what_it_was_given():
         (lambda: uniform(20, 0), "not 0"),
         (lambda: uniform(20, 21), "not 21"),
         (lambda: default_schedule(20, 0), "not 0"),
+        (lambda: power_law(20, 21, 1.5), "not 21"),
         (lambda: default_schedule(20, 21), "not 21"),
     ],
 )
@@ -209,3 +211,14 @@ def test_a_policy_tries_few_schedules_to_serve_a_run_that_starts_later(crowded):
             enough = next(w for w in range(k, n + 1) if computed[w][start:].sum() >= k)
             tried = [w for w in range(k, enough + 1) if not surely_fewer_from(schedules, w, start, k)]
             assert tried[-1:] == [enough] and len(tried) <= 4
+
+
+def test_power_laws_have_k_evaluations_and_are_denser_early_for_higher_powers():
+    for n in (1, 2, 7, 20, 50):
+        for k in range(1, n + 1):
+            found = [power_law(n, k, power) for power in (0.5, 0.9, 1.0, 1.5, 3.0)]
+            assert all(schedule.k == k and schedule.n == n for schedule in found)
+            means = [np.mean(schedule.indices) for schedule in found]
+            assert means == sorted(means, reverse=True)
+    assert power_law(50, 7, 1.0).indices == (0, 8, 15, 23, 31, 38, 46)
+    assert power_law(50, 9, 2.0).indices == (0, 1, 3, 6, 11, 17, 25, 34, 44)

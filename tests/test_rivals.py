@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from recache import caching
-from recache.caching import block_mapping
-from tests.bench import demo_models, dicache, rivals
+from recache.caching import block_mapping, mechanisms
+from tests.bench import demo_models, dicache, rival_mechanisms, rivals
 
 pytestmark = pytest.mark.usefixtures("host")
 STEPS = 12
@@ -62,3 +63,61 @@ def test_thresholds_are_tuned_to_the_fewest_evaluations_that_are_enough():
     few, run = partial(made, 0.0), partial(made, -0.3)  # all samples take a little less than the few do
     for k, (threshold, computed) in rivals.tuned(few, run, (7, 9, 13, 49)).items():
         assert k <= computed < k + 0.6 and run(float(threshold))[1] == pytest.approx(computed)
+
+
+def test_a_rival_with_the_weights_of_taylor_forecasts_as_taylor_does(demo):
+    computed, taylor = (0, 1, 4, 7, 8), mechanisms.make("taylor", 1)
+
+    def weights(computed, now):
+        past = [i for i in computed if i < now][::-1][:2]
+        return dict(zip(past, taylor.weights(past, now)))
+
+    samples = demo.samples(2)
+    settings = caching.CacheConfig(
+        lambda times, cost: tuple(i in computed for i in range(STEPS)), "taylor", 1, cache_point="output")
+    expected = demo.sample(caching.attach(demo.model, settings), samples, STEPS)
+    found = demo.sample(rival_mechanisms.attach(demo.model, computed, weights), samples, STEPS)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_meancache_forecasts_by_the_formula_of_its_paper(demo):
+    """Written out with the average velocity, and with every earlier forecast."""
+    computed, steps, samples = (0, 1, 2, 3, 5, 7), 8, demo.samples(2)
+    noise_levels = demo.workflow(samples, steps)[0].sigmas.tolist()
+
+    def weights(computed, now):
+        rows = []
+        for i in range(now + 1):
+            if i in computed and i < now:
+                rows.append(np.eye(steps)[i])
+                continue
+            b = i - 2
+            u = sum(rows[j] * (noise_levels[j + 1] - noise_levels[j]) for j in (b, b + 1)) / (
+                noise_levels[i] - noise_levels[b])
+            slope = (rows[b] - u) / (noise_levels[i] - noise_levels[b])
+            rows.append(rows[i - 1] - slope * (noise_levels[i + 1] - noise_levels[i]))
+        return {i: float(weight) for i, weight in enumerate(rows[now]) if weight}
+
+    settings = caching.CacheConfig(
+        lambda times, cost: tuple(i in computed for i in range(steps)), "meancache", cache_point="output")
+    expected = demo.sample(rival_mechanisms.attach(demo.model, computed, weights), samples, steps)
+    found = demo.sample(caching.attach(demo.model, settings), samples, steps)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_l2p_has_the_least_squared_error_on_what_was_recorded():
+    rows = np.random.default_rng(0).normal(size=(6, 40))
+    weights = rival_mechanisms.L2P(rows @ rows.T / 40, depth=2, rho=0.0)((0, 1, 3), 5)
+    best, *_ = np.linalg.lstsq(rows[[1, 3]].T, rows[5], rcond=None)
+    assert list(weights) == [1, 3] and list(weights.values()) == pytest.approx(best)
+    assert rival_mechanisms.L2P(rows @ rows.T / 40, depth=3, rho=0.0)((0, 1, 3), 5).keys() == {0, 1, 3}
+
+
+def test_foca_by_hand():
+    # F(0) = 0, F(2) = 6, forecast for 5: D = 3, BDF2: 8 - 0 + 2 * 3 = 14, D' = 8 / 3, 6 + 3 / 2 (3 + 8 / 3) = 14.5
+    for stepwise, expected in ((False, 14.5), (True, 15.0)):  # step by step, lines are continued
+        values = {0: 0.0, 2: 6.0} if not stepwise else {0: 0.0, 1: 3.0, 2: 6.0}
+        found = rival_mechanisms.FoCa(stepwise)(tuple(values), 5)
+        assert sum(w * values[i] for i, w in found.items()) == pytest.approx(expected)
+        assert sum(found.values()) == pytest.approx(1.0)
+    assert rival_mechanisms.FoCa()((0,), 3) == {0: 1.0}

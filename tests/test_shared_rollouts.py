@@ -93,7 +93,8 @@ def check(run, schedules=None, **options) -> tuple[Memo, int, int]:
 @pytest.mark.parametrize("mechanism, order, cache_point", [
     ("reuse", 1, "output"), ("residual", 1, "output"), ("taylor", 1, "output"), ("taylor", 3, "output"),
     ("hermite", 2, "output"), ("reuse", 1, "blocks"), ("residual", 1, "blocks"), ("taylor", 1, "blocks"),
-    ("taylor", 3, "blocks"), ("hermite", 2, "blocks"), ("dicache", 1, "blocks")])
+    ("taylor", 3, "blocks"), ("hermite", 2, "blocks"), ("dicache", 1, "blocks"),
+    ("meancache", 1, "output")])
 def test_shared_rollouts_are_whole_ones_to_the_bit_and_compute_what_is_counted(mechanism, order, cache_point, cfg):
     memo, whole, shared = check(flow(cfg=cfg), mechanism=mechanism, order=order, cache_point=cache_point)
     distinct = len({schedule.computed for schedule in asked(N)})

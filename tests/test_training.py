@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import comfy.model_management
@@ -29,9 +30,13 @@ from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
 from recache.nodes.training import objective, rollouts
 from recache.nodes.training.request import Progress, Request
+from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
+from recache.policies.default_schedule import default_schedule
 from recache.policies.learning.dynamic_program import solve
+from recache.policies.learning.environment import Memo
 from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, save
+from recache.policies.power_law import power_law
 from recache.policies.uniform import uniform
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
@@ -117,9 +122,42 @@ def test_the_summed_error_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     assert best.k == 4
 
 
+class Wanted:
+    """Costs the number of evaluations in which a schedule differs from the wanted one."""
+
+    n, samples = N, 2
+
+    def __init__(self, wanted):
+        self.wanted = wanted
+
+    def cost(self, schedule, sample):
+        return float(len(set(schedule.indices) ^ set(self.wanted[schedule.k].indices)))
+
+
+@pytest.mark.parametrize("wanted", [default_schedule, partial(power_law, power=1.5)])
+def test_what_learning_starts_from_wins_a_race_also_where_nothing_was_recorded(wanted):
+    evaluations, ks = flow().dry_run(), [4, 5]
+    memo = Memo(Wanted({k: wanted(N, k) for k in ks}))
+    found = find_starts(ks, evaluations, np.zeros((0, 0)), FeatureKind.DIRECTION, mechanisms.make("taylor"), memo)
+    assert set(found) == {"uniform", "default", "start"}
+    for k in ks:
+        assert found["start"][k].computed == wanted(N, k).computed
+        assert found["default"][k].computed == default_schedule(N, k).computed
+        assert all(row[k].times == evaluations.times for row in found.values())
+
+
+def test_recorded_errors_give_a_schedule_for_every_weighting():
+    run, ks, made = flow(), [4, 6], mechanisms.make("taylor")
+    record = recording.Recording(FeatureKind.DIRECTION)
+    run.reference(run.samples(1, 3)[0], record)
+    found = recorded_starts(ks, run.dry_run(), record.gram(), FeatureKind.DIRECTION, made)
+    for k in ks:
+        assert len(found[k]) == 2 * len(WEIGHT_POWERS) and {schedule.k for schedule in found[k]} == {k}
+
+
 def test_a_policy_is_no_worse_than_its_starts_where_it_was_trained_and_chosen(outcome):
     for k, row in outcome.table.items():
-        assert set(row) == {"learned", "uniform", "dp", "recorded", "fewer steps"}
+        assert set(row) == {"learned", "uniform", "default", "start", "fewer steps"}
         assert row[outcome.learned.winners[k]] == min(row[name] for name in row if name != "fewer steps")
         assert outcome.policy.policy.schedule(k).computed == outcome.learned.schedules[k].computed
     gains = [gain for _, gain in outcome.learned.curve]
@@ -364,6 +402,27 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
     assert custom.policy.times == policy.policy.times and custom.about.training["prompts"] == 2
     with pytest.raises(ValueError, match=r"^ReCache Train: '0, 2' are no budgets"):
         train.ReCacheTrain.execute(**sampled, **ask(budgets="0, 2"))
+
+
+def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatch, tmp_path):
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    family = FAMILIES["flux"]
+    positive, negative = family.conditioning()
+    policy, _, text = train.ReCacheTrain.execute(
+        model=models("flux")[0], positive=positive, negative=negative, seed=3, steps=6, cfg=1.0, sampler_name="euler",
+        latent_image={"samples": torch.zeros(1, *family.latent_shape)}, scheduler="simple", denoise=1.0,
+        **ask(budgets="0.5, 0.7, 0.9")).args
+    [costs] = tmp_path.rglob("costs.jsonl")
+    found = {}
+    for line in costs.read_text().splitlines():
+        indices, sample, cost = json.loads(line)
+        found.setdefault(tuple(indices), {})[sample] = cost
+    assert len(found) == 10 + 10 + 5 and all(set(row) == {0, 1} for row in found.values())  # every k of 6, two samples
+    for k in (3, 4, 5):
+        best = min((sum(row.values()), indices) for indices, row in found.items() if len(indices) == k)[1]
+        assert f"{k} of 6: learned [{', '.join(map(str, best))}]" in text or f"{k} of 6: learned" not in text
+        assert len(policy.policy.schedule(k).indices) == k
+    assert "learned [" in text
 
 
 @pytest.fixture

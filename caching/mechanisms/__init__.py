@@ -7,20 +7,23 @@ the remembered evaluations to their weights.
 from .base import Mechanism
 from .dicache import DiCache
 from .hermite import Hermite
+from .meancache import MeanCache
 from .residual import Residual
 from .reuse import Reuse
 from .taylor import Taylor
 
-NAMES = ("reuse", "residual", "taylor", "hermite", "dicache")
+NAMES = ("reuse", "residual", "taylor", "hermite", "dicache", "meancache")
 
 
-def make(name: str, order: int = 1, hermite_sigma: float = 0.5, gamma_max: float = 1.5) -> Mechanism:
+def make(name: str, order: int = 1, hermite_sigma: float = 0.5, gamma_max: float = 1.5,
+         levels: tuple[float, ...] = ()) -> Mechanism:
     """The mechanism called `name` (one of NAMES).
 
     Args:
         order: 1 to 3, of taylor and hermite.
         hermite_sigma: contraction of the Hermite polynomials, 0.5 to 0.71 in the paper.
         gamma_max: DiCache's upper bound of gamma.
+        levels: MeanCache's noise levels (see Evaluations.levels).
 
     Raises:
         ValueError: an unknown name or an order outside 1..3.
@@ -33,10 +36,11 @@ def make(name: str, order: int = 1, hermite_sigma: float = 0.5, gamma_max: float
         "taylor": lambda: Taylor(order),
         "hermite": lambda: Hermite(order, hermite_sigma),
         "dicache": lambda: DiCache(gamma_max),
+        "meancache": lambda: MeanCache(levels),
     }
     if name not in makers:
         raise ValueError(f"There is no mechanism '{name}'; choose one of {', '.join(NAMES)}.")
     return makers[name]()
 
 
-__all__ = ["NAMES", "DiCache", "Hermite", "Mechanism", "Residual", "Reuse", "Taylor", "make"]
+__all__ = ["NAMES", "DiCache", "Hermite", "MeanCache", "Mechanism", "Residual", "Reuse", "Taylor", "make"]

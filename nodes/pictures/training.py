@@ -13,8 +13,8 @@ from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, WI
 
 PLOT_HEIGHT, ROW = 260, 22
 WRITTEN = text_style(14)
-COLOURS = {"learned": COMPUTED, "dp": (90, 170, 240), "recorded": (120, 200, 130), "uniform": (200, 200, 205),
-           "fewer steps": FEWER_STEPS}
+COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": (90, 170, 240),
+           "uniform": (200, 200, 205), "fewer steps": FEWER_STEPS}
 
 
 def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image.Image:

@@ -17,7 +17,8 @@ class Request:
     Attributes:
         budgets: shares of the full compute, each above 0 and at most 1.
         samples, held_out: noises of every prompt to learn on and to choose on; 1 or more.
-        mechanism, order, cache_point: as on ReCache Budget.
+        mechanism, order, cache_point: as on ReCache Budget; the mechanism "auto" lets candidates race (see
+            mechanism_race), and has no order.
         evaluations: network evaluations that the search may take on training samples.
         minutes: after which the best so far is kept; 0 for no limit.
     """
@@ -38,7 +39,7 @@ class Progress:
 
     Attributes:
         phase: called as a phase begins, with its name, its part from 1 and the number of parts: every "reference" and
-            "held-out" uncached run, then "starts", "search" and "fewer steps".
+            "held-out" uncached run, then "mechanisms" (where they race), "starts", "search" and "fewer steps".
         on_rollout: called before every rollout with (evaluations, {k: gain}, curve so far, evaluations of a run); see
             policies.learning.search.
         stopped: whether the artist asked to stop and keep the best so far.

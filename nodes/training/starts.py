@@ -1,4 +1,4 @@
-"""The schedules that learning starts from, computed from recorded uncached runs without another network evaluation."""
+"""The schedules that learning starts from; finding them takes no network evaluation but those of the recorded runs."""
 
 from __future__ import annotations
 
@@ -10,45 +10,59 @@ from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.mechanisms import Mechanism
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights, summed_error
+from ...policies.default_schedule import default_schedule
 from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.local_search import hill_climb
 from ...policies.learning.racing import successive_halving
+from ...policies.power_law import power_law
 from ...policies.schedule import Schedule
 from ...policies.uniform import uniform
 
-POWERS = (0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
+WEIGHT_POWERS = (0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
+DENSITY_POWERS = (0.9, 1.1, 1.25, 1.5)  # see policies.power_law; 1 is the default schedule
 
 
-def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind, mechanism: Mechanism,
-                    memo: Memo) -> dict[str, dict[int, Schedule]]:
-    """{"uniform", "dp", "recorded": {k: schedule}}.
+def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind, mechanism: Mechanism,
+                memo: Memo) -> dict[str, dict[int, Schedule]]:
+    """{"uniform", "default", "start": {k: schedule}}.
 
-    "dp" is the dynamic program's for one weighting of errors. "recorded" wins a race on the training samples between
-    the dynamic program's for several weightings and the local optima near them of the summed forecast error.
+    The start wins a race on the training samples between the default schedule, power laws, and what the recorded
+    forecast errors say: the dynamic program's for several weightings, and the local optima near them.
 
     Args:
         gram, kind: see recording; ignored if gram is not [n, n], because an evaluation was not recorded.
         memo: the training samples.
     """
     n, times = len(evaluations), evaluations.times
-    even = {k: Schedule(uniform(n, k).computed, times) for k in ks}
-    if len(gram) != n:
-        return {"uniform": even}
+
+    def timed(schedule: Schedule) -> Schedule:
+        return Schedule(schedule.computed, times)
+
+    default = {k: timed(default_schedule(n, k)) for k in ks}
+    candidates = {k: [default[k], *(timed(power_law(n, k, power)) for power in DENSITY_POWERS)] for k in ks}
+    if len(gram) == n:
+        for k, schedules in recorded_starts(ks, evaluations, gram, kind, mechanism).items():
+            candidates[k] += schedules
+    return {"uniform": {k: timed(uniform(n, k)) for k in ks}, "default": default,
+            "start": {k: successive_halving(candidates[k], memo) for k in ks}}
+
+
+def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,
+                    mechanism: Mechanism) -> dict[int, list[Schedule]]:
+    """{k: the dynamic program's schedule for every weighting, and the local optimum near it of the summed error}."""
     recorded = Recorded(gram, evaluations.positions, mechanism)
     errors = segment_errors(recorded)
-    candidates: dict[int, list[Schedule]] = {k: [] for k in ks}
-    programs = {}
-    for power in POWERS:
+    found: dict[int, list[Schedule]] = {k: [] for k in ks}
+    for power in WEIGHT_POWERS:
         weights = step_weights(evaluations.sigmas, power, kind)
-        programs[power] = solve(segment_costs(errors, weights), ks, times)
+        programs = solve(segment_costs(errors, weights), ks, evaluations.times)
 
         @cache
         def error(schedule: Schedule, weights=weights) -> float:
             return summed_error(recorded, schedule.indices, weights)
 
         for k in ks:
-            candidates[k] += [programs[power][k], hill_climb(error, programs[power][k])]
-    recorded_best = {k: successive_halving(candidates[k], memo) for k in ks}
-    return {"uniform": even, "dp": programs[DP_POWER], "recorded": recorded_best}
+            found[k] += [programs[k], hill_climb(error, programs[k])]
+    return found

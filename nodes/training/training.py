@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,6 +11,7 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
+from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind, feature_kind
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget
@@ -22,11 +23,12 @@ from ...policies.policy import from_schedules
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
+from .mechanism_race import AUTO, CANDIDATES, Candidate, label, race, tried_schedules
 from .objective import Objective, Objectives
 from .references import SAME_OUTPUT, References, references, relative_difference
 from .request import Outcome, Progress, Request
 from .rollouts import FewerSteps, Rollouts
-from .starts import recorded_starts
+from .starts import find_starts
 
 PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
 HELD_OUT_SEED = 0x5EED  # added to the seed for the held-out samples
@@ -57,7 +59,12 @@ def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoi
 
 @dataclass(frozen=True)
 class _Setup:
-    """What all phases of one training use; `started` is a monotonic time in seconds."""
+    """What all phases of one training use.
+
+    Attributes:
+        started: a monotonic time in seconds.
+        suffix: of the names of memos in the checkpoint, where several mechanisms have their own.
+    """
 
     workflow: Workflow
     request: Request
@@ -67,9 +74,18 @@ class _Setup:
     notes: list[str]
     prefix_cache: caching.PrefixCache
     started: float
+    suffix: str = ""
 
-    def mechanism(self) -> mechanisms.Mechanism:
-        return mechanisms.make(self.request.mechanism, self.request.order)
+    def using(self, mechanism: str, order: int, suffix: str = "") -> _Setup:
+        """The same with this mechanism."""
+        return replace(self, request=replace(self.request, mechanism=mechanism, order=order), suffix=suffix)
+
+    def mechanism(self, evaluations: Evaluations) -> mechanisms.Mechanism:
+        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels)
+
+    def memo(self, rollouts: Rollouts, name: str) -> Memo:
+        """See Checkpoint."""
+        return self.checkpoint.memo(rollouts, name + self.suffix)
 
     def rollouts(self, n: int, samples: Sequence[Sample], objective: Objective, decoded: Sequence[torch.Tensor],
                  shares: bool) -> Rollouts:
@@ -84,6 +100,8 @@ class _Setup:
 
 def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     workflow, request, objectives = setup.workflow, setup.request, setup.objectives
+    entries = CANDIDATES if request.mechanism == AUTO else ((request.mechanism, request.order),)
+    setup = setup.using(*entries[0])
     evaluations = workflow.dry_run()
     n = len(evaluations)
     samples = workflow.samples(request.samples, workflow.seed)
@@ -91,17 +109,18 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     probe = _probe(setup, n, samples)
     ks = _computed(request.budgets, n, probe.report.cached_cost)
 
-    kind = feature_kind(evaluations, setup.mechanism(), probe.report.cache_point)
+    kind = feature_kind(evaluations, setup.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind)
 
-    memo = setup.checkpoint.memo(
-        setup.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares), "costs")
-    held_out_memo = setup.checkpoint.memo(
+    setup, memo, raced = _choose_mechanism(
+        setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
+        lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations)))
+    held_out_memo = setup.memo(
         setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out")
     setup.progress.phase("starts", 1, 1)
-    starts = recorded_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(), memo)
-    learned = _search(setup, n, memo, held_out_memo, starts)
+    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
+    learned = _search(setup, n, memo, held_out_memo, starts, request.evaluations - raced)
     fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
     table = _with_fewer_steps(setup, learned, fewer_steps)
 
@@ -109,12 +128,25 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
         setup.notes.append(f"{setup.prefix_cache.recomputed:,} evaluations were computed again, because the outputs of "
                            f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
     spent = {"uncached": uncached.evaluations + held_out_uncached.evaluations,
-             "rollouts": probe.evaluations + learned.evaluations, "held out": learned.held_out_evaluations}
+             "rollouts": probe.evaluations + raced + learned.evaluations, "held out": learned.held_out_evaluations}
     shared = sum(each.asked - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
-                      _about(setup, about, probe.report, sum(spent.values())), table)
+                      _about(setup, about, probe.report, sum(spent.values()), entries), table)
     return Outcome(file, learned, starts, table, n, probe.report.cache_point, probe.report.cached_cost, spent, shared,
                    setup.notes)
+
+
+def _choose_mechanism(setup: _Setup, entries: Sequence[tuple[str, int]], rollouts: Callable[[_Setup], Rollouts],
+                      tried: Callable[[_Setup], dict]) -> tuple[_Setup, Memo, int]:
+    """The setup with the best mechanism of the entries, its memo, and the evaluations that the other ones took."""
+    if len(entries) == 1:
+        return setup, setup.memo(rollouts(setup), "costs"), 0
+    setup.progress.phase("mechanisms", 1, 1)
+    setups = [setup.using(*entry, suffix="-{}-{}".format(*entry)) for entry in entries]
+    candidates = [Candidate(each.memo(rollouts(each), "costs"), tried(each)) for each in setups]
+    winner = race(candidates)
+    raced = sum(candidate.memo.evaluations for candidate in candidates if candidate is not winner)
+    return setups[candidates.index(winner)], winner.memo, raced
 
 
 @dataclass(frozen=True)
@@ -160,7 +192,7 @@ def _computed(budgets: Sequence[float], n: int, cached_cost: float) -> list[int]
     return ks
 
 
-def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict) -> Learned:
+def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, evaluations: int) -> Learned:
     request, progress = setup.request, setup.progress
     curve: list[tuple[int, float]] = []
 
@@ -175,7 +207,7 @@ def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict) -> 
         return bool(out_of_time) or progress.stopped()
 
     progress.phase("search", 1, 1)
-    config = LearnConfig(evaluations=request.evaluations, seed=setup.workflow.seed % 2**31)
+    config = LearnConfig(evaluations=evaluations, seed=setup.workflow.seed % 2**31)
     with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
         return learn(memo, held_out, starts, config, should_stop, on_rollout)
 
@@ -188,12 +220,16 @@ def _with_fewer_steps(setup: _Setup, learned: Learned, fewer_steps: FewerSteps) 
             for k, row in learned.validation.items()}
 
 
-def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int) -> About:
+def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int,
+           entries: Sequence[tuple[str, int]]) -> About:
     request, prompts = setup.request, len(setup.workflow.guiders)
     training = {
         "learned by": setup.objectives.learn.name, "samples": request.samples * prompts, "prompts": prompts,
         "held-out samples": request.held_out * prompts, "evaluations": evaluations,
         "seconds": round(time.monotonic() - setup.started, 1)}
+    if len(entries) > 1:
+        training["mechanisms tried"] = ", ".join(label(*entry) for entry in entries)
+    order = getattr(mechanisms.make(request.mechanism, request.order), "order", None)
     return replace(
         about, mechanism=request.mechanism, cache_point=report.cache_point, reward=setup.objectives.choose.name,
-        mechanism_options={} if report.order is None else {"order": report.order}, training=training)
+        mechanism_options={} if order is None else {"order": order}, training=training)

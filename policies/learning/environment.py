@@ -40,9 +40,10 @@ class Memo:
     Costs in `known` are counted like computed ones, so that a resumed search has the counts of an uninterrupted one.
 
     Attributes:
+        shares: whether the environment shares prefixes.
         rollouts: distinct (schedule, sample) pairs so far.
         asked: sum of k over them.
-        evaluations: network evaluations that they take: `asked`, or, where the environment shares prefixes, the
+        evaluations: network evaluations that they take: `asked`, or, where prefixes are shared, the
             number of distinct prefixes of each sample that end in a computed evaluation.
 
     Args:
@@ -60,7 +61,8 @@ class Memo:
         self.n = environment.n
         self.samples = environment.samples
         self.evaluations = self.asked = self.rollouts = 0
-        self._reached: set[tuple[int, int]] | None = set() if getattr(environment, "shares", False) else None
+        self.shares: bool = getattr(environment, "shares", False)
+        self._reached: set[tuple[int, int]] = set()
         self._environment = environment
         self._known = known or {}
         self._record = record
@@ -82,7 +84,7 @@ class Memo:
     def _count(self, schedule: Schedule, sample: int) -> None:
         self.rollouts += 1
         self.asked += schedule.k
-        if self._reached is None:
+        if not self.shares:
             self.evaluations += schedule.k
             return
         before = len(self._reached)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ..schedule import Schedule
 from .environment import Memo
 
+Entry = TypeVar("Entry")
 MIN_SAMPLES = 3  # before a candidate may be dropped
 
 
-def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
+def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Sequence[int]], float]) -> Entry:
     """The winner of successive halving: all on an eighth of the samples, then the better half on twice as many.
 
     Begins with at least two samples, because one sample is often misleading. Deterministic.
+
+    Args:
+        samples: how many there are. cost: mean of an entry over samples; lower is better.
     """
-    left, count = list(dict.fromkeys(schedules)), max(2, memo.samples // 8)
+    left, count = list(entries), max(2, samples // 8)
     while len(left) > 1:
-        samples = range(min(count, memo.samples))
-        left = sorted(left, key=lambda schedule: memo.mean_cost(schedule, samples))[: len(left) // 2]
+        some = range(min(count, samples))
+        left = sorted(left, key=lambda entry: cost(entry, some))[: len(left) // 2]
         count *= 2
     return left[0]
+
+
+def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
+    """The winner of `halving` among schedules."""
+    return halving(list(dict.fromkeys(schedules)), memo.samples, memo.mean_cost)
 
 
 def beats(candidate: Schedule, incumbent: Schedule, memo: Memo, out_of_budget: Callable[[], bool]) -> bool:

@@ -1,10 +1,11 @@
 """Learning one policy for all budgets: imitation, REINFORCE and local search, from top to bottom.
 
 1. The starts (uniform, the dynamic program's, ...) are evaluated; the best of each k is its first elite.
-2. The policy imitates the elites; REINFORCE trains it for all k; its most likely schedules challenge the elites.
-3. Local search climbs from every elite until none improves, then from perturbed elites (iterated local search), until
+2. Where the evaluations allow every schedule to be tried, every one is, and 3 and 4 are left out.
+3. The policy imitates the elites; REINFORCE trains it for all k; its most likely schedules challenge the elites.
+4. Local search climbs from every elite until none improves, then from perturbed elites (iterated local search), until
    the evaluations are spent.
-4. Of the elites and the starts the best on held-out samples is selected, for every k, and imitated: the policy.
+5. Of the elites and the starts the best on held-out samples is selected, for every k, and imitated: the policy.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from ..schedule import Schedule
 from .elites import Elites, Starts, evaluated
+from .enumeration import can_try_all, try_all
 from .environment import Environment, Memo
 from .imitation import imitate
 from .local_search import climb, local_optimum, perturbed
@@ -103,8 +105,11 @@ def learn(
         on_rollout(memo.evaluations, elites.gains)
         return should_stop()
 
-    better = partial(beats, memo=memo, out_of_budget=out_of_budget)
+    if can_try_all(memo, ks, config.evaluations):
+        try_all(elites, memo, out_of_budget)
+        return _select(policy, elites, starts, memo, held_out, on_rollout)
 
+    better = partial(beats, memo=memo, out_of_budget=out_of_budget)
     imitate(policy, elites.schedules, config.min_pick_probability)
     train(policy, memo, dict.fromkeys(ks, 1.0), config.reinforce, generator,
           loss=lambda cost, k: cost / elites.scale[k], should_stop=out_of_budget)
@@ -112,11 +117,7 @@ def learn(
         elites.challenge(k, policy.schedule(k), better)
 
     _climb_in_turn(elites, better, config.radius, out_of_budget)
-    for k in ks * config.perturbations:
-        if out_of_budget():
-            break
-        start = perturbed(elites.schedules[k], config.perturbed, generator)
-        elites.challenge(k, local_optimum(start, better, config.radius), better)
+    _climb_from_perturbed(elites, better, config, generator, out_of_budget)
     return _select(policy, elites, starts, memo, held_out, on_rollout)
 
 
@@ -135,6 +136,16 @@ def _climb_in_turn(elites: Elites, better: Callable[[Schedule, Schedule], bool],
         k = climbing.pop(0)
         if elites.challenge(k, climb(elites.schedules[k], better, radius), better):
             climbing.append(k)
+
+
+def _climb_from_perturbed(elites: Elites, better: Callable[[Schedule, Schedule], bool], config: LearnConfig,
+                          generator: torch.Generator, out_of_budget: Callable[[], bool]) -> None:
+    """Iterated local search: climb from perturbed elites, all k in turn."""
+    for k in list(elites.schedules) * config.perturbations:
+        if out_of_budget():
+            break
+        start = perturbed(elites.schedules[k], config.perturbed, generator)
+        elites.challenge(k, local_optimum(start, better, config.radius), better)
 
 
 def _select(policy: PlackettLuce, elites: Elites, starts: Starts, memo: Memo, held_out: Memo,

@@ -41,7 +41,7 @@ def search(demo, options) -> Iterator[tuple[str, int, object, object]]:
     """(variant, seed, what it learned, its Memo) for every variant and seed."""
     from recache.caching import mechanisms
     from recache.caching.feature_kind import feature_kind
-    from recache.nodes.training.starts import recorded_starts
+    from recache.nodes.training.starts import find_starts
     from recache.policies.learning.environment import Memo
     from recache.policies.learning.reinforce import ReinforceConfig
     from recache.policies.learning.search import LearnConfig, learn
@@ -49,7 +49,8 @@ def search(demo, options) -> Iterator[tuple[str, int, object, object]]:
     from tests.bench.training import TRAINING, evaluations_of
 
     mechanism = options.mechanism, options.order
-    made, plan, costs = mechanisms.make(*mechanism), evaluations_of(demo, options.steps), {}
+    plan, costs = evaluations_of(demo, options.steps), {}
+    made = mechanisms.make(*mechanism, levels=plan.levels)
     samples = demo.samples(options.samples, TRAINING)
     rollouts = DemoRollouts(demo, samples, options.steps, mechanism, options.point, latent_error)
     kind = feature_kind(plan, made, options.point)
@@ -57,14 +58,14 @@ def search(demo, options) -> Iterator[tuple[str, int, object, object]]:
     def counted() -> Memo:
         return Memo(rollouts, costs, lambda computed, sample, cost: costs.update({(computed, sample): cost}))
 
-    starts = recorded_starts(options.k, plan, record(demo, samples, options.steps, kind), kind, made, counted())
+    found = find_starts(options.k, plan, record(demo, samples, options.steps, kind), kind, made, counted())
     for seed in options.seeds:
         for variant, change in VARIANTS.items():
             started, known = time.monotonic(), len(costs)
             memo = counted()
             reinforce = ReinforceConfig(**change.get("reinforce", {}))
             config = LearnConfig(evaluations=options.evaluations, seed=seed, **change | {"reinforce": reinforce})
-            learned = learn(memo, memo, starts, config)
+            learned = learn(memo, memo, found, config)
             print(f"{demo.name}, seed {seed}, {variant}: {memo.evaluations} evaluations, {len(costs) - known} new "
                   f"rollouts of {memo.rollouts}, {time.monotonic() - started:.0f} s, gain {learned.curve[-1][1]:.4f}",
                   file=sys.stderr, flush=True)

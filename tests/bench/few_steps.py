@@ -1,12 +1,14 @@
 """Few steps: schedules and mechanisms against simply taking k steps, from 4 steps to 50.
 
 The reference is the run of all n steps with the same sampler; prompts and seeds were never trained on. Schedules: the
-rules of ``RULES``, and for ``--search`` the best of all schedules by the latents' error on other
-samples. "fewer steps" is an uncached run of k steps, with the same sampler and with those of ``SOLVERS``.
+rules of ``RULES``, and for ``--search`` the best of all schedules by the latents' error on other samples. Mechanisms:
+the pack's, and those of other papers (see rival_mechanisms). "fewer steps" is an uncached run of k steps, with the same
+sampler and with those of ``SOLVERS``.
 
 Figures of a cell: ``latent_mse``; ``latent_ratio``, the geometric mean over samples of the latent's squared error over
-that of fewer steps with the same sampler, and the bounds of its 95% interval; ``st_lpips`` with half of its 95%
-interval, and ``more``, the paired difference to fewer steps with its own. Pictures are decoded for fewer steps with the
+that of fewer steps with the same sampler, and the bounds of its 95% interval; ``beside``, the same over the best of the
+mechanisms that ``--beside`` names, with this schedule; ``st_lpips`` with half of its 95% interval, and ``more``, the
+paired difference to fewer steps with its own. Pictures are decoded for fewer steps with the
 same sampler and with the best other one, for taylor 1 by default and evenly, and for the ``--pictures`` schedules of
 each k that have the least latent error.
 """
@@ -19,11 +21,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import combinations
 from math import comb, exp
 from os import environ
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tests.bench.figures import Figure, publish
@@ -95,10 +99,28 @@ class Runs:
             raise RuntimeError(f"{sampler} takes {evaluations} evaluations for {k} steps")
         return torch.cat([workflow.uncached(part) for part in parts])
 
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """[n, n], mean inner products of directions, recorded on samples that are not measured."""
+        from recache.caching.feature_kind import FeatureKind
+        from recache.caching.recording import Recording
+
+        workflow, _, parts = self.demo.workflow(self.demo.samples(SEARCH_SAMPLES, 5000), self.n, self.demo.batch)
+        grams = []
+        for part in parts:
+            record = Recording(FeatureKind.DIRECTION)
+            workflow.reference(part, record)
+            grams.append(record.gram())
+        return np.mean(grams, 0)
+
     def cached(self, indices: Sequence[int], mechanism: tuple[str, int]) -> torch.Tensor:
         """Latents of runs that compute `indices` only."""
         from recache import caching
+        from tests.bench import rival_mechanisms
 
+        if mechanism[0] in rival_mechanisms.NAMES:
+            model = rival_mechanisms.attach(self.demo.model, indices, rival_mechanisms.make(*mechanism, self))
+            return self.demo.sample(model, self.samples, self.n)
         computed = tuple(i in set(indices) for i in range(self.n))
         latents = []
         for part, cache in zip(self.parts, self.caches, strict=True):
@@ -145,6 +167,18 @@ def half_interval(values: torch.Tensor) -> float:
     return float(1.96 * values.std() / len(values) ** 0.5)
 
 
+def log_ratio(errors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """[samples]"""
+    return (errors.clamp_min(1e-12) / others.clamp_min(1e-12)).log()
+
+
+def ratio_figures(names: Sequence[str], ratios: torch.Tensor, cell: dict) -> Iterator[Figure]:
+    """Geometric mean of log ratios [samples], and the bounds of its 95% interval."""
+    middle, half = float(ratios.mean()), half_interval(ratios)
+    for name, value in zip(names, (middle, middle - half, middle + half), strict=True):
+        yield Figure(name, exp(value), "1", cell)
+
+
 def schedules_of(runs: Runs, searched: Runs | None, k: int, mechanisms: Sequence[tuple[str, int]],
                  rules: Sequence[str]) -> Iterator[tuple[str, tuple[str, int], tuple[int, ...]]]:
     """(name, mechanism, computed evaluations) to compare at one k, each schedule once a mechanism."""
@@ -187,10 +221,11 @@ def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
         for key, latents in found.items():
             here = cell | {"k": k, "schedule": key[0], "mechanism": key[1], "computed": key[2]}
             yield Figure("latent_mse", float(errors[key].mean()), "1", here)
-            ratios = (errors[key].clamp_min(1e-12) / fewer_error.clamp_min(1e-12)).log()
-            middle, half = float(ratios.mean()), half_interval(ratios)
-            for figure, value in (("latent_ratio", middle), ("low", middle - half), ("high", middle + half)):
-                yield Figure(figure, exp(value), "1", here)
+            yield from ratio_figures(("latent_ratio", "low", "high"), log_ratio(errors[key], fewer_error), here)
+            beside = [errors[other] for other in errors if other[2] == key[2] and other[1] in options.beside]
+            if beside and key[0] != "fewer steps":
+                best = min(beside, key=lambda error: float(error.clamp_min(1e-12).log().mean()))
+                yield from ratio_figures(("beside", "beside_low", "beside_high"), log_ratio(errors[key], best), here)
             if key in decoded:
                 distance = fewer_distance if latents is fewer else pictures.distance(latents)
                 yield Figure("st_lpips", float(distance.mean()), "1", here)
@@ -213,9 +248,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=32, help="prompt-seed pairs")
     parser.add_argument("--n", type=int, nargs="+", default=list(BUDGETS), help="steps")
     parser.add_argument("--k", type=int, nargs="+", help="computed evaluations, instead of those of each n")
+    parser.add_argument("--budgets", type=float, nargs="+", help="the same as shares of n")
     parser.add_argument("--sampler", default="euler")
     parser.add_argument("--cfg", type=float, help="instead of the model's own")
     parser.add_argument("--mechanisms", type=parse_mechanism, nargs="*", default=list(MECHANISMS), help="like taylor2")
+    parser.add_argument("--beside", nargs="*", default=[], help="mechanisms to compare with, like 'taylor 1'")
     parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--solvers", nargs="*", default=list(SOLVERS), help="of fewer steps")
     parser.add_argument("--search", action="store_true", help="the best of all schedules too, where they are few")
@@ -223,6 +260,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
+        from recache.policies.budget import computed_for_budget
         from tests.bench import demo_models
 
         figures: list[Figure] = []
@@ -232,6 +270,8 @@ def main() -> None:
                 demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
                 for n in options.n:
                     counts = [k for k in options.k if k < n] if options.k else BUDGETS[n]
+                    if options.budgets:
+                        counts = sorted({computed_for_budget(budget, n) for budget in options.budgets} - {1, n})
                     figures.extend(measure(demo, n, counts, options))
         finally:  # also when interrupted
             publish(figures, options.json)

@@ -26,7 +26,7 @@ from tests.hosting import session
 
 TRAINING, HELD_OUT = 500, 600  # numbers of the first training and held-out pair; the test's begin at 0
 JUDGE_NAMES = {"latent": "latent RMSE", "st-lpips": "root of ST-LPIPS"}
-METHODS = ("uniform", "dp", "annealing", "learned")
+METHODS = ("uniform", "default", "dp", "annealing", "learned")
 
 
 def evaluations_of(demo, steps: int):
@@ -45,13 +45,14 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     """{method: {k: schedule}}, {method: (evaluations, seconds)}, and the learner's result."""
     from recache.caching import mechanisms
     from recache.caching.feature_kind import feature_kind
-    from recache.nodes.training.starts import recorded_starts
+    from recache.nodes.training.mechanism_race import tried_schedules
+    from recache.nodes.training.starts import find_starts
     from recache.policies.learning.environment import Memo
     from recache.policies.learning.search import LearnConfig, learn
     from tests.bench.annealing import AnnealingConfig, anneal, random_start
     from tests.bench.environment import JUDGES, DemoRollouts, record
 
-    made = mechanisms.make(*mechanism)
+    made = mechanisms.make(*mechanism, levels=evaluations_of(demo, options.steps).levels)
     arguments = options.steps, mechanism, options.point
     started = time.monotonic()
     rollouts = DemoRollouts(demo, demo.samples(options.samples, TRAINING), *arguments, JUDGES[options.distance])
@@ -62,18 +63,21 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     kind = feature_kind(plan, made, options.point)
     gram = record(demo, demo.samples(options.samples, TRAINING), options.steps, kind)
     memo = Memo(rollouts)
-    starts = recorded_starts(options.k, plan, gram, kind, made, memo)
+    found = find_starts(options.k, plan, gram, kind, made, memo)
     taken = time.monotonic() - started
-    chosen, costs, result = {"uniform": starts["uniform"], "dp": starts["dp"]}, {"uniform": (0, 0.0)}, None
+    program = {k: tried[1] for k, tried in tried_schedules(options.k, plan, gram, kind, made).items()}
+    chosen = {"uniform": found["uniform"], "default": found["default"], "dp": program}
+    costs, result = {"uniform": (0, 0.0), "default": (0, 0.0)}, None
     costs["dp"] = uncached, taken
     if "learned" in options.methods:
         chosen_by = JUDGES[options.choose or options.distance]
-        held_out = Memo(DemoRollouts(demo, demo.samples(options.samples, HELD_OUT), *arguments, chosen_by))
+        held_out = Memo(DemoRollouts(demo, demo.samples(options.held_out, HELD_OUT), *arguments, chosen_by))
         config = LearnConfig(evaluations=options.evaluations, seed=options.seed)
-        result = learn(memo, held_out, starts, config, on_rollout=_progress())
+        result = learn(memo, held_out, found, config, on_rollout=_progress())
         chosen["learned"] = result.schedules
         costs["learned"] = (
-            2 * uncached + memo.evaluations + held_out.evaluations, time.monotonic() - started + references)
+            uncached + held_out.samples * options.steps + memo.evaluations + held_out.evaluations,
+            time.monotonic() - started + references)
     if "annealing" in options.methods:
         started = time.monotonic()
         memo = Memo(rollouts)
@@ -147,7 +151,7 @@ def save_policy(demo, options, mechanism: tuple[str, int], result, cost: tuple[i
         size=model_identity.size_of(demo.model, (1, *demo.latent)), shift=model_identity.shift_of(demo.model),
         reward=JUDGE_NAMES[options.choose or options.distance],
         training={"learned by": JUDGE_NAMES[options.distance], "samples": options.samples,
-                  "held-out samples": options.samples, "evaluations": cost[0], "seconds": round(cost[1], 1)},
+                  "held-out samples": options.held_out, "evaluations": cost[0], "seconds": round(cost[1], 1)},
         notes="Trained on the demo model of the pack's tests.")
     save(Path(options.policies) / f"{title}.safetensors",
          PolicyFile(from_schedules(result.schedules, result.policy), about, result.validation))
@@ -164,13 +168,15 @@ def main() -> None:
     parser.add_argument("--choose", choices=JUDGE_NAMES, help="what is chosen by on held-out samples")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--k", type=int, nargs="+", default=[7, 9, 13])
-    parser.add_argument("--samples", type=int, default=4, help="training samples, and as many held out (default: 4)")
+    parser.add_argument("--samples", type=int, default=4, help="training samples (default: 4)")
+    parser.add_argument("--held-out", type=int, help="held-out samples (default: as many)")
     parser.add_argument("--test", type=int, default=64, help="prompt-seed pairs to compare on (default: 64)")
     parser.add_argument("--evaluations", type=int, default=12_000, help="that the learner may take (default: 12000)")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="only these (annealing takes longest)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--policies", help="write the learned policies to this folder")
     options = parser.parse_args()
+    options.held_out = options.held_out or options.samples
     with tempfile.TemporaryDirectory() as base:
         host = session.start(os.environ["COMFYUI_PATH"], base)
         publish([figure for name in options.models for figure in measure(name, options, host.models)], options.json)

@@ -1,0 +1,81 @@
+"""Which mechanism a training is for, where the artist leaves that open: candidates race on its samples.
+
+Every candidate is tried with the schedules that cost nothing to find: the default one, and the dynamic program's for
+its own recorded forecast errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ...caching import mechanisms
+from ...caching.dry_run import Evaluations
+from ...caching.feature_kind import FeatureKind
+from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights
+from ...policies.default_schedule import default_schedule
+from ...policies.learning.dynamic_program import solve
+from ...policies.learning.environment import Memo
+from ...policies.learning.racing import halving
+from ...policies.schedule import Schedule
+from .starts import DP_POWER
+
+AUTO = "auto"
+CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2))
+"""Mechanisms and orders. All cache the same features, so that one recording and one probe serve all of them."""
+
+
+def label(mechanism: str, order: int) -> str:
+    """"taylor 1"; without the order where a mechanism has none."""
+    return f"{mechanism} {order}" if hasattr(mechanisms.make(mechanism, order), "order") else mechanism
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mechanism in the race.
+
+    Attributes:
+        memo: the training samples under this mechanism.
+        tried: {k: schedules that it is tried with}.
+    """
+
+    memo: Memo
+    tried: dict[int, list[Schedule]]
+
+    def cost(self, k: int, samples: Sequence[int]) -> float:
+        """Mean over these samples, of the better schedule."""
+        return min(self.memo.mean_cost(schedule, samples) for schedule in self.tried[k])
+
+
+def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,
+                    mechanism: mechanisms.Mechanism) -> dict[int, list[Schedule]]:
+    """{k: schedules that cost no evaluation to find}.
+
+    Args:
+        gram, kind: see caching.recording; ignored if gram is not [n, n], because an evaluation was not recorded.
+    """
+    n, times = len(evaluations), evaluations.times
+    found = {k: [Schedule(default_schedule(n, k).computed, times)] for k in ks}
+    if len(gram) == n:
+        errors = segment_errors(Recorded(gram, evaluations.positions, mechanism))
+        weights = step_weights(evaluations.sigmas, DP_POWER, kind)
+        for k, schedule in solve(segment_costs(errors, weights), ks, times).items():
+            found[k].append(schedule)
+    return found
+
+
+def race(candidates: Sequence[Candidate]) -> Candidate:
+    """The winner of successive halving, by the mean over k of the cost over the first candidate's on two samples."""
+    first = candidates[0]
+
+    @cache
+    def scale(k: int) -> float:
+        return abs(first.cost(k, range(min(2, first.memo.samples)))) or 1.0
+
+    def cost(candidate: Candidate, samples: Sequence[int]) -> float:
+        return sum(candidate.cost(k, samples) / scale(k) for k in first.tried)
+
+    return halving(candidates, first.memo.samples, cost)

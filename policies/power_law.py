@@ -1,0 +1,21 @@
+"""Schedules that are denser at one end: one family for any n and k, with one parameter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .schedule import Schedule, check_k, from_indices, nearest_in_order
+
+
+def power_law(n: int, k: int, power: float) -> Schedule:
+    """k of n evaluations, nearest to n u^power at u = i / (k - 1/2), i = 0..k-1.
+
+    Args:
+        power: above 1 for more of them early, below 1 for more of them late; at 1 the distances are even, with half of
+            one after the last.
+
+    Raises:
+        ScheduleError: k outside 1..n.
+    """
+    check_k(k, n)
+    return from_indices(nearest_in_order(n * (np.arange(k) / (k - 0.5)) ** power, n), n)
