@@ -5,7 +5,7 @@ from .mechanisms import NAMES as MECHANISMS
 from .prefix_cache import PrefixCache
 from .reasons import CODES, Reason
 from .report import Report, report_of, reports_of
-from .settings import CACHE_POINTS, CacheConfig
+from .settings import CACHE_POINTS, CacheConfig, RunSettings
 
 __all__ = [
     "CACHE_POINTS",
@@ -15,6 +15,7 @@ __all__ = [
     "PrefixCache",
     "Reason",
     "Report",
+    "RunSettings",
     "attach",
     "config_of",
     "report_of",

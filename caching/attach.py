@@ -7,13 +7,14 @@ from functools import partial
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
+from . import model_identity
 from .block_cache import is_compiled
 from .dry_run import Evaluations, dry_run, evaluation_times
 from .prefix_run import PrefixRun
 from .reasons import Reason
 from .report import publish
 from .run import Run
-from .settings import CacheConfig
+from .settings import CacheConfig, RunSettings
 
 KEY = "recache"
 
@@ -57,8 +58,6 @@ def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, si
         if config.computes_all:  # the evaluations were not known before
             report.times = evaluation_times(
                 run.planner.sigmas, guider.model_patcher.get_model_object("model_sampling"))
-            if report.finished:
-                report.notes += config.remarks(guider, sampler, noise, report.times)
         publish(config.identity, report)
         config.notify_published(report)
 
@@ -73,11 +72,20 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> 
         obstacle = Reason("compiled")
     elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
+    settings = _settings(guider, sampler, noise, evaluations.times)
+    config = config.for_run(config, settings)
     inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
-    if run.planner.disabled is None and not config.computes_all:
-        run.report.notes += config.remarks(guider, sampler, noise, evaluations.times)
+    run.report.cfg, run.report.size = settings.cfg, settings.size
+    if run.planner.disabled is None:
+        run.report.notes += config.notes
     return run
+
+
+def _settings(guider, sampler, noise, times: tuple[float, ...]) -> RunSettings:
+    """Of a run that begins; `noise` [batch, channels, ..., height, width], other latents are of no size."""
+    size = model_identity.size_of(guider.model_patcher, tuple(noise.shape)) if noise.ndim >= 4 else ()
+    return RunSettings(model_identity.sampler_name(sampler), times, getattr(guider, "cfg", None), tuple(size))
 
 
 def _watch_network(wrappers: dict, run: Run) -> None:

@@ -23,6 +23,7 @@ class Report:
         cache_point_reason: why this one; None where the run was not planned.
         evaluations: N, what the sampler asked for.
         times: planned evaluation times in [0, 1].
+        cfg, size: see RunSettings.
         planned: evaluations that were to be computed.
         computed: evaluations that were computed.
         prefix_hits: those among them that an earlier run with the same prefix had computed (see PrefixCache).
@@ -40,6 +41,8 @@ class Report:
     cache_point_reason: Reason | None = None
     evaluations: int = 0
     times: tuple[float, ...] = ()
+    cfg: float | None = None
+    size: tuple[int, ...] = ()
     planned: list[int] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)
     prefix_hits: list[int] = field(default_factory=list)

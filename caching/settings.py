@@ -17,12 +17,29 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class RunSettings:
+    """What a sampling run is made with, as far as it is known.
+
+    Attributes:
+        sampler: its name, such as "euler"; "" if unknown.
+        times: evaluation times; empty if unknown.
+        cfg: scale of the guidance; None if unknown.
+        size: of the output (see model_identity.size_of); empty if unknown.
+    """
+
+    sampler: str = ""
+    times: tuple[float, ...] = ()
+    cfg: float | None = None
+    size: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class CacheConfig:
     """What the MODEL that ComfyUI keeps carries. Holds no state of any run.
 
     Attributes:
         schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
-            ValueError the run is left uncached, and its message is reported.
+            ValueError the run is left uncached, and its message is reported. By default everything is computed.
         computes_all: the schedule computes everything, whatever the times; such a run is not planned.
         mechanism: one of `mechanisms.NAMES`.
         order: 1 to 3, of taylor and hermite.
@@ -33,14 +50,15 @@ class CacheConfig:
         published: called with the report after every run; exceptions are logged.
         prefix_cache: shares computed evaluations between runs of these settings, for networks that are a function of
             their input; None: every run computes all of its own.
-        remarks: (guider, sampler, noise, evaluation times) -> reasons for the report, called as a run begins.
+        notes: reasons for the report of every run that is cached.
+        for_run: (this configuration, RunSettings) -> the configuration of one run, called as the run begins.
         identity: unique to these settings.
 
     Raises:
         ValueError: an unknown mechanism or cache point, or an order outside 1..3.
     """
 
-    schedule: Callable[[Sequence[float], float], tuple[bool, ...]]
+    schedule: Callable[[Sequence[float], float], tuple[bool, ...]] = lambda times, cached_cost: (True,) * len(times)
     mechanism: str = "taylor"
     order: int = 1
     cache_point: str = "auto"
@@ -49,7 +67,8 @@ class CacheConfig:
     published: Callable[[Report], None] = field(default=lambda report: None)
     prefix_cache: PrefixCache | None = None
     computes_all: bool = False
-    remarks: Callable[..., Sequence[Reason]] = field(default=lambda guider, sampler, noise, times: ())
+    notes: Sequence[Reason] = ()
+    for_run: Callable[[CacheConfig, RunSettings], CacheConfig] = field(default=lambda config, run: config)
     identity: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:

@@ -9,9 +9,10 @@ from ..caching import model_identity
 from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
 from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
-from .library import embed, resolve
+from .library import embed
+from .library.ranking import Target
+from .library.resolve import PolicyChoice
 from .server import prompt_info
-from .server.plan import scheduler
 from .server.run_state import RunMonitor
 
 
@@ -61,20 +62,18 @@ class ReCacheBudget(PolicyNode):
                 trained: PolicyFile | None = None) -> io.NodeOutput:
         node_id = hidden_input(cls, "unique_id")
         try:
-            file, missing = trained, None
-            layout = model_identity.layout(model.model.diffusion_model)
-            if file is None:
-                properties = prompt_info.properties_of(hidden_input(cls, "extra_pnginfo"), node_id)
-                origin = embed.stated_origin(properties, policy)
-                file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point, origin)
             computed_for_budget(budget, 1)
-            computes_all = budget >= 1.0 and (file is not None or policy != "list")
-            monitor = RunMonitor(node_id, model, layout, mechanism, cache_point, file)
-            settings = caching.CacheConfig(
-                schedule=scheduler(budget, policy, evaluations, file), mechanism=mechanism, order=order,
-                cache_point=cache_point, cache_device=cache_device, computes_all=computes_all,
-                evaluated=monitor.evaluated, published=monitor.published,
-                remarks=resolve.remarks(file, layout, mechanism, order, missing))
+            layout = model_identity.layout(model.model.diffusion_model)
+            properties = prompt_info.properties_of(hidden_input(cls, "extra_pnginfo"), node_id)
+            origin = embed.stated_origin(properties, policy)
+            choice = PolicyChoice(
+                policy, layout, Target(mechanism, order, cache_point, budget), evaluations, trained, origin)
+            monitor = RunMonitor(node_id, model, layout, mechanism, cache_point, trained)
+            config = caching.CacheConfig(
+                mechanism=mechanism, order=order, cache_point=cache_point, cache_device=cache_device,
+                computes_all=budget >= 1.0 and (trained is not None or policy != "list"),
+                evaluated=monitor.evaluated, published=monitor.published, for_run=choice.for_run)
+            config = choice.for_run(config, caching.RunSettings())  # what is wrong with a file or list is said at once
         except ValueError as error:
             raise ValueError(f"ReCache Budget: {error}") from None
-        return io.NodeOutput(caching.attach(model, settings))
+        return io.NodeOutput(caching.attach(model, config))

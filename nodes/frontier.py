@@ -9,12 +9,13 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io, ui
 
-from ..caching import model_identity
+from ..caching import RunSettings, model_identity
 from ..policies.budget import listed
 from ..policies.metrics.distances import DistanceError
 from ..policies.policy_file import PolicyFile
 from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
-from .library import resolve
+from .library.ranking import Target
+from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
 from .server.page import show_text
 from .server.wording import error_text
@@ -103,12 +104,10 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
     try:
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
-        file, missing = trained, None
         layout = model_identity.layout(flow.model.model.diffusion_model)
-        if file is None:
-            file, missing = resolve.resolve_policy(policy, layout, mechanism, order, cache_point)
-        runs = Runs(flow, resolve.evenly if file is None else resolve.by_policy(file.policy), mechanism, order,
-                    cache_point, resolve.remarks(file, layout, mechanism, order, missing))
+        choice = PolicyChoice(policy, layout, Target(mechanism, order, cache_point, 1.0), trained=trained)
+        choice.resolve(RunSettings())  # what is wrong with a file is said at once
+        runs = Runs(flow, choice)
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error_text(error)}") from None

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..policies.policy_file import SUFFIX, PolicyFile, inside, save
 from .inputs import Policy
-from .library import folders
+from .library import folders, resolve
 
 
 class ReCacheSavePolicy(io.ComfyNode):
@@ -41,10 +41,14 @@ class ReCacheSavePolicy(io.ComfyNode):
             raise ValueError("ReCache Save Policy: the name is empty; write one, such as flux-portraits.")
         try:
             path = inside(folders.policies_folder(), stem + SUFFIX)
-            save(path, replace(policy, about=replace(policy.about, name=stem, notes=notes)))
+            saved = replace(policy, about=replace(policy.about, name=stem, notes=notes))
+            before = resolve.chosen_for(saved)
+            save(path, saved)
         except ValueError as error:
             raise ValueError(f"ReCache Save Policy: {error}") from None
+        after = resolve.chosen_for(saved)
+        instead_of = [old for old, new in zip(before, after) if new == stem and old not in ("", stem)]
         file = stem + SUFFIX
         # the page shows a save once: a result from the host's cache has the id of the run that saved
-        saved = {"file": file, "id": str(uuid4())}
-        return io.NodeOutput(ui={"text": (f"saved as {file} in models/recache",), "recache_saved": (saved,)})
+        shown = {"file": file, "instead_of": next(iter(instead_of), None), "id": str(uuid4())}
+        return io.NodeOutput(ui={"text": (f"saved as {file} in models/recache",), "recache_saved": (shown,)})

@@ -89,6 +89,11 @@ class PolicyFile:
         k = min(known, key=lambda k: abs(k - share * self.policy.n))
         return k, min(rows[k].values()), rows[k]["uniform"]
 
+    def gain(self, share: float) -> float | None:
+        """The part of uniform's distance that is saved at that budget, 0..1; None where nothing is known."""
+        expected = self.expected(share)
+        return expected and 1.0 - expected[1] / expected[2]
+
 
 def encode(file: PolicyFile, name: str) -> bytes:
     """The bytes of a policy file; `name` is what an error calls it.

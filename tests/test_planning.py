@@ -29,6 +29,7 @@ from tests.hosting.plans import (
     deep,
     ksampler,
     queued,
+    save_variants,
     shifted,
 )
 from tests.hosting.server import emptied
@@ -145,6 +146,28 @@ def test_a_policy_says_what_it_expects(client):
     gone = plan(ksampler(), {"policy": "gone.safetensors"})
     assert gone["missing"]["code"] == "policy_missing" and gone["missing"]["fields"]["policy"] == "gone.safetensors"
     assert gone["policy"]["name"] == "demo-flux-taylor1"
+
+
+@pytest.mark.parametrize("cfg, side, taken", [(1.5, 128, "plain"), (4.0, 128, "guided"), (1.5, 64, "small")])
+def test_plan_and_run_take_the_same_of_several_policies(client, server, cfg, side, taken):
+    latent = {"type": "EmptySD3LatentImage", "inputs": {"width": side, "height": side, "batch_size": 1}}
+    sampler = ksampler(steps=50, cfg=cfg, latent_image=latent)
+    folder = server.models / "recache"
+    save_variants(folder, plain={"cfg": 1.5}, guided={"cfg": 4.0}, small={"cfg": 1.5, "size": [64, 64]})
+    try:
+        told = client.post(routes.ROUTE, asked(sampler))
+        prompt = queued(sampler, SETTINGS, LOADER)
+        prompt["latent"]["inputs"] = latent["inputs"]
+        prompt["sampling"]["inputs"]["cfg"] = cfg
+        report = json.loads(client.run(prompt, PAGE).check().outputs["json"]["text"][0])
+        assert told["policy"]["name"] == taken and told["computed"] == report["planned"]
+        assert [note["fields"]["name"] for note in report["notes"]] == [taken]
+        assert (report["cfg"], report["size"]) == (cfg, [side, side])
+        unknown = asked(ksampler(steps=50))  # a latent and a guidance that the page can't tell are as in the last run
+        assert client.post(routes.ROUTE, unknown)["policy"]["name"] == taken
+    finally:
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
 
 
 def test_what_can_not_be_planned_is_said(own_model):

@@ -11,6 +11,8 @@ import pytest
 
 from recache.nodes.pictures import drawing
 from tests.hosting.browser import FRONTENDS, RENDERERS, ComfyPage
+from tests.hosting.plans import save_variants
+from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
 from tests.hosting.strip import STEPS, WORKFLOW, agrees, shown, until
 from tests.trained import WEIGHTS
@@ -98,6 +100,24 @@ def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     strip.locator("svg").press("Home")
     assert "1 of 27: will be" in strip.locator(".head").text_content()
     page.tab.keyboard.press("Escape")
+
+
+def test_auto_follows_guidance_and_size(page, server):
+    variants = {"plain": {}, "guided": {"cfg": 4.0}, "small": {"size": [64, 64]}}
+    with emptied(server.models / "recache") as folder:
+        save_variants(folder, **variants)
+        page.load(WORKFLOW)
+        page.set_widget(4, "width", 128)
+        page.set_widget(4, "height", 128)
+        page.set_widget(9, "cfg", 2.0)
+        page.set_widget(8, "policy", "auto")
+        until(page, lambda now: now["notes"].startswith("plain"))
+        page.set_widget(9, "cfg", 5.0)
+        until(page, lambda now: now["notes"].startswith("guided"))
+        page.set_widget(9, "cfg", 2.0)
+        page.set_widget(4, "width", 64)
+        page.set_widget(4, "height", 64)
+        until(page, lambda now: now["notes"].startswith("small"))
 
 
 WATCH = """() => {

@@ -28,6 +28,7 @@ from recache.caching.feature_kind import FeatureKind, feature_kind
 from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
+from recache.nodes.library.ranking import Target
 from recache.nodes.training import objective, rollouts
 from recache.nodes.training.request import Progress, Request
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
@@ -468,23 +469,36 @@ def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_schedul
         assert note.code == "policy_carried" and Reason(code, fields) in note.fields["differs"]
 
 
+def saved_for_auto(file: PolicyFile, name: str, gain: float, notes: str = "") -> str | None:
+    """Saves a policy that was found to save this part of uniform's error; returns whose place it takes for "auto"."""
+    table = {k: {"learned": 1.0 - gain, "uniform": 1.0} for k in file.policy.budgets}
+    made = save_policy.ReCacheSavePolicy.execute(replace(file, validation=table), name, notes)
+    return made.ui["recache_saved"][0]["instead_of"]
+
+
 def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recache_folder):
     model, other = models("flux")[0], models("flux_schnell")[0]
-    assert resolve.best_for(model_identity.layout(model.model.diffusion_model), "taylor", 1, "auto") is None
-    save_policy.ReCacheSavePolicy.execute(policy_file, "b mine")
-    hermite = replace(policy_file, about=replace(policy_file.about, mechanism="hermite"))
-    save_policy.ReCacheSavePolicy.execute(hermite, "a/hermite.safetensors", "from a test")
-    assert folders.policy_names() == ["a/hermite.safetensors", "b mine.safetensors"]
     layout = model_identity.layout(model.model.diffusion_model)
-    assert resolve.best_for(layout, "taylor", 1, "auto").about.name == "b mine"
-    found = resolve.best_for(layout, "hermite", 1, "output")
+    taylor, hermite = Target("taylor", 1, "auto", 0.3), Target("hermite", 1, "output", 0.3)
+    assert resolve.best_for(layout, taylor) is None
+    assert saved_for_auto(policy_file, "0 useless", 0.0) is None and resolve.best_for(layout, taylor) is None
+    assert saved_for_auto(policy_file, "b mine", 0.2) is None
+    as_hermite = replace(policy_file, about=replace(policy_file.about, mechanism="hermite"))
+    assert saved_for_auto(as_hermite, "a/hermite.safetensors", 0.1, "from a test") == "b mine"
+    assert folders.policy_names() == ["0 useless.safetensors", "a/hermite.safetensors", "b mine.safetensors"]
+    assert resolve.best_for(layout, taylor).about.name == "b mine"
+    found = resolve.best_for(layout, hermite)
     assert found.about.name == "a/hermite" and found.about.notes == "from a test"
-    assert resolve.best_for(model_identity.layout(other.model.diffusion_model), "taylor", 1, "auto") is None
+    assert saved_for_auto(policy_file, "a worse one", 0.1) is None, "the better one stays"
+    assert saved_for_auto(policy_file, "c better", 0.3) == "b mine"
+    assert saved_for_auto(policy_file, "c better", 0.3) is None, "the file itself was replaced"
+    assert resolve.best_for(layout, taylor).about.name == "c better"
+    assert resolve.best_for(model_identity.layout(other.model.diffusion_model), taylor) is None
     report = run_with(budget.ReCacheBudget.execute(other, 0.5, "b mine.safetensors").args[0], name="flux_schnell")
     assert Reason("differs_model", {"family": "Flux"}) in report.notes[0].fields["differs"]
     assert report.computed == report.planned
     (recache_folder / "c.safetensors").write_bytes(b"no policy")
-    assert resolve.best_for(layout, "taylor", 1, "auto").about.name == "b mine"
+    assert resolve.best_for(layout, taylor).about.name == "c better"
     schema = budget.ReCacheBudget.define_schema()
     assert "c.safetensors" in next(i for i in schema.inputs if i.id == "policy").options
 

@@ -11,7 +11,7 @@ const MAX_DEPTH = 40;
 const MODELS = ["MODEL", "GUIDER"]; // types that carry a model to a sampler
 const LINKED = [...MODELS, "SAMPLER", "SIGMAS"];
 const VALUES = ["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"];
-const NOT_IN_PLAN = ["seed", "noise_seed", "control_after_generate", "cfg"]; // widgets that no plan depends on
+const NOT_IN_PLAN = ["seed", "noise_seed", "control_after_generate"]; // widgets that no plan depends on
 
 const root = () => app.rootGraph ?? app.graph;
 const typeOf = (node) => node.comfyClass ?? node.type;
@@ -134,14 +134,18 @@ function bypassSlot({ inputs, outputs }, slot) {
   return inputs.findIndex((input) => fits(input.type, type));
 }
 
-/** The place as the server reads it, back to the loader: {type, inputs: {name: value or another such tree}}. */
-export function treeOf(place, depth = 0) {
+/**
+ * The place as the server reads it, back to the loader: {type, inputs: {name: value or another such tree}}. Of a sampler's
+ * latent only the values of the node that makes it are read.
+ */
+export function treeOf(place, wanted = null, depth = 0) {
   const { node } = place;
   const inputs = {};
   const takesModel = node.inputs?.some(({ type }, slot) => MODELS.includes(type) && linkInto(node, slot));
   const passesModelOn = takesModel && node.outputs?.some(({ type }) => type === "MODEL");
-  const wanted = !passesModelOn || typeOf(node).startsWith("ModelSampling") ? [...LINKED, ...VALUES] : LINKED;
-  if (wanted !== LINKED) {
+  const readsValues = !passesModelOn || typeOf(node).startsWith("ModelSampling");
+  wanted ??= [...LINKED, ...(readsValues ? VALUES : []), ...(depth ? [] : ["LATENT"])];
+  if (wanted.includes("INT")) {
     for (const { name } of node.widgets ?? []) {
       const value = NOT_IN_PLAN.includes(name) ? undefined : valueOf(place, name);
       if (["number", "string", "boolean"].includes(typeof value) && String(value).length < 500) inputs[name] = value;
@@ -151,7 +155,8 @@ export function treeOf(place, depth = 0) {
   node.inputs?.forEach(({ name, type }, slot) => {
     if (name in inputs || NOT_IN_PLAN.includes(name) || !String(type).split(",").some((one) => wanted.includes(one))) return;
     const source = sourceOf(place, slot);
-    if (source?.node) inputs[name] = { ...treeOf(source, depth + 1), output: source.slot };
+    const inner = type === "LATENT" ? VALUES : null;
+    if (source?.node) inputs[name] = { ...treeOf(source, inner, depth + 1), output: source.slot };
   });
   return { type: typeOf(node), inputs };
 }

@@ -121,12 +121,16 @@ async function warnIfMissing(name, from) {
   if (error) showToast("warn", from ? t("policy.missing", { name, from }) : t("policy.missing_unknown", { name }));
 }
 
-/** ReCache Save Policy has run: says so, and every node lists the file. A cached result has the id of before. */
-async function onSaved({ file, id }) {
+/**
+ * ReCache Save Policy has run: says so, and every node lists the file. A cached result has the id of before.
+ * `instead_of`: the policy in whose place "auto" takes this one from now on, if there is one.
+ */
+async function onSaved({ file, instead_of: before, id }) {
   if (id === lastSave) return;
   lastSave = id;
   app.extensionManager.toast.add({
-    severity: "success", summary: "ReCache", detail: t("policy.saved", { file }), life: 10_000,
+    severity: "success", summary: "ReCache", life: 10_000,
+    detail: before ? t("policy.saved_instead", { file, before }) : t("policy.saved", { file }),
   });
   try {
     await app.reloadNodeDefs(); // what R does, without its own toasts

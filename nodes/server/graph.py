@@ -47,6 +47,7 @@ class Sampling:
         sigmas: [steps + 1] noise levels.
         model: the MODEL, without weights.
         known: False where the model is a stand-in.
+        cfg, size: see caching.RunSettings.
         guessed: an input that can't be told, and on which the number of steps does not depend, has its default value.
     """
 
@@ -54,6 +55,8 @@ class Sampling:
     sigmas: torch.Tensor
     model: Any
     known: bool
+    cfg: float | None
+    size: tuple[int, ...]
     guessed: bool
 
 
@@ -80,7 +83,21 @@ def sampling(tree: dict, remembered=None) -> Sampling:
         raise Unknown
     if len(sigmas) > MAX_STEPS + 1:
         raise Unknown
-    return Sampling(sampler, sigmas, model, known, bool(guessed))
+    return Sampling(sampler, sigmas, model, known, _cfg(inputs), _size(inputs), bool(guessed))
+
+
+def _cfg(inputs: dict) -> float | None:
+    """The scale of the guidance; a guider without one has the host's default, 1. None if it can't be told."""
+    guider = _first(inputs, "guider")
+    cfg = values.evaluate(inputs.get("cfg") if guider is None else guider["inputs"].get("cfg", 1.0))
+    return float(cfg) if _is_number(cfg) else None
+
+
+def _size(inputs: dict) -> tuple[int, ...]:
+    """Width, height and frames, if the latent comes from a node that is told them; empty if that can't be told."""
+    latent = _first(inputs, "latent_image", "latent")
+    given = [] if latent is None else [values.evaluate(latent["inputs"].get(n)) for n in ("width", "height", "length")]
+    return tuple(int(side) for side in given if side is not None) if all(map(_is_number, given[:2])) else ()
 
 
 def _ksampler(inputs: dict, model) -> tuple[Any, torch.Tensor]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...caching import Reason, model_identity
+from ...caching import Reason, RunSettings, model_identity
 from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.lru import LruCache
 from ...caching.mechanisms import make
 from ...policies.budget import planned_speedup
 from ...policies.policy_file import PolicyFile
-from ...policies.schedule import explicit, same_times
-from ..library import resolve
+from ...policies.schedule import same_times
+from ..library.ranking import Target
+from ..library.resolve import PolicyChoice
+from ..library.schedules import scheduler
 from . import graph, run_state
 
 
@@ -98,34 +99,19 @@ class _PlannedRun:
 
     Attributes:
         layout: of the model, where it is known.
+        sampler, cfg, size: see caching.RunSettings.
         guessed: see graph.Sampling.
     """
 
     evaluations: Evaluations
     layout: str | None
+    sampler: str = ""
+    cfg: float | None = None
+    size: tuple[int, ...] = ()
     guessed: bool = False
 
 
 _planned_runs: LruCache[_PlannedRun | None] = LruCache(64)
-
-
-def listed(text: str) -> Callable[..., tuple[bool, ...]]:
-    """The schedule that an artist wrote down, for the engine."""
-    return lambda times, cached_cost: explicit(text, len(times)).computed
-
-
-def scheduler(budget: float, policy: str, evaluations: str, file: PolicyFile | None) -> Callable[..., tuple[bool, ...]]:
-    """The schedule of a Budget node's settings, for the engine.
-
-    Raises:
-        ScheduleError: a list of evaluations that is none.
-    """
-    if file is not None:
-        return resolve.budget_schedule(budget, resolve.by_policy(file.policy))
-    if policy == "list":
-        explicit(evaluations, 100_000)  # nonsense is refused before anything is loaded
-        return listed(evaluations)
-    return resolve.budget_schedule(budget, resolve.evenly)
 
 
 def plan(question: Question) -> PlanAnswer:
@@ -140,7 +126,7 @@ def plan(question: Question) -> PlanAnswer:
         return answer
     evaluations = planned.evaluations
     try:
-        file, answer.missing = _policy_file(question, history, planned.layout, answer.provisional)
+        file, answer.missing = _policy_file(question, history, planned, answer.provisional)
         answer.policy = _summary(question, file, evaluations)
         if evaluations.refusal is not None:
             answer.refusal = evaluations.refusal
@@ -191,17 +177,23 @@ def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | 
     else:
         layout = history.layout if history else None
     schedule = found.model.get_model_object("model_sampling")
-    return _PlannedRun(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout, found.guessed)
+    return _PlannedRun(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout,
+                       model_identity.sampler_name(found.sampler), found.cfg, found.size, found.guessed)
 
 
-def _policy_file(question: Question, history: run_state.History | None, layout: str | None,
+def _policy_file(question: Question, history: run_state.History | None, planned: _PlannedRun,
                  provisional: list[str]) -> tuple[PolicyFile | None, Reason | None]:
-    if not question.trained:
-        return resolve.resolve_policy(question.policy, layout, question.mechanism, question.order, question.cache_point)
-    if history is None or history.file is None:
+    trained = history.file if history and question.trained else None
+    if question.trained and trained is None:
         provisional.append("trained")
         return None, None
-    return history.file, None
+    # What the graph does not tell is as in the last run.
+    last = next((run for run in history.runs if run.over), None) if history else None
+    cfg = last.cfg if last and planned.cfg is None else planned.cfg
+    size = last.size if last and not planned.size else planned.size
+    target = Target(question.mechanism, question.order, question.cache_point, question.budget)
+    return PolicyChoice(question.policy, planned.layout, target, trained=trained).resolve(
+        RunSettings(planned.sampler, planned.evaluations.times, cfg, size))
 
 
 def _summary(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> PolicySummary:
@@ -209,8 +201,8 @@ def _summary(question: Question, file: PolicyFile | None, evaluations: Evaluatio
         return PolicySummary("list" if question.policy == "list" and not question.trained else "uniform")
     expected, tested = file.expected(question.budget), None
     if expected is not None:
-        k, distance, uniform = expected
-        tested = {"k": k, "n": file.policy.n, "less": 1.0 - distance / uniform, "measure": file.about.reward}
+        tested = {"k": expected[0], "n": file.policy.n, "less": file.gain(question.budget),
+                  "measure": file.about.reward}
     return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 
 

@@ -37,7 +37,7 @@ class Run:
         computed: evaluations that were.
         evaluations: how many were made so far.
         n: how many there will be; 0 as long as that is not known.
-        times: evaluation times, once it is over.
+        times, cfg, size: see caching.RunSettings, once it is over.
         cached_cost: what a cached evaluation was charged.
         speedup, saved: measured, and the seconds that it saved; None where nothing was.
         over, finished: it has ended; it was not cut short.
@@ -51,6 +51,8 @@ class Run:
     computed: list[int] = field(default_factory=list)
     evaluations: int = 0
     times: tuple[float, ...] = ()
+    cfg: float | None = None
+    size: tuple[int, ...] = ()
     cached_cost: float = 0.0
     speedup: float | None = None
     saved: float | None = None
@@ -71,7 +73,7 @@ class History:
     Attributes:
         model_sampling: a copy of its MODEL's noise schedule, or None where it can't be copied.
         layout: of its network (see model_identity.layout).
-        file: the policy it used, or None.
+        file: the policy that was connected, or None.
         runs: the newest first.
     """
 
@@ -148,7 +150,8 @@ class RunMonitor:
         if self.run.over:
             self._begin()
         run = self.run
-        run.over, run.finished, run.times, run.cached_cost = True, report.finished, report.times, report.cached_cost
+        run.over, run.finished, run.cached_cost = True, report.finished, report.cached_cost
+        run.times, run.cfg, run.size = report.times, report.cfg, report.size
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
         run.planned, run.notes = report.planned or None, report.notes
         if report.planned:

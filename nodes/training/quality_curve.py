@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import comfy.model_management
@@ -13,7 +13,7 @@ from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget, knee
 from ...policies.metrics.metric import Figures, Metric, figures, mean, perceptual
-from ..library import resolve
+from ..library.resolve import PolicyChoice
 from ..server.wording import language, reason_text
 from ..server.wording import remarks as report_remarks
 from .objective import Objective
@@ -89,13 +89,13 @@ class Runs:
         report: the engine's report of the last one.
     """
 
-    def __init__(self, workflow: Workflow, choose: resolve.Choose, mechanism: str, order: int, cache_point: str,
-                 remarks: Callable[..., Sequence[str]]):
+    def __init__(self, workflow: Workflow, choice: PolicyChoice):
         self.report: caching.Report | None = None
-        self._workflow, self._budget = workflow, 1.0
-        self._settings = caching.CacheConfig(
-            schedule=lambda *run: resolve.budget_schedule(self._budget, choose)(*run), mechanism=mechanism, order=order,
-            cache_point=cache_point, published=self._note, remarks=remarks)
+        self._workflow, self._choice = workflow, choice
+        target = choice.target
+        self._config = caching.CacheConfig(
+            mechanism=target.mechanism, order=target.order, cache_point=target.cache_point, published=self._note,
+            for_run=lambda config, run: self._choice.for_run(config, run))
 
     def _note(self, report: caching.Report) -> None:
         self.report = report
@@ -106,8 +106,8 @@ class Runs:
         Raises:
             WorkflowError: nothing could be cached.
         """
-        self._budget = budget
-        latent = self._workflow.cached(sample, self._settings)
+        self._choice = replace(self._choice, target=replace(self._choice.target, budget=budget))
+        latent = self._workflow.cached(sample, self._config)
         if not self.report.planned:
             reasons = " ".join(reason_text(note, language()) for note in self.report.notes)
             raise WorkflowError(f"nothing could be cached at the budget {budget:g}: {reasons}")

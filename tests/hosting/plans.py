@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from recache.nodes.library.folders import SHIPPED
+from recache.policies import policy_file
+
 NODE, WORKFLOW = "8", "planning"
 PAGE = {"extra_pnginfo": {"workflow": {"id": WORKFLOW, "nodes": []}}}  # what a page queues along with a prompt
 SETTINGS = {"budget": 0.3, "policy": "auto", "evaluations": "", "mechanism": "taylor", "order": 1,
             "cache_point": "auto"}
 LOADER = {"type": "UNETLoader", "inputs": {"unet_name": "plan_flux.safetensors", "weight_dtype": "default"}}
+
+
+def save_variants(folder: Path, **variants: dict) -> None:
+    """Saves the demo FLUX model's shipped policy under these names, with these values in what it says of itself."""
+    file = policy_file.load("demo-flux-taylor1.safetensors", SHIPPED)
+    for name, changed in variants.items():
+        policy_file.save(folder / f"{name}.safetensors", replace(file, about=replace(file.about, name=name, **changed)))
 
 
 def shifted(shift: float) -> dict:
