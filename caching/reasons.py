@@ -11,6 +11,8 @@ CODES: dict[str, tuple[str, ...]] = {
     # the run can't be planned
     "sampler_adaptive": (),
     "sampler_unplannable": ("error",),
+    "sampler_needs_model": ("name",),  # of the guider's or the model's attribute
+    "sampler_slow": ("seconds",),
     "sampler_needs_run": (),  # a dry run that must leave the random number generators alone can't tell
     "schedule_refused": ("message",),
     # which cache point, and why
