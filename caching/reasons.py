@@ -45,6 +45,9 @@ CODES: dict[str, tuple[str, ...]] = {
     "other_path": (),
     "another_node_asked": (),
     "another_node_skipped": (),
+    # ReCache Train and Frontier can't go on
+    "not_as_planned": (),
+    "nothing_cached": ("budget",),
     # beside simply running fewer steps
     "as_fewer_steps": ("steps", "computed"),
     "worse_than_fewer_steps": ("steps", "computed", "mechanism"),
