@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from ...caching import AUTO, Reason
 from ...policies.budget import computed_for_budget
 from ...policies.defaults import default_mechanism, default_schedule, gains
+from ...policies.expected_quality import expected_distance, word_of
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule, ScheduleError, explicit, same_times
 from ...policies.uniform import uniform
 
 _MANY = 100_000  # evaluations, more than any run has
+_OTHER_MECHANISM = 4.0  # times the distance of the default one's (docs/few-steps.md)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,20 @@ class RunChoice:
         mechanism, _ = self.mechanism_for(times)
         return Reason("as_fewer_steps", named) if mechanism == "reuse" else (
             Reason("worse_than_fewer_steps", {**named, "mechanism": mechanism}))
+
+    def expected_word(self, times: Sequence[float], computed: int) -> str | None:
+        """How close to the uncached picture a run comes that computes so many evaluations (see expected_quality.WORDS).
+
+        None where all are computed, and for evaluations that the artist listed. A policy's gain is not counted, so
+        that the word errs on the safe side.
+        """
+        n = len(times)
+        if computed == n or (self.file is None and self.listed is not None):
+            return None
+        distance = expected_distance(n, computed)
+        if self.file is None and self.mechanism_for(times) != default_mechanism(n, computed):
+            distance *= _OTHER_MECHANISM
+        return word_of(distance)
 
     def _count(self, times: Sequence[float]) -> int:
         """How many evaluations are computed; all, where there is no schedule and the run is left uncached."""
