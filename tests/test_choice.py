@@ -7,7 +7,7 @@ import pytest
 from recache.caching import AUTO, Reason
 from recache.nodes.library.choice import RunChoice
 from recache.nodes.library.folders import SHIPPED
-from recache.policies.defaults import default_mechanism, default_schedule, gains
+from recache.policies.defaults import default_mechanism, default_schedule
 from recache.policies.policy_file import load
 from recache.policies.schedule import ScheduleError
 from recache.policies.uniform import uniform
@@ -20,10 +20,12 @@ def times(n: int) -> tuple[float, ...]:
 def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
     for n in range(1, 60):
         for k in range(1, n + 1):
-            choice = RunChoice(k / n, mechanism=AUTO)
-            assert sum(choice.schedule(times(n))) == k
-            remark = choice.remark(times(n))
-            assert remark == (None if gains(n, k) else Reason("as_fewer_steps", {"steps": n, "computed": k}))
+            assert sum(RunChoice(k / n, mechanism=AUTO).schedule(times(n))) == k
+    for n, k in ((4, 3), (8, 3), (50, 3)):  # here auto repeats the last evaluation
+        remark = RunChoice(k / n, mechanism=AUTO).remark(times(n))
+        assert remark == Reason("as_fewer_steps", {"steps": n, "computed": k})
+    for n, k in ((8, 4), (20, 10), (50, 5), (50, 9), (8, 8), (1, 1)):
+        assert RunChoice(k / n, mechanism=AUTO).remark(times(n)) is None
     assert RunChoice(0.3, mechanism="reuse").remark(times(8)).code == "as_fewer_steps"
     assert RunChoice(0.3, mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
     assert RunChoice(0.3, listed="0, 4", mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
