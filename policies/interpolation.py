@@ -1,4 +1,4 @@
-"""A schedule for every k from the schedules of some."""
+"""A schedule for every k, interpolated from those of some k."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _ROUNDING = 1e-6
 
 
 def between(schedules: Mapping[int, Schedule], k: int) -> Schedule:
-    """The schedule of k computed evaluations between those of the next smaller and larger k that are known.
+    """The schedule of k computed evaluations, interpolated between the next smaller and larger known k.
 
-    Read the positions of the computed evaluations as quantiles of a density. The densities of the two neighbours are
-    mixed, in proportion, and k positions are read off; beyond the smallest and largest known k there is one neighbour.
+    The positions of computed evaluations are read as quantiles of a density. The quantile functions of the two
+    neighbours are mixed in proportion, and k positions are read off; beyond the known k there is one neighbour.
     Measured on published costs of FLUX and Wan with five k of 7 to 30 known: a median 10% and 3% above the optimum,
     against 22% and 34% for a policy network's own interpolation.
 
@@ -31,8 +31,8 @@ def between(schedules: Mapping[int, Schedule], k: int) -> Schedule:
 def surely_fewer_from(schedules: Mapping[int, Schedule], whole: int, start: int, k: int) -> bool:
     """Whether `between(schedules, whole)` computes fewer than k evaluations from `start` on, in linear time.
 
-    False also for ties. Nearest in order is the isotonic regression d of position minus rank, rounded, and d[r] <= x
-    exactly where a prefix sum of (position - rank - x) beyond r is at most every one up to r.
+    False for ties, too. `nearest_in_order` is the rounded isotonic regression d of position minus rank, and d[r] <= x
+    exactly where the least prefix sum of (position - rank - x) beyond r is at most the least one up to r.
 
     Args:
         whole, k: 1..n, k <= whole. start: 0..n - k.

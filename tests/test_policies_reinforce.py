@@ -138,7 +138,7 @@ def test_memo_counts_a_shared_beginning_once_for_each_sample():
             before = memo.evaluations
             memo.cost(from_indices(indices, 12), sample)
             assert memo.evaluations - before == new
-        assert (memo.rollouts, memo.asked, memo.evaluations) == (6, 18, 10)
+        assert (memo.rollouts, memo.unshared, memo.evaluations) == (6, 18, 10)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

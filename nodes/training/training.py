@@ -129,7 +129,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
                            f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
     spent = {"uncached": uncached.evaluations + held_out_uncached.evaluations,
              "rollouts": probe.evaluations + raced + learned.evaluations, "held out": learned.held_out_evaluations}
-    shared = sum(each.asked - each.evaluations for each in (memo, held_out_memo))
+    shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
                       _about(setup, about, probe.report, sum(spent.values()), entries), table)
     return Outcome(file, learned, starts, table, n, probe.report.cache_point, probe.report.cached_cost, spent, shared,
@@ -172,7 +172,7 @@ def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
     latent = whole.run(schedule, 0)
     stored = setup.checkpoint.tensors("probe") or {}
     if stored and not ("latent" in stored and relative_difference(stored["latent"], latent) <= SAME_OUTPUT):
-        setup.checkpoint.forget("The checkpoint is not of this workflow any more, so training begins anew.")
+        setup.checkpoint.clear("The checkpoint is not of this workflow any more, so training begins anew.")
         stored = {}
     if "shares" not in stored:
         sharing = rollouts(shares=True)
