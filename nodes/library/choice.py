@@ -1,4 +1,4 @@
-"""What a node's settings decide for a run, once its policy is known: what is computed, and how the rest is made."""
+"""Schedule and mechanism of a run, from a node's settings and its policy."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _MANY = 100_000  # evaluations, more than any run has
 
 @dataclass(frozen=True)
 class RunChoice:
-    """Schedule and mechanism.
+    """A node's settings with the policy resolved.
 
     Attributes:
         budget: the share of the full compute, above 0 and at most 1.
         file: the policy; None for the default schedule.
-        listed: the evaluations that the artist wrote down, such as "0-3, 6"; None where the budget counts.
+        listed: the artist's list of evaluations, such as "0-3, 6", used instead of the budget; or None.
         mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length.
 
     Raises:
-        ScheduleError: a budget outside its range, or a list that is none.
+        ScheduleError: a budget outside its range, or a malformed list.
     """
 
     budget: float
@@ -38,13 +38,13 @@ class RunChoice:
     def __post_init__(self) -> None:
         computed_for_budget(self.budget, 1)
         if self.listed is not None and self.file is None:
-            explicit(self.listed, _MANY)  # nonsense is refused before anything is loaded
+            explicit(self.listed, _MANY)  # refuse a malformed list before anything is loaded
 
     def schedule(self, times: Sequence[float], cached_cost: float = 0.0) -> tuple[bool, ...]:
         """True for each evaluation that is computed, of a run with these times (see caching.CacheConfig).
 
         Raises:
-            ScheduleError: the list has evaluations that the run has not, or the cached ones exceed the budget.
+            ScheduleError: the list has evaluations beyond the run's, or cached evaluations alone exceed the budget.
         """
         n, times = len(times), tuple(times)
         if self.file is None and self.listed is not None:
@@ -63,7 +63,7 @@ class RunChoice:
         return default_mechanism(len(times), self._count(times))
 
     def remark(self, times: Sequence[float]) -> Reason | None:
-        """What the artist should know of such a run, beside simply running as many steps as are computed."""
+        """A warning where such a run is no better than running as many steps as it computes; else None."""
         if not times or self.file is not None:
             return None
         n, computed = len(times), self._count(times)
@@ -75,7 +75,7 @@ class RunChoice:
             Reason("worse_than_fewer_steps", {**named, "mechanism": mechanism}))
 
     def _count(self, times: Sequence[float]) -> int:
-        """How many evaluations are computed; all, where there is no schedule and the run is left uncached."""
+        """Computed evaluations: all of them where the schedule is refused, because the run is then left uncached."""
         try:
             return sum(self.schedule(times)) if times else 0
         except ScheduleError:
@@ -84,12 +84,12 @@ class RunChoice:
     def _schedule(self, k: int, times: tuple[float, ...]) -> Schedule:
         if self.file is not None:
             return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
-        # where times repeat, as Heun's do, the default rules were not measured
+        # the default rules were not measured for repeated times, such as Heun's
         return (default_schedule if len(set(times)) == len(times) else uniform)(len(times), k)
 
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:
-    """`times`, where they are those the policy knows but for rounding: just those."""
+    """`times` with the policy's exact values where they equal these up to rounding."""
     if same_times(times, known):
         return known
     return (known[0], *times[1:]) if same_times(times[:1], known[:1]) else times

@@ -13,9 +13,9 @@ def solve(cost: np.ndarray, ks: Iterable[int], times: tuple[float, ...] | None =
     """For every k the schedule with the least sum of segment costs, of all that compute k of n evaluations.
 
     Args:
-        cost: cost[i, j, m], [n, n + 1, n + 1] or [n, n, n + 1]: the summed error of the evaluations between the computed
-            ones j and m (m = n: the end), forecast from j and i, the computed one before j (i = j = 0: none). At least
-            0; +inf where not measured.
+        cost: cost[i, j, m], [n, n + 1, n + 1] or [n, n, n + 1]: the summed error of the evaluations between computed
+            evaluations j and m (m = n: the end), forecast from j and i, the computed one before j (i = j = 0: none). At
+            least 0; +inf where not measured.
         ks: the k wanted, each in 1..n. times: stored in the schedules.
 
     Returns:
