@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from recache.policies.interpolation import between
+from recache.policies.interpolation import Interpolation
 from recache.policies.learning.dynamic_program import solve
 from recache.policies.learning.environment import Memo
 from recache.policies.learning.search import LearnConfig, learn
@@ -186,12 +186,12 @@ POLICY = from_schedules(
 
 
 def test_between_known_budgets_the_schedule_lies_between_them():
-    known = POLICY.schedules
-    assert between(known, 7) == known[7] and between(known, 13) == known[13]
+    known, between = POLICY.schedules, Interpolation(POLICY.schedules).schedule
+    assert between(7) == known[7] and between(13) == known[13]
     for k in range(1, 51):
-        assert between(known, k).k == k and between(known, k).computed[0]
-    early = [np.mean(np.array(between(known, k).indices) < 12) for k in (7, 10, 13)]
-    assert early[0] > early[1] > early[2] and 34 < between(known, 10).indices[-1] < 45
+        assert between(k).k == k and between(k).computed[0]
+    early = [np.mean(np.array(between(k).indices) < 12) for k in (7, 10, 13)]
+    assert early[0] > early[1] > early[2] and 34 < between(10).indices[-1] < 45
 
 
 def test_a_policy_serves_every_k_and_run_exactly():
@@ -222,8 +222,9 @@ def test_a_policy_follows_the_times():
 def test_a_run_that_starts_later_gets_the_end_of_a_schedule_not_its_crowded_beginning():
     times = flow_times(25, denoise=0.5)
     assert times[0] == pytest.approx(flow_times(50)[25])
-    whole = next(k for k in range(4, 51) if sum(between(POLICY.schedules, k).computed[25:]) >= 4)
-    expected = sorted(i - 25 for i in between(POLICY.schedules, whole).indices if i >= 25)
+    between = Interpolation(POLICY.schedules).schedule
+    whole = next(k for k in range(4, 51) if sum(between(k).computed[25:]) >= 4)
+    expected = sorted(i - 25 for i in between(whole).indices if i >= 25)
     got = POLICY.schedule(4, times).indices
     assert got[0] == 0 and max(abs(a - b) for a, b in zip(got[1:], expected[1:])) <= 1
     assert got != (0, 1, 2, 3)
