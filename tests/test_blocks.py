@@ -16,7 +16,7 @@ from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("host")
-COMPUTED = {0, 3, 4}
+COMPUTED = families.COMPUTED
 ADDING = ("wan21_vace",)  # add to the tokens between their blocks
 WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks and name not in ADDING]
 # Of every family one mechanism that stores features, one that stores residuals and one that probes; of two all.
@@ -35,7 +35,7 @@ def uncached_answers(name: str) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_output_skips_the_network(name):
-    trace = run(name, settings(computed=COMPUTED, cache_point="output"), steps=7, cfg=4.0)
+    trace = families.traced(name, "output")
     assert [evaluation.calls > 0 for evaluation in trace.evaluations] == [i in COMPUTED for i in range(7)]
     assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
     assert trace.report.cache_point == "output"
@@ -44,7 +44,7 @@ def test_output_skips_the_network(name):
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_blocks_skips_every_block(name):
-    trace = run(name, settings(computed=COMPUTED, mechanism="residual", cache_point="auto"), steps=7, cfg=4.0)
+    trace = families.traced(name, "blocks")
     calls, blocks = zip(*((evaluation.calls, evaluation.blocks) for evaluation in trace.evaluations))
     assert calls == (calls[0],) * 7, "embedding and final layers run on every evaluation"
     assert blocks == tuple(blocks[0] if i in COMPUTED else 0 for i in range(7))
@@ -55,11 +55,9 @@ def test_blocks_skips_every_block(name):
     assert trace.samples.isfinite().all()
 
 
-@pytest.mark.parametrize("name, mechanism, cache_point", [
-    (name, *(("taylor", "blocks"), ("residual", "auto"))[i % 2])
-    for i, name in enumerate(name for name in FAMILIES if name not in WITH_BLOCKS)])
-def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name, mechanism, cache_point):
-    trace = run(name, settings(computed=COMPUTED, mechanism=mechanism, cache_point=cache_point), steps=7, cfg=4.0)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in WITH_BLOCKS])
+def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name):
+    trace = families.traced(name, "blocks")
     assert trace.report.cache_point == "output"
     assert trace.report.cache_point_reason.code == (
         "tokens_changed_between_blocks" if name in ADDING else "no_blocks")
@@ -102,10 +100,16 @@ def test_reuse_at_the_output_repeats_the_predicted_direction(name):
     assert not torch.allclose(script.directions[0], script.directions[3], rtol=1e-2, atol=1e-2)
 
 
-def test_auto_takes_the_output_where_nothing_speaks_for_blocks():
-    report = run("flux", settings(0.5)).report
-    assert report.cache_point == "output"
-    assert report.cache_point_reason == Reason("output_preferred", {"mechanism": "taylor"})
+@pytest.mark.parametrize("name, mechanism, cache_point, reason", [
+    ("flux", "taylor", "output", Reason("output_preferred", {"mechanism": "taylor"})),
+    ("flux", "residual", "blocks", Reason("blocks_possible")),
+    ("wan21_t2v", "residual", "blocks", Reason("blocks_possible")),
+    ("wan21_vace", "residual", "output", Reason("tokens_changed_between_blocks")),
+    ("sd15", "residual", "output", Reason("no_blocks"))])
+def test_auto_takes_blocks_for_residuals_only_and_where_they_can_be_skipped(name, mechanism, cache_point, reason):
+    trace = run(name, settings(computed=COMPUTED, mechanism=mechanism), steps=7, cfg=4.0)
+    assert (trace.report.cache_point, trace.report.cache_point_reason) == (cache_point, reason)
+    assert trace.computed == trace.report.computed == sorted(COMPUTED)
 
 
 @pytest.mark.parametrize("name", ["flux", "wan21_t2v", "hunyuan_video", "ltxv"])
