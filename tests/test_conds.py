@@ -259,9 +259,9 @@ def test_cfg_pp_samplers_read_the_forecasts_of_both_conds(sampler, cache_point):
     for (cond, uncond), (own_cond, own_uncond) in zip(seen[:9], own):
         assert torch.equal(cond, own_cond) and torch.equal(uncond, own_uncond)
     (cond, uncond), (own_cond, own_uncond) = seen[9], own[9]
-    apart = (own_cond - own_uncond).std()
-    assert 0 < (cond - own_cond).std() < 0.5 * apart and 0 < (uncond - own_uncond).std() < 0.5 * apart
-    assert (trace.samples - plain.samples).std() < 0.1 * plain.samples.std()
+    assert 0 < (cond - own_cond).std() < 0.9 * (cond - own_uncond).std()
+    assert 0 < (uncond - own_uncond).std() < 0.9 * (uncond - own_cond).std()
+    assert (trace.samples - plain.samples).std() < 0.2 * plain.samples.std()
 
 
 # ---- hooks

@@ -224,8 +224,7 @@ def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(out
             save(policy, result.policy)
 
     stored, saved = 0, []
-    for moment, number in (("storing", 1), ("storing", 2), ("rollout", 2), ("rollout", 25), ("rollout", 60),
-                           ("saving", 1), ("saving", 2)):
+    for moment, number in (("storing", 2), ("rollout", 2), ("rollout", 60), ("saving", 1), ("saving", 2)):
         child = os.fork()
         if child == 0:
             try:
@@ -241,7 +240,7 @@ def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(out
             with costs.open("a") as file:
                 file.write("[[0, 3")  # a line that was only half on the disk
         saved.append(policy.exists() and load("policy.safetensors", policies).policy.budgets)
-    assert stored > 20 and saved == [False] * 6 + [tuple(outcome.learned.schedules)]
+    assert stored > 20 and saved == [False] * 4 + [tuple(outcome.learned.schedules)]
     notes = []
     final = trained(checkpoint, notes=notes)
     assert final.learned.schedules == outcome.learned.schedules and notes == []
