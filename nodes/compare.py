@@ -7,6 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..policies.metrics.metric import MIN_SIDE, figures, mean, perceptual
+from .inputs import hidden_input
 from .pictures.comparison import compare_picture, heat_map
 from .server.page import show_text
 
@@ -71,7 +72,7 @@ class ReCacheCompare(io.ComfyNode):
         text = "\n".join([*lines, *metric.notes])
         picture = compare_picture(uncached, cached, heat, shown, [row.text(metric.name) for row in each], heat_scale,
                                   lines[0])
-        show_text(cls.hidden.unique_id, lines[0])
+        show_text(hidden_input(cls, "unique_id"), lines[0])
         preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(picture, heat, text, total.difference, total.psnr, total.ssim, ui=preview)
 

@@ -13,7 +13,7 @@ from ..caching import RunSettings, model_identity
 from ..policies.budget import listed
 from ..policies.metrics.distances import DistanceError
 from ..policies.policy_file import PolicyFile
-from .inputs import PolicyNode, caching_inputs, policy_inputs
+from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library.ranking import Target
 from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
@@ -100,7 +100,7 @@ class ReCacheFrontierCustom(_Frontier):
 def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str, trained: PolicyFile | None = None,
               mechanism: str = "taylor", order: int = 1, cache_point: str = "auto", vae=None, **connected,
               ) -> io.NodeOutput:
-    node_id = cls.hidden.unique_id
+    node_id = hidden_input(cls, "unique_id")
     try:
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)

@@ -7,6 +7,7 @@ import json
 from comfy_api.latest import io, ui
 
 from .. import caching
+from .inputs import hidden_input
 from .pictures.schedule import schedule_picture
 from .server.page import show_text
 from .server.wording import language, report_text
@@ -51,6 +52,6 @@ class ReCacheReport(io.ComfyNode):
                              "uses ReCache Budget's model, and queue again.")
         spoken = language()
         text, picture = report_text(report, spoken), schedule_picture(report, spoken)
-        show_text(cls.hidden.unique_id, text)
+        show_text(hidden_input(cls, "unique_id"), text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)

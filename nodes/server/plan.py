@@ -69,7 +69,7 @@ class PlanAnswer:
         run: the one that is sampling, else the last one with this plan.
         refusal: why nothing would be cached, a Reason or an error's message.
         missing: that the chosen policy is missing, or None.
-        remark: see RunChoice.remark.
+        remark: see RunChoice.remark. quality: see RunChoice.expected_word.
         n: evaluations of the run; 0 if they are not known, and then there is no schedule.
         computed: those that would be computed, 0-based.
         speedup: planned.
@@ -80,6 +80,7 @@ class PlanAnswer:
     refusal: Reason | str | None = None
     missing: Reason | None = None
     remark: Reason | None = None
+    quality: str | None = None
     policy: PolicySummary | None = None
     n: int = 0
     computed: list[int] = field(default_factory=list)
@@ -91,7 +92,8 @@ class PlanAnswer:
             "provisional": self.provisional, "run": self.run and self.run.as_json(),
             "refusal": self.refusal.as_json() if isinstance(self.refusal, Reason) else self.refusal,
             "missing": self.missing and self.missing.as_json(),
-            "remark": self.remark and self.remark.as_json(), "policy": self.policy and asdict(self.policy),
+            "remark": self.remark and self.remark.as_json(), "quality": self.quality,
+            "policy": self.policy and asdict(self.policy),
             "n": self.n, "computed": self.computed, "speedup": self.speedup}
 
 
@@ -140,7 +142,8 @@ def plan(request: PlanRequest) -> PlanAnswer:
         cost = _cached_cost(mechanism, order, request.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
-        schedule, answer.remark = decided.schedule(run.times, cost or 0.0), decided.remark(run.times)
+        schedule = decided.schedule(run.times, cost or 0.0)
+        answer.remark, answer.quality = decided.remark(run.times), decided.expected_word(run.times, sum(schedule))
     except ValueError as error:
         answer.refusal = str(error)
         return answer
