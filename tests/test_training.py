@@ -216,8 +216,14 @@ def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(out
     def train_and_save(moment: str, number: int) -> None:
         if moment == "storing":
             os.fsync = die_in_call(number, os.fsync)
-        on_rollout = die_in_call(number) if moment == "rollout" else lambda *_: None
-        result = trained(checkpoint, progress=Progress(on_rollout=on_rollout))
+        notes, die = [], die_in_call(number if moment == "rollout" else 0)
+
+        def on_rollout(*_):
+            if notes:  # something that was stored can't be used
+                os._exit(1)
+            die()
+
+        result = trained(checkpoint, progress=Progress(on_rollout=on_rollout), notes=notes)
         if moment == "saving":
             os.fsync = die_in_call(number, os.fsync)
         for _ in range(2):
