@@ -8,7 +8,6 @@ from comfy_api.latest import io, ui
 
 from .. import caching
 from .pictures.schedule import schedule_picture
-from .server.page import show_text
 from .server.wording import language, report_text
 
 
@@ -25,7 +24,6 @@ class ReCacheReport(io.ComfyNode):
                         "it was, what was not as planned and why. Connect the sampled latent and ReCache's model.",
             search_aliases=["cache report", "speed", "timing", "time saved", "skipped steps", "recache"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Latent.Input("samples", tooltip="The latent from the sampler; it is passed through unchanged."),
                 io.Model.Input("model", tooltip="The model that came out of ReCache Budget."),
@@ -51,6 +49,5 @@ class ReCacheReport(io.ComfyNode):
                              "uses ReCache Budget's model, and queue again.")
         spoken = language()
         text, picture = report_text(report, spoken), schedule_picture(report, spoken)
-        show_text(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)
