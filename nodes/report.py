@@ -43,11 +43,8 @@ class ReCacheReport(io.ComfyNode):
         if settings is None:
             raise ValueError("ReCache Report: this model has no ReCache on it; connect the model that comes out of "
                              "ReCache Budget.")
-        report = caching.report_of(settings.identity, samples["samples"])
-        if report is None:
-            raise ValueError("ReCache Report: no run of this model is known; connect the latent of the sampler that "
-                             "uses ReCache Budget's model, and queue again.")
-        spoken = language()
+        report, spoken = caching.report_of(settings.identity, samples["samples"]), language()
         text, picture = report_text(report, spoken), schedule_picture(report, spoken)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
-        return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)
+        known = None if report is None else report.as_dict()
+        return io.NodeOutput(samples, text, picture, json.dumps(known), ui=shown)
