@@ -132,7 +132,7 @@ def test_samplers_of_two_evaluations_a_step_keep_their_budgets_and_so_do_blocks(
 
 def test_pictures_and_videos_are_compared_where_there_is_a_vae():
     picture, _, text, table = run(**sampled(), **asked(vae=Vae()))
-    assert table["measure"] == "1 - SSIM" and "SSIM was used instead." in text
+    assert table["measure"] == "1 - SSIM" and "1 - SSIM stands in for LPIPS." in text
     assert all(row["psnr"] > 0 and 0 < row["ssim"] <= 1 for row in table["budgets"])
     without = run(**sampled(), **asked())[0]
     assert picture.shape[1] > without.shape[1] + 100  # thumbnails
