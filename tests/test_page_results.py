@@ -71,8 +71,10 @@ def test_what_a_run_says_can_be_read(page, page_server, frontend):
     page.load(page.workflow())  # as a file of the page's own, with an id
     page.queue(300)
     for node, name in ((REPORT, "report"), (COMPARE, "compare"), (FRONTIER, "frontier")):
+        seen = f"result-{name}-{frontend}", node, 0.7 if node == FRONTIER else 1.0
+        page.screenshot(*seen)  # a picture is loaded when its node comes into view
         page.wait(f"(id) => ({SCALE[page.renderer]})(id) > 0", node)
-        page.screenshot(f"result-{name}-{frontend}", node, zoom=0.7 if node == FRONTIER else 1.0)
+        page.screenshot(*seen)
         lines, white_space, seen = page.evaluate(TEXT, node)
         assert len(lines) > 1 and white_space == "pre-line" and all(line.strip() for line in lines), lines
         assert seen > 0.9 or len(lines) > 9

@@ -15,7 +15,8 @@ const SIZES = {
 };
 const WITH_TEXT = ["ReCacheReport", "ReCacheCompare", "ReCacheFrontier", "ReCacheFrontierCustom"];
 const LINE = 14; // pixels
-const MAX_LINES = 10; // more are scrolled to
+const LETTER = 5.5; // pixels, on average; CJK letters are wider, and scrolled to
+const MAX_LINES = 11; // more are scrolled to
 
 const results = new Map(); // node -> its Result, of all nodes that are in a graph
 
@@ -37,8 +38,9 @@ class Result {
   show(text) {
     if (!text) return;
     this.element.textContent = [text].flat().join("\n");
-    const lines = this.element.textContent.split("\n").length;
-    this.element.style.minHeight = `${LINE * Math.min(lines + 1, MAX_LINES)}px`; // one more, as a line may wrap
+    const fit = (this.node.size[0] - 40) / LETTER; // letters in a line
+    const lines = this.element.textContent.split("\n").reduce((sum, line) => sum + Math.ceil(line.length / fit), 0);
+    this.element.style.minHeight = `${LINE * Math.min(lines, MAX_LINES)}px`;
     this.node.setDirtyCanvas(true, true);
   }
 }
