@@ -7,9 +7,9 @@ import { nodeAt, outputKey, workflowId } from "./graph.js";
 
 const SIZES = {
   ReCacheReport: [460, 420],
-  ReCacheCompare: [600, 500],
-  ReCacheFrontier: [640, 1010],
-  ReCacheFrontierCustom: [640, 940],
+  ReCacheCompare: [600, 540],
+  ReCacheFrontier: [640, 1180],
+  ReCacheFrontierCustom: [640, 1090],
   ReCacheTrain: [500, 1180],
   ReCacheTrainCustom: [500, 1110],
 };
