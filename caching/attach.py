@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 from . import model_identity
 from .block_cache import is_compiled
-from .dry_run import dry_run
+from .dry_run import Evaluations, dry_run, evaluation_times
 from .prefix_run import PrefixRun
 from .reasons import Reason
 from .report import publish
 from .run import Run
 from .settings import CacheConfig, RunSettings
-
-log = logging.getLogger(__name__)
 
 KEY = "recache"
 
@@ -25,7 +23,7 @@ def attach(model, settings: CacheConfig):
     """A clone of `model` (ModelPatcher) that samples under `settings`; an earlier ReCache on it is replaced."""
     model = model.clone()
     wrappers = {
-        WrappersMP.OUTER_SAMPLE: outer_sample,
+        WrappersMP.OUTER_SAMPLE: partial(outer_sample, settings),  # other nodes may replace the model's options
         WrappersMP.PREDICT_NOISE: predict_noise,
         WrappersMP.CALC_COND_BATCH: calc_cond_batch,
         WrappersMP.APPLY_MODEL: apply_model,
@@ -33,43 +31,42 @@ def attach(model, settings: CacheConfig):
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    model.model_options["transformer_options"][KEY] = settings
     return model
 
 
 def config_of(model) -> CacheConfig | None:
     """The settings that `attach` put on this model, or None."""
-    return model.model_options.get("transformer_options", {}).get(KEY)
+    return next((wrapper.args[0] for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)), None)
 
 
-def outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args,
+                 **kwargs):
     """Opens a run before sampling and frees everything after it, whatever happens."""
     guider = executor.class_obj
     original = guider.model_options
-    run = _open(guider, sampler, sigmas, noise)
+    run = _open(config, guider, sampler, sigmas, noise, denoise_mask)
     guider.model_options = comfy.model_patcher.create_model_options_clone(original)
     guider.model_options["transformer_options"][KEY] = run
     _watch_network(guider.model_options["transformer_options"]["wrappers"], run)
     samples = None
     try:
-        samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         return samples
     finally:
         guider.model_options = original
         report = run.close(samples)
-        publish(run.config.identity, report)
-        try:
-            run.config.published(report)
-        except Exception:
-            log.exception("ReCache: the report could not be shown.")
+        if config.computes_all:  # the evaluations were not known before
+            report.times = evaluation_times(
+                run.planner.sigmas, guider.model_patcher.get_model_object("model_sampling"))
+        publish(config.identity, report)
+        config.notify_published(report)
 
 
-def _open(guider, sampler, sigmas, noise) -> Run:
+def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> Run:
     patcher = guider.model_patcher
-    device = patcher.load_device
-    config = guider.model_options["transformer_options"][KEY]
-    evaluations = dry_run(sampler, sigmas, patcher.get_model_object("model_sampling"), noise.ndim,
-                          [device.index or 0] if device.type == "cuda" else [])
+    evaluations = Evaluations()
+    if not config.computes_all:
+        evaluations = dry_run(sampler, sigmas, guider, noise.shape, denoise_mask is not None)
     obstacle = None
     if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
         obstacle = Reason("compiled")
@@ -77,10 +74,10 @@ def _open(guider, sampler, sigmas, noise) -> Run:
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
     settings = _settings(guider, sampler, noise, evaluations.times)
     config = config.for_run(config, settings)
-    inputs = config, evaluations, device, noise.ndim, obstacle
+    inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
     run.report.cfg, run.report.size = settings.cfg, settings.size
-    if run.disabled is None:
+    if run.planner.disabled is None:
         run.report.notes += config.notes
     return run
 

@@ -92,16 +92,30 @@ def probe_blocks(call: NetworkCall, mechanism: Mechanism) -> Probed:
 class BlockCache:
     """Computes and forecasts calls of one network.
 
-    Args:
+    Attributes:
         stack: of the network's blocks.
-        network: the host's model; calls of another one are always computed.
+        network: the host's model; calls of another one are always computed. None until its blocks are known.
     """
 
-    def __init__(self, histories: Histories, mechanism: Mechanism, stack: Stack, network):
+    def __init__(self, histories: Histories, mechanism: Mechanism):
         self.histories = histories
         self.mechanism = mechanism
-        self.stack = stack
-        self.network = network
+        self.stack, self.network = NO_BLOCKS, None
+
+    def use(self, stack: Stack, network) -> None:
+        """Cache calls of this network."""
+        self.stack, self.network = stack, network
+
+    def probe(self, call: NetworkCall) -> Probed:
+        """Compute the first call, and cache calls of its network where its blocks can be skipped.
+
+        Raises:
+            OutOfMemory: the call must be computed without the probe.
+        """
+        probed = probe_blocks(call, self.mechanism)
+        if probed.refusal is None:
+            self.use(probed.stack, call.model)
+        return probed
 
     def compute(self, call: NetworkCall, receivers: Sequence[Receiver]) -> torch.Tensor:
         """The network's output; every receiver gets the features of every cond.

@@ -25,27 +25,24 @@ class Stack:
 
     Attributes:
         last: key of the last block.
-        image_first: where blocks work on text and image tokens together, the image comes first.
         cached_cost: what an evaluation that skips the blocks costs, as a share of a computed one.
         probe_cost: what the first block costs, likewise.
     """
 
     last: tuple
-    image_first: bool = False
     cached_cost: float = 0.0
     probe_cost: float = 0.0
 
     def image_tokens(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
-        """View of the `count` image tokens in [batch, tokens, channels]."""
-        return tokens[:, :count] if self.image_first else tokens[:, tokens.shape[1] - count:]
+        """View of the `count` image tokens in [batch, tokens, channels]; text comes first."""
+        return tokens[:, tokens.shape[1] - count:]
 
     def with_image_tokens(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """`tokens` with the image's replaced by `image`, as a new tensor."""
         rest = tokens.shape[1] - image.shape[1]
         if rest == 0:
             return image
-        parts = (image, tokens[:, -rest:]) if self.image_first else (tokens[:, :rest], image)
-        return torch.cat(parts, dim=1)
+        return torch.cat((tokens[:, :rest], image), dim=1)
 
 
 class BlockMapping(dict):
@@ -111,7 +108,6 @@ class BlockProbe(BlockMapping):
         self.probe: torch.Tensor | None = None
         self.output: torch.Tensor | None = None
         self.tokens = 0
-        self.image_first = False
         self.refusal: Reason | None = None
 
     def run(self, key, args, compute):
@@ -146,8 +142,7 @@ class BlockProbe(BlockMapping):
         count = output.shape[1]
         if image.shape[::2] != output.shape[::2] or image.shape[1] < count:
             return False
-        self.image_first = torch.equal(image[:, :count], output)
-        return self.image_first or torch.equal(image[:, -count:], output)
+        return torch.equal(image[:, -count:], output)
 
     def _count(self, key, args, compute):
         kind = key[0]
@@ -165,10 +160,9 @@ class BlockProbe(BlockMapping):
         """The stack; call only if there are keys and no refusal."""
         in_blocks = sum(self.kind_flops.get(key[0], 0) for key in self.keys)
         if not in_blocks:  # not counted, or operations that can't be, such as quantised ones
-            return Stack(self.keys[-1], self.image_first, 0.0, 1.0 / len(self.keys))
+            return Stack(self.keys[-1], 0.0, 1.0 / len(self.keys))
         total = self.meter.flops - sum(self.kind_flops.values()) + in_blocks
-        return Stack(self.keys[-1], self.image_first, 1.0 - in_blocks / total,
-                     self.kind_flops[self.keys[0][0]] / total)
+        return Stack(self.keys[-1], 1.0 - in_blocks / total, self.kind_flops[self.keys[0][0]] / total)
 
 
 class Recorder(BlockMapping):

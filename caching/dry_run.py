@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import SimpleNamespace
 
-import comfy.samplers
 import torch
 from torch.overrides import TorchFunctionMode
 
 from .reasons import Reason
+from .sampler_copy import copy_sampler
+from .stub_guider import NeedsModel, OtherInput, StubGuider, TooManyEvaluations, TooSlow
 
 # No sampler of the host needs more than three evaluations a step; a run past this is adaptive or looping.
 MAX_EVALUATIONS_PER_STEP = 16
+MAX_SECONDS = 10  # of all runs together
 SAME_SIGMA = 1e-3
 
 
@@ -62,47 +64,6 @@ class Evaluations:
         return index < len(self) and math.isclose(self.sigmas[index], sigma, rel_tol=SAME_SIGMA, abs_tol=1e-6)
 
 
-class _TooMany(Exception):
-    pass
-
-
-class _StubModel:
-    """In the guider's place: a denoiser that costs nothing and records its inputs.
-
-    It offers the noise schedule and nothing else of the model, so that a sampler that works on the network itself
-    fails here and its run is left uncached.
-    """
-
-    def __init__(self, model_sampling, response, limit: int):
-        self.inner_model = SimpleNamespace(
-            model_sampling=model_sampling, scale_latent_inpaint=lambda latent_image, **_: latent_image)
-        self.model_patcher = SimpleNamespace(
-            get_model_object={"model_sampling": model_sampling}.__getitem__, model=self.inner_model)
-        self.cfg = 1.0
-        self.response = response
-        self.limit = limit
-        self.sigmas: list[float] = []
-        self.inputs: list[torch.Tensor] = []
-
-    def __call__(self, x, sigma, model_options, seed=None):
-        if len(self.sigmas) >= self.limit:
-            raise _TooMany
-        self.sigmas.append(float(sigma.flatten()[0]))
-        self.inputs.append(x.clone())
-        denoised = self.response(x)
-        # cfg_pp samplers read the prediction through a post-CFG callback of their own
-        return comfy.samplers.cfg_function(None, denoised, denoised, 1.0, x, sigma, model_options=model_options)
-
-
-def _trace(sampler, sigmas: torch.Tensor, model_sampling, dims: int, response, seed: int) -> _StubModel:
-    limit = MAX_EVALUATIONS_PER_STEP * max(1, len(sigmas) - 1)
-    stub = _StubModel(model_sampling, response, limit)
-    noise = torch.randn((1, 1) + (2,) * (dims - 2), generator=torch.Generator().manual_seed(0))
-    extra_args = {"model_options": {"transformer_options": {"sample_sigmas": sigmas}}, "seed": seed}
-    sampler.sample(stub, sigmas, extra_args, None, noise, torch.zeros_like(noise), None, True)
-    return stub
-
-
 def evaluation_times(sigmas, model_sampling) -> tuple[float, ...]:
     """Noise levels as evaluation times in [0, 1] (see `Evaluations.times`)."""
     highest = float(model_sampling.sigma_max)
@@ -134,6 +95,9 @@ def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evalua
     """Like `dry_run`, while another thread may be sampling: the RNG state is neither changed nor saved.
 
     It does not tell whether the sampler is stochastic (always False), and refuses samplers that seed the RNG.
+
+    Args:
+        model_sampling: the host's noise schedule of the model.
     """
     function = getattr(sampler, "sampler_function", sampler)
     if "manual_seed" in getattr(getattr(function, "__code__", None), "co_names", ()):
@@ -141,43 +105,76 @@ def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evalua
     if getattr(sampler, "inpaint_options", None):  # ddim's make the host seed the RNG, for what is masked
         sampler = copy.copy(sampler)
         sampler.inpaint_options = {}
-    return _evaluations(sampler, sigmas, model_sampling, 4, _NoNoise, (1,))
+    return _DryRun(sampler, sigmas, None, model_sampling, (1, 1, 2, 2), False).evaluations(_NoNoise(), reseed=False)
 
 
-def dry_run(sampler, sigmas: torch.Tensor, model_sampling, dims: int, devices: list[int]) -> Evaluations:
+def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked: bool = False) -> Evaluations:
     """List the evaluations that `sampler` will make over `sigmas`, for any sampler object of the host.
 
-    The sampler runs three times on a tensor of a few numbers with a model that costs nothing: twice with different
-    predictions (evaluations that then differ depend on content, and can't be planned), and once with another seed
-    (inputs that then differ contain fresh noise). The RNG state is restored.
+    Copies of the sampler run three times on a latent of a few numbers with a model that costs nothing: twice with
+    different predictions (evaluations that then differ depend on content, and can't be planned), and once with
+    another seed (inputs that then differ contain fresh noise). The RNG state is restored.
 
     Args:
         sampler: the host's sampler object (its `sample` method is used).
         sigmas: [steps + 1] noise levels.
-        model_sampling: the host's noise schedule of the model.
-        dims: number of dimensions of the latent.
-        devices: indices of the CUDA devices in use, whose RNG states are restored too.
+        guider: the host's, of which the sampler may read plain values (see StubGuider).
+        shape: of the latent.
+        masked: the latent is inpainted.
     """
-    return _evaluations(
-        sampler, sigmas, model_sampling, dims, lambda: torch.random.fork_rng(devices=devices), seeds=(1, 2))
+    patcher = guider.model_patcher
+    device = patcher.load_device
+    isolated = torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else [])
+    small = (*shape[:2], *(min(size, 2) for size in shape[2:]))
+    model_sampling = patcher.get_model_object("model_sampling")
+    return _DryRun(sampler, sigmas, guider, model_sampling, small, masked).evaluations(isolated, reseed=True)
 
 
-def _evaluations(sampler, sigmas, model_sampling, dims: int, isolated: Callable[[], AbstractContextManager],
-                 seeds: tuple[int, ...]) -> Evaluations:
-    sigmas = sigmas.detach().to("cpu", torch.float32).clone()
+class _DryRun:
+    """Runs of one sampler; see `dry_run` for the arguments."""
 
-    def trace(response, seed):
-        return _trace(sampler, sigmas.clone(), model_sampling, dims, response, seed)
+    def __init__(self, sampler, sigmas: torch.Tensor, guider, model_sampling, shape: Sequence[int], masked: bool):
+        self.sampler = sampler
+        self.sigmas = sigmas.detach().to("cpu", torch.float32).clone()
+        self.guider = guider
+        self.model_sampling = model_sampling
+        self.noise = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+        self.mask = torch.ones_like(self.noise) if masked else None
+        if masked:
+            self.mask.view(-1)[1::2] = 0.0
+        self.deadline = time.monotonic() + MAX_SECONDS
 
-    try:
-        with isolated(), torch.inference_mode():
-            first, *reseeded = (trace(lambda x: 0.5 * x, seed) for seed in seeds)
-            content = trace(lambda x: torch.sin(3.0 * x), seeds[0])
-    except _TooMany:
-        return Evaluations(refusal=Reason("sampler_adaptive"))
-    except Exception as error:  # noqa: BLE001  any sampler of any pack may be here; none may break the artist's run
-        return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error)}))
-    if first.sigmas != content.sigmas:
-        return Evaluations(refusal=Reason("sampler_adaptive"))
-    stochastic = any(not torch.equal(a, b) for other in reseeded for a, b in zip(first.inputs, other.inputs))
-    return Evaluations(tuple(first.sigmas), evaluation_times(first.sigmas, model_sampling), stochastic)
+    def evaluations(self, isolated: AbstractContextManager, reseed: bool) -> Evaluations:
+        """What all runs tell; `reseed`: also whether the sampler is stochastic."""
+        try:
+            with isolated, torch.inference_mode():
+                first = self._run(lambda x: 0.5 * x, seed=1)
+                content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
+                stochastic = reseed and self._is_stochastic(first)
+        except TooManyEvaluations:
+            return Evaluations(refusal=Reason("sampler_adaptive"))
+        except TooSlow:
+            return Evaluations(refusal=Reason("sampler_slow", {"seconds": MAX_SECONDS}))
+        except NeedsModel as error:
+            return Evaluations(refusal=Reason("sampler_needs_model", {"name": str(error)}))
+        except Exception as error:  # noqa: BLE001  any sampler of any pack may be here; none may break the artist's run
+            return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error) or type(error).__name__}))
+        if first.sigmas != content.sigmas:
+            return Evaluations(refusal=Reason("sampler_adaptive"))
+        return Evaluations(tuple(first.sigmas), evaluation_times(first.sigmas, self.model_sampling), stochastic)
+
+    def _is_stochastic(self, first: StubGuider) -> bool:
+        try:
+            self._run(first.response, seed=2, expected=first.inputs)
+        except OtherInput:
+            return True
+        return False
+
+    def _run(self, response, seed: int, expected: Sequence[torch.Tensor] = ()) -> StubGuider:
+        limit = MAX_EVALUATIONS_PER_STEP * max(1, len(self.sigmas) - 1)
+        stub = StubGuider(self.guider, self.model_sampling, response, limit, self.deadline, expected)
+        sigmas, noise = self.sigmas.clone(), self.noise.clone()
+        options = {"model_options": {"transformer_options": {"sample_sigmas": sigmas}}, "seed": seed}
+        mask = None if self.mask is None else self.mask.clone()
+        copy_sampler(self.sampler, seed).sample(stub, sigmas, options, None, noise, torch.zeros_like(noise), mask, True)
+        return stub

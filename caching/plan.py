@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from .dry_run import Evaluations
 from .mechanisms import Mechanism
@@ -19,7 +20,8 @@ class Phase(Enum):
 
     PROBING = "probing"  # everything is computed until the model's blocks have been examined
     SETTLED = "settled"
-    UNCACHED = "uncached"  # everything is computed
+    FULL = "full"  # everything is computed, as chosen; the evaluations are not known
+    UNCACHED = "uncached"  # everything is computed, because nothing can be cached
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ class Plan:
         """Whether the features of this evaluation, if computed, are of use to a forecast."""
         return self.phase is Phase.PROBING or index in self.sources
 
+    def as_report(self, evaluations: int) -> dict[str, Any]:
+        """The fields of a Report that the plan determines, of a run that made so many evaluations."""
+        if self.phase not in (Phase.SETTLED, Phase.FULL):
+            return {}
+        schedule = self.schedule if self.settled else (True,) * evaluations
+        return {"cache_point": self.cache_point, "cache_point_reason": self.reason, "cached_cost": self.cached_cost,
+                "planned": [i for i, computed in enumerate(schedule) if computed]}
+
     def caches_from(self, index: int) -> bool:
         """Whether this or a later evaluation is forecast, as far as is known."""
         return self.phase is Phase.PROBING or index <= self.last_cached
@@ -64,6 +74,11 @@ class Plan:
 def uncached(reason: Reason) -> Plan:
     """The plan of a run that computes everything."""
     return Plan(Phase.UNCACHED, "none", reason)
+
+
+def full() -> Plan:
+    """The plan of a run that is to compute everything, whatever its evaluations."""
+    return Plan(Phase.FULL, "none", Reason("all_computed"))
 
 
 def sources_of(cached: int, schedule: Schedule, positions: Sequence[int], depth: int) -> list[int]:

@@ -7,7 +7,6 @@ import torch
 from .block_cache import Receiver
 from .history import Features
 from .host_calls import CondBatch
-from .plan import Plan
 from .prefix_cache import CacheEntry, PrefixCache, cache_key, cpu_copy
 from .run import Run
 
@@ -24,7 +23,8 @@ class PrefixRun(Run):
     @property
     def _shares(self) -> bool:
         """Whether this evaluation may be in the cache, or of use to another run."""
-        return self.disabled is None and self.plan.computes(self.index) and self.plan.caches_from(0)
+        plan = self.planner.plan
+        return self.planner.disabled is None and plan.computes(self.index) and plan.caches_from(0)
 
     def compute(self, batch: CondBatch) -> list[torch.Tensor]:
         if not self._shares:
@@ -36,9 +36,9 @@ class PrefixRun(Run):
         self.recording = True
         try:
             outs = super().compute(batch)
-            if self.watch.ran and self.disabled is None:
+            if self.watch.ran and self.planner.disabled is None:
                 self.cache.put(key, CacheEntry(
-                    [cpu_copy(out) for out in outs], self.plan, self.blocks.stack, self.features))
+                    [cpu_copy(out) for out in outs], self.planner.plan, self.blocks.stack, self.features))
             return outs
         finally:
             self.recording, self.features = False, []
@@ -55,16 +55,17 @@ class PrefixRun(Run):
         """An entry's predictions, with its features in the histories."""
         device = batch.x.device
         self.prefix_hit = True
-        if self.probing:
-            self._restore_cache_point(entry, entry.plan, batch.model)
-        if self.plan.cache_point == "blocks" and self.stores:
+        if self.planner.probing:
+            self._restore_cache_point(entry, batch.model)
+        if self.planner.plan.cache_point == "blocks" and self.planner.stores:
             for f in entry.features:
                 self.store(Features(f.key, f.feature.to(device), None, None if f.probe is None else f.probe.to(device)))
         batch.advance_hooks()
         return [out.to(device, copy=True) for out in entry.outs]
 
-    def _restore_cache_point(self, entry: CacheEntry, plan: Plan, network) -> None:
-        if plan.cache_point == "blocks":
-            self.use_blocks(entry.stack, network, plan.cached_cost)
+    def _restore_cache_point(self, entry: CacheEntry, network) -> None:
+        if entry.plan.cache_point == "blocks":
+            self.blocks.use(entry.stack, network)
+            self.planner.use_blocks(entry.plan.cached_cost)
         else:
-            self.use_output(plan.reason)
+            self.planner.use_output(entry.plan.reason)

@@ -11,6 +11,8 @@ CODES: dict[str, tuple[str, ...]] = {
     # the run can't be planned
     "sampler_adaptive": (),
     "sampler_unplannable": ("error",),
+    "sampler_needs_model": ("name",),  # of the guider's or the model's attribute
+    "sampler_slow": ("seconds",),
     "sampler_needs_run": (),  # a dry run that must leave the random number generators alone can't tell
     "schedule_refused": ("message",),
     # which cache point, and why
@@ -43,8 +45,12 @@ CODES: dict[str, tuple[str, ...]] = {
     "other_path": (),
     "another_node_asked": (),
     "another_node_skipped": (),
+    # ReCache Train and Frontier can't go on
+    "not_as_planned": (),
+    "nothing_cached": ("budget",),
     # beside simply running fewer steps
     "as_fewer_steps": ("steps", "computed"),
+    "raised": ("steps", "computed", "instead"),
     "worse_than_fewer_steps": ("steps", "computed", "mechanism"),
     # the policy
     "policy_missing": ("policy", "origin", "instead"),  # origin: "" or in brackets; instead: one of the next two

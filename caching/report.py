@@ -85,15 +85,18 @@ class Report:
 
     @property
     def planned_speedup(self) -> float:
-        """Of all evaluations together, from the counts and the cached cost."""
-        n, k = self.evaluations, len(self.planned)
+        """Of all evaluations that were planned together, from the counts and the cached cost."""
+        n, k = len(self.times), len(self.planned)
         return n / (k + (n - k) * self.cached_cost) if k else 1.0
 
     @property
     def measured_speedup(self) -> float | None:
-        """Seconds that computing every evaluation would have taken (by the median computed one), over those taken."""
+        """Seconds that computing every evaluation would have taken (by the median computed one), over those taken.
+
+        None where nothing was cached.
+        """
         total = sum(self.seconds)
-        if not total or self.seconds_computed is None:
+        if not total or self.seconds_computed is None or self.seconds_cached is None:
             return None
         return self.seconds_computed * len(self.seconds) / total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -13,6 +14,7 @@ from .report import Report
 
 AUTO = "auto"
 CACHE_POINTS = ("auto", "blocks", "output")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class CacheConfig:
     Attributes:
         schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
             ValueError the run is left uncached, and its message is reported. By default everything is computed.
+        computes_all: the schedule computes everything, whatever the times; such a run is not planned.
         mechanism: one of `mechanisms.NAMES`, or "auto" where `for_run` chooses it.
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
@@ -64,6 +67,7 @@ class CacheConfig:
     evaluated: Callable[[int, bool, Sequence[bool] | None], None] = field(default=lambda *evaluation: None)
     published: Callable[[Report], None] = field(default=lambda report: None)
     prefix_cache: PrefixCache | None = None
+    computes_all: bool = False
     notes: Sequence[Reason] = ()
     for_run: Callable[[CacheConfig, RunSettings], CacheConfig] = field(default=lambda config, run: config)
     identity: str = field(default_factory=lambda: uuid4().hex)
@@ -73,3 +77,17 @@ class CacheConfig:
             mechanisms.make(self.mechanism, self.order)
         if self.cache_point not in CACHE_POINTS:
             raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")
+
+    def notify_evaluated(self, *evaluation) -> None:
+        """Call `evaluated`; a failure of it is logged."""
+        try:
+            self.evaluated(*evaluation)
+        except Exception:
+            log.exception("ReCache: the progress of a run could not be shown.")
+
+    def notify_published(self, report: Report) -> None:
+        """Call `published`; a failure of it is logged."""
+        try:
+            self.published(report)
+        except Exception:
+            log.exception("ReCache: the report could not be shown.")

@@ -109,10 +109,8 @@ class Workflow:
         Raises:
             WorkflowError: they can't be known in advance.
         """
-        device = self.model.load_device
-        evaluations = dry_run(
-            self.sampler, self.sigmas, self.model.get_model_object("model_sampling"), self.latent.ndim,
-            [device.index or 0] if device.type == "cuda" else [])
+        evaluations = dry_run(self.sampler, self.sigmas, self.guiders[0], (1, *self.latent.shape[1:]),
+                              self.mask is not None)
         if evaluations.refusal is not None:
             raise WorkflowError(str(evaluations.refusal), evaluations.refusal)
         return evaluations
@@ -172,7 +170,7 @@ def _without_cache(model):
     """A clone of the MODEL whose runs compute everything."""
     if caching.config_of(model) is None:
         return model.clone()
-    return caching.attach(model, caching.CacheConfig())
+    return caching.attach(model, caching.CacheConfig(computes_all=True))
 
 
 def ksampler(model, prompts: Sequence[tuple], steps: int, cfg: float, sampler_name: str, scheduler: str,

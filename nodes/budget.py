@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from .. import caching
 from ..caching import model_identity
 from ..policies.policy_file import PolicyFile
-from .inputs import PolicyNode, caching_inputs, policy_inputs
+from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library import embed
 from .library.ranking import Target
 from .library.resolve import PolicyChoice
@@ -59,15 +59,17 @@ class ReCacheBudget(PolicyNode):
     def execute(cls, model, budget: float, policy: str, evaluations: str = "", mechanism: str = "taylor",
                 order: int = 1, cache_point: str = "auto", cache_device: str = "auto",
                 trained: PolicyFile | None = None) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
+        node_id = hidden_input(cls, "unique_id")
         try:
             layout = model_identity.layout(model.model.diffusion_model)
-            origin = embed.stated_origin(prompt_info.properties_of(cls.hidden.extra_pnginfo, node_id), policy)
+            properties = prompt_info.properties_of(hidden_input(cls, "extra_pnginfo"), node_id)
+            origin = embed.stated_origin(properties, policy)
             choice = PolicyChoice(
                 policy, layout, Target(mechanism, order, cache_point, budget), evaluations, trained, origin)
             monitor = RunMonitor(node_id, model, layout, cache_point, trained)
             config = caching.CacheConfig(
                 mechanism=mechanism, order=order, cache_point=cache_point, cache_device=cache_device,
+                computes_all=budget >= 1.0 and (trained is not None or policy != "list"),
                 evaluated=monitor.evaluated, published=monitor.published, for_run=choice.for_run)
             config = choice.for_run(config, caching.RunSettings())  # what is wrong with a file or list is said at once
         except ValueError as error:

@@ -15,7 +15,7 @@ from ..caching import RunSettings, model_identity
 from ..policies.budget import listed
 from ..policies.metrics.distances import DistanceError
 from ..policies.policy_file import PolicyFile
-from .inputs import PolicyNode, caching_inputs, policy_inputs
+from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library.ranking import Target
 from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
@@ -103,7 +103,8 @@ class ReCacheFrontierCustom(_Frontier):
 def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str, trained: PolicyFile | None = None,
               mechanism: str = "taylor", order: int = 1, cache_point: str = "auto", vae=None, **connected,
               ) -> io.NodeOutput:
-    tell = partial(show_text, prompt_info.workflow_id(cls.hidden.extra_pnginfo), cls.hidden.unique_id)
+    node_id = hidden_input(cls, "unique_id")
+    tell = partial(show_text, prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo")), node_id)
     try:
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
@@ -111,7 +112,7 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         choice = PolicyChoice(policy, layout, Target(mechanism, order, cache_point, 1.0), trained=trained)
         choice.resolve(RunSettings())  # what is wrong with a file is said at once
         runs = Runs(flow, choice)
-        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(cls.hidden.unique_id, tell))
+        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id, tell))
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
     except comfy.model_management.InterruptProcessingException:

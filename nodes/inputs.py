@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from .. import caching
@@ -33,8 +35,13 @@ class PolicyNode(io.ComfyNode):
         return policy is None or isinstance(policy, str) or "policy has to be a name; choose one from the list."
 
     @classmethod
-    def fingerprint_inputs(cls, policy: str = "auto", **others) -> str:
+    def fingerprint_inputs(cls, policy: str | None = "auto", **others) -> str:
         return resolve.cache_token(policy)
+
+
+def hidden_input(cls: type[io.ComfyNode], name: str) -> Any:
+    """A hidden input of the node that is executed, such as "unique_id"; None where another pack's code executes it."""
+    return getattr(cls.hidden, name, None)
 
 
 def caching_inputs() -> list[io.Input]:

@@ -14,7 +14,7 @@ from ..policies.budget import listed
 from ..policies.learning.checkpoint import Checkpoint
 from ..policies.learning.elites import mean_gain
 from ..policies.policy_file import About
-from .inputs import Policy
+from .inputs import Policy, hidden_input
 from .library import folders
 from .library.version import VERSION
 from .pictures.training import training_picture
@@ -158,8 +158,9 @@ class ReCacheTrainCustom(io.ComfyNode):
 
 
 def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutput:
-    node_id = cls.hidden.unique_id
-    with training_state.training(node_id, prompt_info.workflow_id(cls.hidden.extra_pnginfo), evaluations) as watched:
+    node_id = hidden_input(cls, "unique_id")
+    workflow_id = prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo"))
+    with training_state.training(node_id, workflow_id, evaluations) as watched:
         outcome = _outcome(watched, node_id, sampled, evaluations=evaluations, **asked)
         text, picture = describe(outcome), training_picture(outcome)
         watched.ended("done", text.splitlines()[0])

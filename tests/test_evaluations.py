@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from comfy.samplers import SAMPLER_NAMES, calculate_sigmas, sampler_object
+from comfy.samplers import KSAMPLER, SAMPLER_NAMES, CFGGuider, calculate_sigmas, sampler_object
 
 from recache.caching import Reason
 from recache.caching.dry_run import Evaluations, dry_run, evaluation_times
@@ -20,11 +20,14 @@ def model_sampling(name: str = "sd3"):
     return models(name)[0].get_model_object("model_sampling")
 
 
-def of(sampler, levels=None, name: str = "sd3", dims: int = 4) -> Evaluations:
+def of(sampler, levels=None, name: str = "sd3", dims: int = 4, cfg: float = 1.0, **options) -> Evaluations:
     if isinstance(sampler, str):
         sampler = sampler_object(sampler)
-    sigmas = calculate_sigmas(model_sampling(name), "simple", 8) if levels is None else torch.tensor(levels)
-    return dry_run(sampler, sigmas, model_sampling(name), dims, [])
+    sigmas = calculate_sigmas(model_sampling(name), "simple", 8) if levels is None else torch.as_tensor(levels)
+    guider = CFGGuider(models(name)[0])
+    guider.set_cfg(cfg)
+    guider.conds = {}  # a guider that samples has them
+    return dry_run(sampler, sigmas, guider, (2, 16, *[8] * (dims - 2)), **options)
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
@@ -87,7 +90,7 @@ def test_the_noise_levels_are_left_alone():
         def sample(self, model_wrap, sigmas, *args):
             sigmas.mul_(2.0)
 
-    dry_run(Spoiling(), levels, model_sampling(), 4, [])
+    of(Spoiling(), levels)
     assert levels.tolist() == [1.0, 0.5, 0.0]
 
 
@@ -132,15 +135,22 @@ def calls_by_the_prediction(ask, sigmas, noise, model_wrap):
 
 
 @pytest.mark.parametrize("body, code", [
-    (raises, "sampler_unplannable"), (loops, "sampler_adaptive"), (reads_the_network, "sampler_unplannable"),
-    (reads_the_conds, "sampler_unplannable"), (stops_when_it_likes, "sampler_adaptive"),
+    (raises, "sampler_unplannable"), (loops, "sampler_adaptive"), (reads_the_network, "sampler_needs_model"),
+    (reads_the_conds, "sampler_needs_model"), (stops_when_it_likes, "sampler_adaptive"),
     (calls_by_the_prediction, "sampler_adaptive")])
 def test_samplers_that_cannot_be_planned_are_refused(body, code):
     found = of(asking(body))
     assert found.refusal.code == code
     if body is raises:
         assert found.refusal.fields == {"error": "out of ideas"}
+    if body is reads_the_network:
+        assert found.refusal.fields == {"name": "diffusion_model"}
     assert len(found) == 0
+
+
+def test_a_sampler_that_takes_too_long_is_refused(monkeypatch):
+    monkeypatch.setattr("recache.caching.dry_run.MAX_SECONDS", -1)
+    assert of("euler").refusal == Reason("sampler_slow", {"seconds": -1})
 
 
 def test_fresh_noise_is_noticed():
@@ -155,3 +165,112 @@ def test_fresh_noise_is_noticed():
 def test_no_evaluations():
     found = of("euler", [1.0])
     assert found.refusal is None and len(found) == 0
+
+
+# ---- what the sampler is given is like the run's
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+def test_a_sampler_that_depends_on_cfg_is_planned_with_the_guiders(cfg):
+    found = of(asking(lambda ask, sigmas, noise, model: ask(noise, sigmas[0] / (1.0 + model.cfg))), [1.0, 0.5], cfg=cfg)
+    assert found.refusal is None and found.sigmas == pytest.approx([1.0 / (1.0 + cfg)])
+
+
+def test_a_sampler_that_depends_on_the_model_is_planned_with_its_plain_values():
+    def body(ask, sigmas, noise, model):
+        inner = model.inner_model
+        flow = inner.model_type.name == "FLOW" and inner.latent_format.latent_channels == noise.shape[1]
+        device = model.model_patcher.load_device
+        ask(noise, sigmas[0] * (0.5 if flow and device.type == "cpu" and not hasattr(model, "no_such") else 1.0))
+
+    assert of(asking(body), [1.0, 0.0]).sigmas == (0.5,)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_sampler_sees_the_batch_and_whether_there_is_a_mask(masked):
+    def sampler(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        mask = extra_args["denoise_mask"]
+        alike = mask is not None and mask.shape == x.shape and 0.0 < float(mask.mean()) < 1.0
+        return model(x, sigmas.new_tensor([0.5 if alike else 0.25]) / x.shape[0], **extra_args)
+
+    assert of(KSAMPLER(sampler), masked=masked).sigmas == (0.25 if masked else 0.125,)
+
+
+# ---- a copy of the sampler is run, so that the artist's own stays as it is
+
+
+class Counting:
+    """Keeps a generator, a counter and a list; calls once more each time that it is used."""
+
+    def __init__(self):
+        self.generator, self.used, self.calls = torch.Generator().manual_seed(7), 0, [torch.zeros(1)]
+
+    def sample(self, model_wrap, sigmas, extra_args, callback, noise, *args):
+        self.used += 1
+        for _ in range(self.used):
+            x = noise + torch.randn(noise.shape, generator=self.generator)
+            self.calls.append(model_wrap(x, sigmas[0] * noise.new_ones(1), **extra_args))
+            self.calls[0] += 1.0
+        return noise
+
+
+def counting_function():
+    used, generator = [], torch.Generator().manual_seed(7)
+
+    def sampler(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        used.append(0)
+        for _ in used:
+            model(x + torch.randn(x.shape, generator=generator), sigmas[:1], **extra_args)
+        return x
+
+    return KSAMPLER(sampler), used, generator
+
+
+def test_the_state_of_a_sampler_object_is_left_alone():
+    sampler = Counting()
+    state = sampler.generator.get_state()
+    found = of(sampler)
+    assert (sampler.used, len(sampler.calls), float(sampler.calls[0])) == (0, 1, 0.0)
+    assert torch.equal(sampler.generator.get_state(), state)
+    assert found.refusal is None and len(found) == 1 and found.stochastic
+
+
+def test_the_state_of_a_sampler_function_is_left_alone():
+    sampler, used, generator = counting_function()
+    state = generator.get_state()
+    found = of(sampler)
+    assert not used and torch.equal(generator.get_state(), state)
+    assert found.refusal is None and len(found) == 1 and found.stochastic
+
+
+def test_a_sampler_that_can_not_be_copied_is_run_itself():
+    sampler = Counting()
+    sampler.running = (i for i in range(3))
+    assert of(sampler).refusal == Reason("sampler_adaptive") and sampler.used, "the second run calls more often"
+
+
+def test_models_that_a_sampler_holds_are_not_copied():
+    model = models("sd3")[0]
+    seen = []
+
+    class Holding:
+        def __init__(self):
+            self.model = model
+
+        def sample(self, model_wrap, *args):
+            seen.append(self.model)
+
+    of(Holding())
+    assert all(held is model for held in seen) and len(seen) == 3
+
+
+def test_of_a_run_that_adds_noise_the_rest_need_not_be_compared():
+    calls = []
+
+    def body(ask, sigmas, noise, model_wrap):
+        for sigma in sigmas[:-1]:
+            calls.append(0)
+            noise = ask(noise + torch.randn_like(noise), sigma)
+
+    assert of(asking(body)).stochastic
+    assert len(calls) == 8 + 8 + 1

@@ -8,7 +8,9 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import SAMPLER_NAMES
 
 from recache import caching
-from tests.sampling import ksampler, models, observe, run, settings
+from recache.nodes.budget import ReCacheBudget
+from recache.nodes.report import ReCacheReport
+from tests.sampling import advanced, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -100,3 +102,48 @@ def test_the_last_of_two_nodes_counts():
     assert not caching.reports_of(first.identity)
     assert len(caching.reports_of(last.identity)) == 1
     assert torch.equal(samples, observe(models(FAMILY)[0], settings(0.2), ksampler(FAMILY, steps=10)).samples)
+
+
+@pytest.mark.parametrize("computes_all", [True, False])
+def test_a_sampler_is_not_run_dry_where_everything_is_computed_anyway(computes_all):
+    used = []
+
+    class Sampler:
+        def sample(self, model_wrap, sigmas, extra_args, callback, noise, *args):
+            used.append(torch.is_tensor(noise) and noise.shape[-1])
+            for sigma in sigmas[:-1]:
+                noise = model_wrap(noise, sigma * noise.new_ones(1), **extra_args)
+            return noise
+
+    recache = settings(1.0, computes_all=computes_all)
+    trace = observe(models(FAMILY)[0], recache, advanced(FAMILY, Sampler(), torch.tensor([1.0, 0.6, 0.2, 0.0])))
+    assert len(used) == (1 if computes_all else 4)
+    report = trace.report
+    assert report.planned == report.computed == [0, 1, 2] and report.evaluations == len(report.times) == 3
+    assert report.cache_point == "none" and report.cache_point_reason == caching.Reason("all_computed")
+    assert not report.notes and not report.unplanned and report.planned_speedup == 1.0
+    assert report.measured_speedup is None, "nothing was cached"
+
+
+def test_a_node_that_replaces_the_models_options_leaves_caching_as_it_is():
+    def replacing(model):
+        model.model_options["transformer_options"] = {}
+        return ksampler(FAMILY, steps=6)(model)
+
+    trace = observe(models(FAMILY)[0], settings(computed={0, 3}), replacing)
+    assert trace.report.computed == trace.with_network == [0, 3] and trace.report.finished
+
+
+def test_the_planned_speed_up_is_the_plans_though_a_run_was_stopped():
+    report = caching.Report("taylor", 1, evaluations=60, times=tuple(range(20)), planned=[0, 5, 10, 15])
+    assert report.planned_speedup == 5.0
+
+
+def test_nodes_that_another_packs_code_executes_have_no_hidden_inputs():
+    """And a script may send no policy, which is auto."""
+    assert ReCacheBudget.hidden is None
+    model = ReCacheBudget.execute(models(FAMILY)[0], 0.5, None).args[0]
+    samples = ksampler(FAMILY, steps=6)(model)
+    text = ReCacheReport.execute({"samples": samples}, model).args[1]
+    assert text.startswith("3 of 6 computed")
+    assert ReCacheBudget.fingerprint_inputs(policy=None) == ReCacheBudget.fingerprint_inputs(policy="auto")

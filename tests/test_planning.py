@@ -6,6 +6,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import comfy.samplers
 import pytest
@@ -199,7 +200,7 @@ def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
 def test_counting_beside_a_run_agrees_with_the_dry_run_and_touches_no_generator(name):
     model_sampling = graph.stand_in().get_model_object("model_sampling")
     sampler, sigmas = comfy.samplers.sampler_object(name), comfy.samplers.calculate_sigmas(model_sampling, "simple", 8)
-    whole = dry_run(sampler, sigmas, model_sampling, 4, [])
+    whole = dry_run(sampler, sigmas, SimpleNamespace(model_patcher=graph.stand_in(model_sampling)), (1, 1, 8, 8))
     torch.manual_seed(5)
     before = torch.get_rng_state()
     counted = dry_run_without_rng(sampler, sigmas, model_sampling)

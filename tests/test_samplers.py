@@ -182,7 +182,7 @@ def test_a_sampler_that_drives_the_network_itself_runs_uncached():
     sample = advanced(FAMILY, Odd(), sigmas(4))
     trace = observe(models(FAMILY)[0], settings(BUDGET), sample)
     assert torch.equal(trace.samples, observe(models(FAMILY)[0], None, sample).samples)
-    assert trace.report.notes[0].code == "sampler_unplannable"
+    assert trace.report.notes == [Reason("sampler_needs_model", {"name": "diffusion_model"})]
 
 
 def test_the_sampler_of_a_cached_run_still_gets_what_it_reads():

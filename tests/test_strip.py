@@ -44,6 +44,24 @@ def drag_slider(page: ComfyPage, renderer: str, node: int, moves: int) -> None:
 
 
 @RENDERERS
+def test_the_strip_says_what_a_budget_costs(page, renderer):
+    page.load(WORKFLOW)
+    page.set_widget(8, "mechanism", "auto")
+    page.set_widget(9, "steps", 20)
+    for budget, word in ((0.05, "Likely broken"), (0.2, "Maybe another picture"), (0.5, "Small details differ"),
+                         (0.7, "The same picture")):
+        page.set_widget(8, "budget", budget)
+        now = until(page, lambda now, word=word: now["quality"] == word)
+        assert word in now["spoken"] and f"{round(20 * budget)} of 20" in now["head"]
+        page.screenshot(f"strip-quality-{budget:g}-{renderer}", 8)
+    page.set_widget(8, "budget", 1.0)
+    assert until(page, lambda now: "Unchanged" in now["head"])["quality"] == ""
+    page.set_widget(8, "policy", "list")
+    page.set_widget(8, "evaluations", "0, 9")
+    assert until(page, lambda now: now["computed"] == [0, 9])["quality"] == ""
+
+
+@RENDERERS
 def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.load(WORKFLOW)
     assert agrees(page, 0.3)["notes"] == (

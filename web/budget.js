@@ -133,13 +133,13 @@ class BudgetStrip {
     const { plan, run } = this;
     if (run) {
       const head = t("strip.running", { i: run.evaluations, n: run.n, k: run.computed.length });
-      return { head, notes: this.notes() };
+      return { head, quality: plan?.quality, notes: this.notes() };
     }
     if (!plan) return { head: t("strip.waiting") };
     const result = plan.run ? measured(plan.run) : "";
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
-    return { head: planned(plan), result, notes: this.notes() };
+    return { head: planned(plan), quality: plan.quality, result, notes: this.notes() };
   }
 
   notes() {

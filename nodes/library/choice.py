@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from ...caching import AUTO, Reason
 from ...policies.budget import computed_for_budget
-from ...policies.defaults import default_mechanism, default_schedule, gains
+from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed
+from ...policies.expected_quality import expected_distance, word_of
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule, ScheduleError, explicit, same_times
 from ...policies.uniform import uniform
 
 _MANY = 100_000  # evaluations, more than any run has
+_OTHER_MECHANISM = 4.0  # times the distance of the default one's (docs/few-steps.md)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class RunChoice:
         budget: the share of the full compute, above 0 and at most 1.
         file: the policy; None for the default schedule.
         listed: the evaluations that the artist wrote down, such as "0-3, 6"; None where the budget counts.
-        mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length.
+        mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length, and then
+            more is computed than the budget pays for where it would be worse than fewer steps.
 
     Raises:
         ScheduleError: a budget outside its range, or a list that is none.
@@ -51,7 +54,7 @@ class RunChoice:
             return explicit(self.listed, n).computed
         if cached_cost and 1.0 + (n - 1) * cached_cost > self.budget * n >= 1.0:
             raise ScheduleError(f"cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget")
-        return self._schedule(computed_for_budget(self.budget, n, cached_cost), times).computed
+        return self._schedule(self._paid(n, cached_cost), times).computed
 
     def mechanism_for(self, times: Sequence[float]) -> tuple[str, int]:
         """Mechanism and order in a run with these times."""
@@ -67,12 +70,29 @@ class RunChoice:
         if not times or self.file is not None:
             return None
         n, computed = len(times), self._count(times)
+        paid = self._paid(n) if self.listed is None else computed
+        if computed > paid:
+            return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
         if gains(n, computed):
             return None
         named = {"steps": n, "computed": computed}
         mechanism, _ = self.mechanism_for(times)
         return Reason("as_fewer_steps", named) if mechanism == "reuse" else (
             Reason("worse_than_fewer_steps", {**named, "mechanism": mechanism}))
+
+    def expected_word(self, times: Sequence[float], computed: int) -> str | None:
+        """How close to the uncached picture a run comes that computes so many evaluations (see expected_quality.WORDS).
+
+        None where all are computed, and for evaluations that the artist listed. A policy's gain is not counted, so
+        that the word errs on the safe side.
+        """
+        n = len(times)
+        if computed == n or (self.file is None and self.listed is not None):
+            return None
+        distance = expected_distance(n, computed)
+        if self.file is None and self.mechanism_for(times) != default_mechanism(n, computed):
+            distance *= _OTHER_MECHANISM
+        return word_of(distance)
 
     def _count(self, times: Sequence[float]) -> int:
         """How many evaluations are computed; all, where there is no schedule and the run is left uncached."""
@@ -81,11 +101,17 @@ class RunChoice:
         except ScheduleError:
             return len(times)
 
+    def _paid(self, n: int, cached_cost: float = 0.0) -> int:
+        """How many evaluations the budget pays for."""
+        return computed_for_budget(self.budget, n, cached_cost)
+
     def _schedule(self, k: int, times: tuple[float, ...]) -> Schedule:
         if self.file is not None:
             return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
-        # where times repeat, as Heun's do, the default rules were not measured
-        return (default_schedule if len(set(times)) == len(times) else uniform)(len(times), k)
+        n = len(times)
+        if len(set(times)) < n:  # as with Heun; the default rules were not measured
+            return uniform(n, k)
+        return default_schedule(n, least_computed(n, k) if self.mechanism == AUTO else k)
 
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:

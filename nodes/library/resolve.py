@@ -60,17 +60,18 @@ class PolicyChoice:
         return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order)
 
 
-def resolve_policy(policy: str, layout: str | None, target: Target,
+def resolve_policy(policy: str | None, layout: str | None, target: Target,
                    origin: str = "") -> tuple[PolicyFile | None, Reason | None]:
     """The policy file that the picker's `policy` stands for, or None where it stands for none; and what is missing.
 
-    A file that is missing, as when a workflow comes from somebody else, is no error: what "auto" would take is used,
-    and the reason says so. `origin` is what the workflow tells of where the policy comes from;
-    `layout` the model's (see model_identity.layout), None where it is not known yet.
+    None, which a script may send, is "auto". A file that is missing, as when a workflow comes from somebody else, is
+    no error: what "auto" would take is used, and the reason says so. `origin` is what the workflow tells of where the
+    policy comes from; `layout` the model's (see model_identity.layout), None where it is not known yet.
 
     Raises:
         PolicyFileError: the file is there, but is no policy.
     """
+    policy = policy or "auto"
     if policy in NO_FILE:
         return None, None
     if policy != "auto" and folders.policy_path(policy) is not None:
@@ -158,11 +159,14 @@ def notes(file: PolicyFile | None, layout: str | None, target: Target, missing: 
             Reason("policy_fitted", {"name": name})]
 
 
-def cache_token(policy: str) -> str:
-    """Changes when the file that is picked changes, so that ComfyUI does not keep what an older one gave."""
+def cache_token(policy: str | None) -> str:
+    """Changes when the file that is picked changes, so that ComfyUI does not keep what an older one gave.
+
+    None is a name that another node gives.
+    """
     if policy in NO_FILE:
         return ""
-    found = [folders.policy_path(policy)] if policy != "auto" else []
+    found = [folders.policy_path(policy)] if policy not in (None, "auto") else []
     if not any(found):  # auto chooses
         found = [folders.policy_path(name) for name in folders.policy_names()]
     return repr([(str(path), path.stat().st_mtime_ns) for _, path in filter(None, found)])

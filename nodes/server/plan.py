@@ -70,6 +70,7 @@ class PlanAnswer:
         refusal: why nothing would be cached, a Reason or the words of an error.
         missing: the policy that is named and not there.
         remark: on this choice beside fewer steps (see RunChoice.remark), or None.
+        quality: how close to the uncached picture (see RunChoice.expected_word), or None.
         n: evaluations of the run; 0 where they are not known, and no schedule is.
         computed: those that would be computed, 0-based.
         speedup: planned.
@@ -80,6 +81,7 @@ class PlanAnswer:
     refusal: Reason | str | None = None
     missing: Reason | None = None
     remark: Reason | None = None
+    quality: str | None = None
     policy: PolicySummary | None = None
     n: int = 0
     computed: list[int] = field(default_factory=list)
@@ -91,7 +93,8 @@ class PlanAnswer:
             "provisional": self.provisional, "run": self.run and self.run.as_json(),
             "refusal": self.refusal.as_json() if isinstance(self.refusal, Reason) else self.refusal,
             "missing": self.missing and self.missing.as_json(),
-            "remark": self.remark and self.remark.as_json(), "policy": self.policy and asdict(self.policy),
+            "remark": self.remark and self.remark.as_json(), "quality": self.quality,
+            "policy": self.policy and asdict(self.policy),
             "n": self.n, "computed": self.computed, "speedup": self.speedup}
 
 
@@ -140,7 +143,8 @@ def plan(question: Question) -> PlanAnswer:
         cost = _cached_cost(mechanism, order, question.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
-        schedule, answer.remark = decided.schedule(run.times, cost or 0.0), decided.remark(run.times)
+        schedule = decided.schedule(run.times, cost or 0.0)
+        answer.remark, answer.quality = decided.remark(run.times), decided.expected_word(run.times, sum(schedule))
     except ValueError as error:
         answer.refusal = str(error)
         return answer

@@ -35,10 +35,10 @@ def evaluations_of(demo, steps: int):
 
     from recache.caching.dry_run import dry_run
 
-    sampling = demo.model.get_model_object("model_sampling")
     sigmas = comfy.samplers.KSampler(
         demo.model, steps, torch.device("cpu"), demo.sampler, demo.scheduler, model_options={}).sigmas
-    return dry_run(comfy.samplers.sampler_object(demo.sampler), sigmas, sampling, len(demo.latent) + 1, [])
+    guider = comfy.samplers.CFGGuider(demo.model)
+    return dry_run(comfy.samplers.sampler_object(demo.sampler), sigmas, guider, (1, *demo.latent))
 
 
 def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, object]:

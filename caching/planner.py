@@ -1,0 +1,118 @@
+"""Decides, evaluation by evaluation, what a run computes."""
+
+from __future__ import annotations
+
+import logging
+
+from .dry_run import Evaluations
+from .mechanisms import Mechanism
+from .plan import Phase, Schedule, blocks_plan, first_plan, full, output_plan
+from .reasons import Reason
+from .report import Report
+from .settings import CacheConfig
+
+log = logging.getLogger(__name__)
+
+
+class Planner:
+    """The current plan of a run, and how far it is followed.
+
+    Args:
+        evaluations: what the sampler will call for.
+        obstacle: why blocks can't be the cache point, as far as it is known before the run; None if nothing is.
+        report: gets a note where the run is disabled.
+
+    Attributes:
+        plan: what is computed; provisional while the model's blocks are probed.
+        disabled: why nothing is cached any more, or None while the plan holds.
+        obstacle: as above, or what probing the blocks has found since.
+        sigmas: noise levels of the evaluations so far.
+        forced: why the current evaluation is computed against the plan, or None.
+    """
+
+    def __init__(self, config: CacheConfig, evaluations: Evaluations, mechanism: Mechanism, obstacle: Reason | None,
+                 report: Report):
+        self.obstacle = obstacle
+        self.disabled: Reason | None = None
+        self.sigmas: list[float] = []
+        self.forced: Reason | None = None
+        self._cache_point = config.cache_point
+        self._evaluations = evaluations
+        self._inputs = config.schedule, mechanism, evaluations
+        self._report = report
+        self.plan = full() if config.computes_all else first_plan(
+            *self._inputs, config.cache_point, obstacle, Reason("output_preferred", {"mechanism": config.mechanism}))
+        self._check_plan()
+
+    def begin_evaluation(self, sigma: float) -> None:
+        """The sampler calls for its next evaluation; at another noise level than planned the run is disabled."""
+        self.sigmas.append(sigma)
+        self.forced = None
+        left = self.plan.phase is not Phase.FULL and not self._evaluations.expects(self.index, sigma)
+        if left and self.disabled is None:
+            self.disable(Reason("left_plan", {"index": self.index}))
+
+    @property
+    def index(self) -> int:
+        """Of the current evaluation; -1 before the first."""
+        return len(self.sigmas) - 1
+
+    @property
+    def probing(self) -> bool:
+        """Whether the cache point is still open."""
+        return self.plan.phase is Phase.PROBING and self.disabled is None
+
+    @property
+    def computes(self) -> bool:
+        """Whether this evaluation is to run the network."""
+        return self.disabled is not None or self.plan.computes(self.index)
+
+    @property
+    def stores(self) -> bool:
+        """Whether the features of this evaluation, if computed, are of use to a forecast."""
+        if self.disabled is not None:
+            return False
+        return self.plan.stores(self.index) or (self.forced is not None and self.caches_later)
+
+    @property
+    def caches_later(self) -> bool:
+        """Whether a later evaluation is to be forecast, as far as is known."""
+        return self.disabled is None and self.plan.caches_from(self.index + 1)
+
+    @property
+    def unplanned(self) -> Reason | None:
+        """Why this evaluation, if computed, was to be cached; None where the plan has it computed."""
+        if self.plan.computes(self.index):
+            return None
+        return self.forced or self.disabled or Reason("another_node_asked")
+
+    @property
+    def followed(self) -> Schedule | None:
+        """The schedule; None where it is not settled or no longer followed."""
+        return self.plan.schedule if self.plan.settled and self.disabled is None else None
+
+    def use_output(self, reason: Reason) -> None:
+        """Make the model's output the cache point."""
+        self.plan = output_plan(*self._inputs, reason)
+        self._check_plan()
+
+    def use_blocks(self, cached_cost: float) -> None:
+        """Make the network's blocks the cache point, unless the schedule can't be kept there."""
+        reason = Reason("chosen_on_node" if self._cache_point == "blocks" else "blocks_possible")
+        self.plan = blocks_plan(*self._inputs, cached_cost, reason)
+        self._check_plan()
+
+    def force(self, reason: Reason) -> None:
+        """Compute this evaluation, whatever is planned."""
+        self.forced = self.forced or reason
+
+    def disable(self, reason: Reason) -> None:
+        """Compute everything from here on, and report why."""
+        if self.disabled is None:
+            log.warning("ReCache: %s", reason)
+            self.disabled = reason
+            self._report.note(reason)
+
+    def _check_plan(self) -> None:
+        if self.plan.phase is Phase.UNCACHED:
+            self.disable(self.plan.reason)

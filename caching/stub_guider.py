@@ -1,0 +1,98 @@
+"""Stands for the guider while a sampler is run dry: a denoiser that costs nothing and records its inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import comfy.latent_formats
+import comfy.samplers
+import comfy.supported_models_base
+import torch
+
+_PLAIN = (bool, int, float, str, Enum, torch.dtype, torch.device, type(None), comfy.latent_formats.LatentFormat,
+          comfy.supported_models_base.BASE)
+
+
+class NeedsModel(Exception):
+    """The sampler reads something that only a real run has; its name is the argument."""
+
+
+class TooManyEvaluations(Exception):
+    """The sampler calls for more than any that can be planned."""
+
+
+class TooSlow(Exception):
+    """The sampler takes too long without a network."""
+
+
+class OtherInput(Exception):
+    """An input is not what it was in an earlier run."""
+
+
+class _PlainValues:
+    """Offers the plain values of an object of the host, and nothing that leads to the network."""
+
+    def __init__(self, original: Any, **own: Any):
+        self.__dict__.update(own, _original=original)
+
+    def __getattr__(self, name: str) -> Any:
+        value = None if self._original is None else getattr(self._original, name)
+        if self._original is None or not isinstance(value, _PLAIN):
+            raise AttributeError(name) if name.startswith("__") else NeedsModel(name)
+        return value
+
+
+class StubGuider(_PlainValues):
+    """A guider with the noise schedule and the plain values of the real one, and a prediction that is a formula.
+
+    Args:
+        guider: the real one, such as its cfg; None where it is not known.
+        response: (x) -> denoised.
+        limit: most evaluations.
+        deadline: on time.monotonic's clock.
+        expected: inputs of an earlier run.
+
+    Attributes:
+        sigmas, inputs: of every evaluation.
+    """
+
+    def __init__(self, guider, model_sampling, response: Callable, limit: int, deadline: float,
+                 expected: Sequence[torch.Tensor] = ()):
+        patcher = getattr(guider, "model_patcher", None)
+        model = _PlainValues(
+            getattr(patcher, "model", None), model_sampling=model_sampling,
+            scale_latent_inpaint=lambda latent_image, **_: latent_image)
+        offered = _PlainValues(patcher, model=model, get_model_object=_objects(model_sampling))
+        super().__init__(guider, inner_model=model, model_patcher=offered, cfg=getattr(guider, "cfg", 1.0))
+        self.response = response
+        self.limit = limit
+        self.deadline = deadline
+        self.expected = expected
+        self.sigmas: list[float] = []
+        self.inputs: list[torch.Tensor] = []
+
+    def __call__(self, x, timestep, model_options=None, seed=None):
+        if len(self.sigmas) >= self.limit:
+            raise TooManyEvaluations
+        if time.monotonic() > self.deadline:
+            raise TooSlow
+        if len(self.inputs) < len(self.expected) and not torch.equal(x, self.expected[len(self.inputs)]):
+            raise OtherInput
+        self.sigmas.append(float(timestep.flatten()[0]))
+        self.inputs.append(x.clone())
+        denoised = self.response(x)
+        # cfg_pp samplers read the prediction through a post-CFG callback of their own
+        return comfy.samplers.cfg_function(
+            None, denoised, denoised, 1.0, x, timestep, model_options=model_options or {})
+
+
+def _objects(model_sampling) -> Callable[[str], Any]:
+    def get_model_object(name: str) -> Any:
+        if name != "model_sampling":
+            raise NeedsModel(name)
+        return model_sampling
+
+    return get_model_object
