@@ -7,8 +7,8 @@ import { nodeAt, outputKey, workflowId } from "./graph.js";
 
 const SIZES = {
   ReCacheReport: [460, 420],
-  ReCacheCompare: [600, 540],
-  ReCacheFrontier: [640, 1180],
+  ReCacheCompare: [600, 620],
+  ReCacheFrontier: [640, 1240],
   ReCacheFrontierCustom: [640, 1090],
   ReCacheTrain: [500, 1180],
   ReCacheTrainCustom: [500, 1110],
