@@ -1,4 +1,4 @@
-"""What counts as running out of memory, on every device."""
+"""Recognises that memory ran out, on every device."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 import comfy.model_management
 import torch
 
-# Of CUDA's AcceleratorError, and of the RuntimeErrors of MPS and of the CPU's allocator.
+# In CUDA's AcceleratorError, and in the RuntimeErrors of MPS and the CPU allocator.
 _MESSAGES = ("out of memory", "out_of_device_memory", "can't allocate memory", "not enough memory")
 
 
 class OutOfMemory(Exception):
-    """Memory ran out in ReCache's own work; the evaluation is computed without it."""
+    """Memory ran out in ReCache's own work, and not in the host's: the evaluation is computed without caching."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -29,10 +29,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def own_work():
-    """Raise OutOfMemory where memory runs out inside.
+    """Raise OutOfMemory where memory runs out in the ``with`` block.
 
     Raises:
-        OutOfMemory: in place of what the allocator raised.
+        OutOfMemory: in place of the allocator's own exception.
     """
     try:
         yield

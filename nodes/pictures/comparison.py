@@ -1,4 +1,4 @@
-"""Cached pictures beside uncached ones, with where they differ."""
+"""Cached and uncached pictures side by side, with a heat map of their difference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .drawing import (
 )
 
 BOX = 400  # the longer side of a picture
-NARROWEST = 290  # of a column, so that the words fit
+MIN_COLUMN = 290  # width, so that the words fit
 HEADING, CAPTION, LEGEND, LINE = 38, 46, 50, 40
 HEAT = torch.tensor([(12, 12, 20), (72, 24, 110), (190, 50, 90), (245, 140, 40), (255, 245, 190)]) / 255.0
 
@@ -38,7 +38,7 @@ def heat_map(uncached: torch.Tensor, cached: torch.Tensor, scale: float) -> torc
 
 
 def _heat(share: torch.Tensor) -> torch.Tensor:
-    """[...] in 0..1 (more counts as 1) -> colours [..., 3]."""
+    """[...], clamped to 0..1 -> colours [..., 3]."""
     place = share.clamp(0.0, 1.0) * (len(HEAT) - 1)
     low = place.long().clamp(max=len(HEAT) - 2)
     colours = HEAT.to(share.device)
@@ -54,7 +54,7 @@ def compare_picture(uncached: torch.Tensor, cached: torch.Tensor, heat: torch.Te
         gist: a line above everything.
     """
     size = to_picture(heat[0], (BOX, BOX)).size
-    column = max(NARROWEST, size[0])
+    column = max(MIN_COLUMN, size[0])
     top, caption = MARGIN + LINE + HEADING, CAPTION if len(captions) > 1 else MARGIN
     image, draw = new_image(4 * MARGIN + 3 * column, top + len(shown) * (size[1] + caption) + LEGEND)
     lefts = [MARGIN + i * (column + MARGIN) for i in range(3)]

@@ -1,4 +1,4 @@
-"""The quality/time curve as a picture: the curve with its knee, and below it what every budget gives."""
+"""The quality/time curve as a picture: the curve with its knee, and below it the result of every budget."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .drawing import (
 WIDTH = 1200  # at least; a node shows the picture at about half its size
 LEFT, TOP, PLOT, AXIS = 100, 96, 320, 84  # left of the plot; above it; its height; below it
 COLUMN, GAP, LINE = 190, 14, 28  # width of a column; between two; height of a line
-BEYOND = 3.0  # the plot ends at this many times the curve's largest difference; what is beyond is marked at its edge
+BEYOND = 3.0  # the plot ends at this multiple of the curve's largest difference; points beyond are marked at its edge
 
 
 def frontier_picture(curve: Curve) -> torch.Tensor:
@@ -52,7 +52,7 @@ def frontier_picture(curve: Curve) -> torch.Tensor:
 def _plot(curve: Curve, width: int) -> Image.Image:
     """The curve; closer to the uncached pictures is further up."""
     image, draw = new_image(width, TOP + PLOT + AXIS)
-    draw.text((MARGIN, MARGIN - 6), curve.gist(), **text_style(TITLE))
+    draw.text((MARGIN, MARGIN - 6), curve.summary(), **text_style(TITLE))
     stand_in = ", which stands in for LPIPS," if curve.metric.notes else ""
     draw.text((MARGIN, MARGIN + 34), f"{curve.metric.name}{stand_in} to the uncached run: further up is closer",
               **text_style(SMALL, FAINT))
@@ -65,7 +65,7 @@ def _plot(curve: Curve, width: int) -> Image.Image:
     def place(point: Point) -> tuple[float, float]:
         return point.seconds / longest * span, 8 + point.figures.difference / deepest * (PLOT - 8)
 
-    area, pen = new_image(span + 2 * MARGIN, PLOT)  # a picture of its own, so that lines end at its edges
+    area, pen = new_image(span + 2 * MARGIN, PLOT)  # a separate picture, so that lines are clipped at its edges
     for tick in _ticks(deepest):
         y = 8 + tick / deepest * (PLOT - 8)
         pen.line((0, y, span, y), fill=GRID)
@@ -118,7 +118,7 @@ def _dot(pen: ImageDraw.ImageDraw, place: tuple[float, float], colour: tuple[int
 
 def _label(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: tuple[int, int, int],
            anchor: str = "la") -> None:
-    """Text that lines do not cross."""
+    """Text on a background, so that no line crosses it."""
     pen.rectangle(pen.textbbox(place, text, anchor=anchor, font=text_style(NORMAL)["font"]), fill=BACKGROUND)
     pen.text(place, text, anchor=anchor, **text_style(NORMAL, colour))
 

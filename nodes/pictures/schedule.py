@@ -29,7 +29,7 @@ LINE, LETTERS, STRIP, LEGEND = 38, 60, 170, 50  # height of a line of text, lett
 def schedule_picture(report: Report | None, language: str = "en") -> torch.Tensor:
     """A strip of one cell per evaluation, with words above it and a legend: IMAGE [1, height, width, 3].
 
-    Figures take the place of words that the font can't draw; the report's text has these. None: the words alone.
+    Numbers replace words that the font can't draw; they are in the report's text. None: the words alone.
     """
     gist = summary(report, language)
     if not drawable(gist):
