@@ -33,9 +33,13 @@ def measure(demo, n: int, mechanism: tuple[str, int], options) -> Iterator[tuple
     runs = Runs(demo, demo.samples(options.samples, FIRST), n)
     pictures = Pictures(demo, runs.reference)
     times = runs.workflow.dry_run().times
+    seen = {n}
     for k in BUDGETS[n]:
         choice = RunChoice(k / n, mechanism=mechanism[0], order=mechanism[1])
         indices = [i for i, computed in enumerate(choice.schedule(times)) if computed]
+        if len(indices) in seen:  # more is computed than the budget pays for
+            continue
+        seen.add(len(indices))
         distance = pictures.distance(runs.cached(indices, choice.mechanism_for(times)))
         word = choice.expected_word(times, len(indices))
         cell = {"model": demo.name, "n": n, "k": len(indices), "sampler": demo.sampler, "cfg": demo.cfg,
