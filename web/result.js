@@ -10,8 +10,8 @@ const SIZES = {
   ReCacheCompare: [600, 620],
   ReCacheFrontier: [640, 1240],
   ReCacheFrontierCustom: [640, 1090],
-  ReCacheTrain: [500, 1180],
-  ReCacheTrainCustom: [500, 1110],
+  ReCacheTrain: [500, 980],
+  ReCacheTrainCustom: [500, 920],
 };
 const WITH_TEXT = ["ReCacheReport", "ReCacheCompare", "ReCacheFrontier", "ReCacheFrontierCustom"];
 const LINE = 14; // pixels
