@@ -8,8 +8,8 @@ import { nodeAt, outputKey, workflowId } from "./graph.js";
 const SIZES = {
   ReCacheReport: [460, 420],
   ReCacheCompare: [600, 620],
-  ReCacheFrontier: [640, 1240],
-  ReCacheFrontierCustom: [640, 1090],
+  ReCacheFrontier: [640, 1400],
+  ReCacheFrontierCustom: [640, 1250],
   ReCacheTrain: [500, 980],
   ReCacheTrainCustom: [500, 920],
 };
