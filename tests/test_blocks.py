@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from recache.caching import Reason
-from recache.caching.block_mapping import BlockProbe
+from recache.caching import Reason, mechanisms
+from recache.caching.block_probe import probe_blocks
+from recache.caching.host_calls import NetworkCall, NetworkWatch
 from tests.bench import families
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
+from tests.tiny.odd_paths import ODD
 
 pytestmark = pytest.mark.usefixtures("host")
 COMPUTED = {0, 3, 4}
@@ -205,10 +209,93 @@ def test_a_model_whose_path_for_replaced_blocks_is_broken_is_cached_at_its_outpu
     assert torch.equal(script.answers[0], plain.answers[0])
 
 
-def test_blocks_that_return_a_tensor_are_refused_and_left_alone():
-    probe, image = BlockProbe({}, False, False, None), torch.ones(1, 2, 3)
-    out = probe["double_block", 0]({"img": image}, {"original_block": lambda args: args["img"] * 2.0})
-    assert torch.equal(out, image * 2.0) and probe.refusal == Reason("blocks_return_other")
+@pytest.mark.parametrize("mechanism", ["reuse", "dicache", "residual"])
+@pytest.mark.parametrize(("name", "code"), [
+    ("kandinsky5", "blocks_not_one_stream"), ("hunyuan3d21", "blocks_not_one_stream"),
+    ("stable_audio3", "blocks_differ")])
+def test_a_model_whose_path_for_replaced_blocks_is_another_is_computed_on_its_plain_one(name, code, mechanism):
+    odd, computed = ODD[name](), {0, 3, 4}
+    script, plain = Script(), Script()
+    options = {"model": odd.model, "prompts": odd.prompts, "latent": odd.latent, "cfg": 3.0}
+    plain.run("flux", None, **options)
+    trace = script.run("flux", settings(computed=computed, cache_point="blocks", mechanism=mechanism), **options)
+    if mechanism == "dicache":
+        assert trace.report.notes == [Reason("dicache_needs_blocks", {"because": Reason(code)})]
+        computed = set(range(8))
+    else:
+        assert trace.report.cache_point == "output" and trace.report.cache_point_reason == Reason(code)
+    assert trace.report.computed == sorted(computed)
+    for i in computed:
+        assert torch.equal(script.answers[i], plain.answers[i]), i
+
+
+class Network(torch.nn.Module):
+    """A network of two kinds of blocks; replacing those of the second changes what they do.
+
+    Args:
+        kinds: of its blocks, such as "aabb".
+        drops: the kind whose replaced path leaves the shift out.
+        uses_text: the output layer reads what the last block made of the text.
+    """
+
+    def __init__(self, kinds, drops="", uses_text=False):
+        super().__init__()
+        self.kinds, self.drops, self.uses_text = kinds, drops, uses_text
+        self.ran: list[int] = []
+
+    def forward(self, x, replaced):
+        img, txt = x.clone(), torch.ones(1, 2, x.shape[2])
+        for i, kind in enumerate(self.kinds):
+            def block(img, txt, shift, i=i):
+                self.ran.append(i)
+                return img * 1.5 + shift, txt + 1.0
+
+            def original(args, block=block, kind=kind):
+                out = block(args["img"], args["txt"], 0.0 if kind == self.drops else 1.0)
+                return dict(zip(("img", "txt"), out))
+
+            if (kind, i) in replaced:
+                out = replaced[kind, i]({"img": img, "txt": txt}, {"original_block": original})
+                img, txt = out["img"], out["txt"]
+            else:
+                img, txt = block(img, txt, 1.0)
+        return img.mul_(txt.mean() if self.uses_text else 2.0)
+
+
+def probed(network):
+    """What probing the blocks of this network finds, and how many of them ran."""
+    x = torch.arange(24.0).reshape(1, 4, 6)
+
+    def executor(options):
+        return network(x, options.get("patches_replace", {}).get("dit", {}))
+
+    executor.class_obj = SimpleNamespace(diffusion_model=network)
+    call = NetworkCall(executor, (), {}, {}, ("a cond",), NetworkWatch())
+    found = probe_blocks(call, mechanisms.make("residual"))
+    ran = len(network.ran)
+    assert torch.equal(found.out, network(x, {})), "the answer is the plain path's"
+    return found, ran
+
+
+@pytest.mark.parametrize("kinds", ["aaaa", "aabbb", "abbb", "aaab", "a", "abab"])
+def test_one_block_of_every_kind_runs_twice_to_compare_the_paths(kinds):
+    found, ran = probed(Network(kinds))
+    assert found.refusal is None
+    assert torch.equal(found.features[0].feature * 2.0, found.out), "the output layer changes its input in place"
+    assert ran <= len(kinds) + len(set(kinds))
+
+
+@pytest.mark.parametrize(("kinds", "drops"), [
+    ("aaaa", "a"), ("aabbb", "a"), ("aabbb", "b"), ("abbb", "a"), ("abbb", "b"), ("aaab", "b"), ("a", "a"),
+    ("abab", "a"), ("abab", "b")])
+def test_a_kind_of_block_whose_paths_differ_is_found(kinds, drops):
+    found, _ = probed(Network(kinds, drops))
+    assert found.refusal == Reason("blocks_differ") and not found.features
+
+
+def test_a_model_that_needs_more_than_the_image_of_its_last_block_is_not_skipped():
+    found, _ = probed(Network("aaaa", uses_text=True))
+    assert found.refusal == Reason("blocks_differ")
 
 
 def test_the_table_in_the_readme_is_what_the_tests_find():
