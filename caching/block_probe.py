@@ -95,8 +95,7 @@ def _probe(call: NetworkCall, mechanism: Mechanism) -> Probed:
         return Probed(out, Reason("no_blocks"))
     stack = probe.stack()
     image = stack.image_tokens(probe.output, probe.tokens)
-    replay = Replay(probe, stack, image)
-    if not (same(call.run(replay, skips=True), out) and replay.same):
+    if not same(call.run(Replay(probe, stack, image), skips=True), out):
         raise Refused("blocks_differ")
     cost = stack.cached_cost + (stack.probe_cost if mechanism.probes else 0.0)
     return Probed(out, None, stack, split(call, image, probe.base, probe.probe), cost)
@@ -218,16 +217,13 @@ class Replay(Skipper):
     """The probed call once more, as a cached one that is given the features that it computed.
 
     Its output must be the same. One block of every kind is left to the plain path, so what the block after it receives
-    must be the same too. The cost is that of a cached evaluation and of those blocks, not that of a second whole one.
-
-    Attributes:
-        same: it did, so far.
+    must be the same too, else Refused is raised. The cost is that of a cached evaluation and of those blocks, not that
+    of a second whole one.
     """
 
     def __init__(self, probe: BlockProbe, stack: Stack, image: torch.Tensor):
         super().__init__(probe.others, stack, False, lambda *_: image.clone())  # which the model may change in place
         self.plain, self.before, self.after = probe.plain, probe.before, probe.after
-        self.same = True
 
     def __contains__(self, key) -> bool:
         return key not in self.plain or key in self.others
@@ -236,5 +232,6 @@ class Replay(Skipper):
         if key in self.plain:  # with another node's patch in its place
             return compute(args)
         for name, expected in self.after.get(key, {}).items():
-            self.same = self.same and same(sample(args[name]), expected)
+            if not same(sample(args[name]), expected):
+                raise Refused("blocks_differ")
         return super().run(key, args, compute) | self.before.get(key, {})

@@ -206,7 +206,10 @@ class Run:
     def close(self, samples: torch.Tensor | None) -> Report:
         """End the run with what it made, None if it was cut short; nothing of it stays alive but the report."""
         self.histories.clear()
+        made = b""
+        with self._disabling():
+            made = fingerprint(samples)
         return replace(
-            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None,
-            samples=fingerprint(samples), evaluations=self.index + 1, times=self.evaluations.times,
-            seconds=self.clock.seconds(), peak_cache_bytes=self.histories.peak_bytes)
+            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None, samples=made,
+            evaluations=self.index + 1, times=self.evaluations.times, seconds=self.clock.seconds(),
+            peak_cache_bytes=self.histories.peak_bytes)

@@ -44,7 +44,7 @@ def _prompts(width: int, **values) -> tuple[list, list]:
 def kandinsky5() -> OddModel:
     """Its `original_block` calls the block by names that it does not have."""
     model = _built("Kandinsky5", {
-        "in_text_dim": 64, "in_text_dim2": 32, "time_dim": 64, "model_dim": 64, "ff_dim": 128, "visual_embed_dim": 33,
+        "in_text_dim": 64, "in_text_dim2": 32, "time_dim": 64, "model_dim": 64, "ff_dim": 128, "visual_embed_dim": 132,
         "num_text_blocks": 1, "num_visual_blocks": 3})
     return OddModel(model, _prompts(64, pooled_output=torch.ones(1, 32)), {"samples": torch.zeros(1, 16, 2, 4, 6)})
 
