@@ -58,9 +58,9 @@ class Probed:
 class Refused(Exception):
     """Blocks can't be the cache point."""
 
-    def __init__(self, code: str, **fields):
+    def __init__(self, code: str):
         super().__init__(code)
-        self.reason = Reason(code, fields)
+        self.reason = Reason(code)
 
 
 def probe_blocks(call: NetworkCall, mechanism: Mechanism) -> Probed:
