@@ -5,9 +5,10 @@ from .mechanisms import NAMES as MECHANISMS
 from .prefix_cache import PrefixCache
 from .reasons import CODES, Reason
 from .report import Report, report_of, reports_of
-from .settings import CACHE_POINTS, CacheConfig, RunSettings
+from .settings import AUTO, CACHE_POINTS, CacheConfig, RunSettings
 
 __all__ = [
+    "AUTO",
     "CACHE_POINTS",
     "CODES",
     "MECHANISMS",

@@ -46,6 +46,13 @@ CODES: dict[str, tuple[str, ...]] = {
     "other_path": (),
     "another_node_asked": (),
     "another_node_skipped": (),
+    # ReCache Train and Frontier can't go on
+    "not_as_planned": (),
+    "nothing_cached": ("budget",),
+    # beside simply running fewer steps
+    "as_fewer_steps": ("steps", "computed"),
+    "raised": ("steps", "computed", "instead"),
+    "worse_than_fewer_steps": ("steps", "computed", "mechanism"),
     # the policy
     "policy_missing": ("policy", "origin", "instead"),  # origin: "" or in brackets; instead: one of the next two
     "instead_uniform": (),

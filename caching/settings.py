@@ -12,6 +12,7 @@ from .prefix_cache import PrefixCache
 from .reasons import Reason
 from .report import Report
 
+AUTO = "auto"
 CACHE_POINTS = ("auto", "blocks", "output")
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class CacheConfig:
         schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
             ValueError the run is left uncached, and its message is reported. By default everything is computed.
         computes_all: the schedule computes everything, whatever the times; such a run is not planned.
-        mechanism: one of `mechanisms.NAMES`.
+        mechanism: one of `mechanisms.NAMES`, or "auto" where `for_run` chooses it.
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" stores features where they arise, "cpu" in main memory.
@@ -72,7 +73,8 @@ class CacheConfig:
     identity: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
-        mechanisms.make(self.mechanism, self.order)
+        if self.mechanism != AUTO:
+            mechanisms.make(self.mechanism, self.order)
         if self.cache_point not in CACHE_POINTS:
             raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")
 

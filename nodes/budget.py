@@ -6,7 +6,6 @@ from comfy_api.latest import io
 
 from .. import caching
 from ..caching import model_identity
-from ..policies.budget import computed_for_budget
 from ..policies.policy_file import PolicyFile
 from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library import embed
@@ -62,13 +61,12 @@ class ReCacheBudget(PolicyNode):
                 trained: PolicyFile | None = None) -> io.NodeOutput:
         node_id = hidden_input(cls, "unique_id")
         try:
-            computed_for_budget(budget, 1)
             layout = model_identity.layout(model.model.diffusion_model)
             properties = prompt_info.properties_of(hidden_input(cls, "extra_pnginfo"), node_id)
             origin = embed.stated_origin(properties, policy)
             choice = PolicyChoice(
                 policy, layout, Target(mechanism, order, cache_point, budget), evaluations, trained, origin)
-            monitor = RunMonitor(node_id, model, layout, mechanism, cache_point, trained)
+            monitor = RunMonitor(node_id, model, layout, cache_point, trained)
             config = caching.CacheConfig(
                 mechanism=mechanism, order=order, cache_point=cache_point, cache_device=cache_device,
                 computes_all=budget >= 1.0 and (trained is not None or policy != "list"),

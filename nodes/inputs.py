@@ -48,8 +48,10 @@ def caching_inputs() -> list[io.Input]:
     """Mechanism, order and cache point."""
     return [
         io.Combo.Input(
-            "mechanism", options=list(caching.MECHANISMS), default="taylor", optional=True, advanced=True,
-            tooltip="How a skipped evaluation is reconstructed. taylor and hermite continue the trend of the last "
+            "mechanism", options=[caching.AUTO, *caching.MECHANISMS], default=caching.AUTO, optional=True,
+            advanced=True,
+            tooltip="How a skipped evaluation is reconstructed. auto: as the policy was trained, else what is best for "
+                    "the number of steps. taylor and hermite continue the trend of the last "
                     "computed ones, reuse repeats the last, residual repeats its change, dicache lets the first block "
                     "tell how far things have moved (it costs one block each time)."),
         io.Int.Input(

@@ -50,7 +50,8 @@ class ReCacheReport(io.ComfyNode):
         if report is None:
             raise ValueError("ReCache Report: no run of this model is known; connect the latent of the sampler that "
                              "uses ReCache Budget's model, and queue again.")
-        text, picture = report_text(report, language()), schedule_picture(report)
+        spoken = language()
+        text, picture = report_text(report, spoken), schedule_picture(report, spoken)
         show_text(hidden_input(cls, "unique_id"), text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)

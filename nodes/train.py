@@ -21,7 +21,7 @@ from .pictures.training import training_picture
 from .server import prompt_info, training_state
 from .server.wording import error_text
 from .training import objective, sampler_inputs
-from .training.mechanism_race import AUTO, label
+from .training.mechanism_race import label
 from .training.request import Outcome, Progress, Request
 from .training.sampler_inputs import Sampling
 from .training.training import train
@@ -74,7 +74,7 @@ def _search_inputs() -> list[io.Input]:
             "minutes", default=0.0, min=0.0, max=100_000.0, step=1.0,
             tooltip="Stop after so many minutes and keep the best so far. 0: no limit."),
         io.Combo.Input(
-            "mechanism", options=[*caching.MECHANISMS, AUTO], default="taylor", advanced=True,
+            "mechanism", options=[*caching.MECHANISMS, caching.AUTO], default="taylor", advanced=True,
             tooltip="How a skipped evaluation is reconstructed; use the policy with the same one. auto: several are "
                     "tried in short runs, and the one closest to the original is trained."),
         io.Int.Input(

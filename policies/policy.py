@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .interpolation import between, surely_fewer_from
+from .interpolation import Interpolation
 from .learning.plackett_luce import PlackettLuce
 from .schedule import Schedule, ScheduleError, check_k, from_indices, resample
 from .uniform import uniform
@@ -40,6 +40,10 @@ class Policy:
         ranked = np.argsort(-self.logits, axis=1, kind="stable") + 1
         return {k: from_indices((0, *row[: k - 1]), self.n, self.times) for k, row in zip(self.budgets, ranked)}
 
+    @cached_property
+    def _interpolation(self) -> Interpolation:
+        return Interpolation(self.schedules)
+
     def schedule(self, k: int, times: Sequence[float] | None = None, comparable: bool = True) -> Schedule:
         """The schedule that computes exactly k evaluations of a run with these times (its own by default).
 
@@ -56,7 +60,7 @@ class Policy:
         times = self.times if times is None else tuple(times)
         check_k(k, len(times))
         if times == self.times:
-            return between(self.schedules, k)
+            return self._interpolation.schedule(k)
         start = int(np.abs(np.array(self.times) - times[0]).argmin()) if comparable else 0
         if k > self.n - start:
             return Schedule(uniform(len(times), k).computed, times)
@@ -66,9 +70,9 @@ class Policy:
     def _end(self, k: int, start: int) -> Schedule:
         """The evaluations from `start` on, k of them computed: of the first schedule that computes as many there."""
         for whole in range(k, self.n + 1):
-            if surely_fewer_from(self.schedules, whole, start, k):
-                continue  # without making the schedule, which takes milliseconds where n is a thousand
-            computed = between(self.schedules, whole).computed[start:]
+            if self._interpolation.surely_fewer_from(start, whole, k):
+                continue  # a policy of a thousand evaluations would make a thousand schedules
+            computed = self._interpolation.schedule(whole).computed[start:]
             if sum(computed) >= k:
                 break
         computed = list(computed)
@@ -76,7 +80,7 @@ class Policy:
             computed[computed.index(True)] = False
             computed[0] = True
         end = Schedule(tuple(computed), self.times[start:])
-        return between({end.k: end}, k)
+        return Interpolation({end.k: end}).schedule(k)
 
 
 def from_schedules(schedules: dict[int, Schedule], learned: PlackettLuce | None = None) -> Policy:

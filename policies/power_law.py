@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .schedule import Schedule, check_k, from_indices, nearest_in_order
+from .assignment import nearest_in_order
+from .schedule import Schedule, check_k, from_indices
 
 
 def power_law(n: int, k: int, power: float) -> Schedule:

@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from .assignment import cheapest_in_order, nearest_in_order
+
 _MAX_EVALUATIONS = 100_000
 _ITEM = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
 _POSITION_WEIGHT = 1e-6
@@ -135,14 +137,16 @@ def resample(schedule: Schedule, times: Sequence[float]) -> Schedule:
     n, k = len(times), schedule.k
     if k > n:
         raise ScheduleError(f"A schedule with {k} computed evaluations does not fit a run of {n}; lower the budget.")
-    wanted_position = np.array(schedule.indices) * (n / schedule.n)
-    distance = (wanted_position[:, None] - np.arange(n)) ** 2
-    if schedule.times is not None:
-        grid = np.unique(times)  # ascending: rank 0 is the end of denoising
-        rank = np.interp(np.array(schedule.times)[list(schedule.indices)], grid, np.arange(len(grid)))
-        by_time = (rank[:, None] - np.searchsorted(grid, times)) ** 2
-        distance = by_time + _POSITION_WEIGHT * distance  # position settles ties between equal times
-    return from_indices(_ordered_assignment(distance), n, times)
+    wanted_positions = np.array(schedule.indices) * (n / schedule.n)
+    if schedule.times is None:
+        return from_indices(nearest_in_order(wanted_positions, n), n, times)
+    grid = np.unique(times)  # ascending: rank 0 is the end of denoising
+    ranks, positions = np.searchsorted(grid, times), np.arange(n)
+    wanted_ranks = np.interp(np.array(schedule.times)[list(schedule.indices)], grid, np.arange(len(grid)))
+    distances = (  # position settles ties between equal times
+        (rank - ranks) ** 2 + _POSITION_WEIGHT * (position - positions) ** 2
+        for rank, position in zip(wanted_ranks, wanted_positions))
+    return from_indices(cheapest_in_order(distances), n, times)
 
 
 def same_times(times: Sequence[float], others: Sequence[float]) -> bool:
@@ -150,32 +154,10 @@ def same_times(times: Sequence[float], others: Sequence[float]) -> bool:
     return len(times) == len(others) and all(abs(a - b) < SAME_TIME for a, b in zip(times, others))
 
 
-def nearest_in_order(positions: np.ndarray, n: int) -> list[int]:
-    """Evaluations i_1 = 0 < i_2 < ... of n, as near as possible to the positions [k] (sum of squares), k <= n."""
-    return _ordered_assignment((np.asarray(positions)[:, None] - np.arange(n)) ** 2)
-
-
-def _ordered_assignment(distance: np.ndarray) -> list[int]:
-    """Columns c_0 = 0 < c_1 < ... < c_{k-1} of `distance` [k, n] with the least sum of distance[r, c_r]."""
-    k, n = distance.shape
-    best = np.full(n, np.inf)
-    best[0] = distance[0, 0]
-    before = np.zeros((k, n), dtype=int)
-    for row in range(1, k):
-        running = np.minimum.accumulate(best)
-        argument = np.maximum.accumulate(np.where(best == running, np.arange(n), 0))
-        before[row, 1:] = argument[:-1]
-        best = distance[row] + np.concatenate(([np.inf], running[:-1]))
-    columns = [int(np.argmin(best))]
-    for row in range(k - 1, 0, -1):
-        columns.append(int(before[row, columns[-1]]))
-    return columns[::-1]
-
-
 def _checked_times(times: Sequence[float]) -> tuple[float, ...]:
-    checked = tuple(float(t) for t in times)
+    checked = tuple(map(float, times))
     if not 0 < len(checked) <= _MAX_EVALUATIONS:
         raise ScheduleError(f"A run has 1 to {_MAX_EVALUATIONS} evaluations, not {len(checked)}.")
-    if not all(math.isfinite(t) for t in checked):
+    if not all(map(math.isfinite, checked)):
         raise ScheduleError("Evaluation times must be finite numbers; check the scheduler's sigmas.")
     return checked

@@ -55,8 +55,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> tuple:
         path, params = item.path, item.callspec.params if hasattr(item, "callspec") else {}
         rank = LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST)
-        opened = params.get("frontend", "pinned"), params.get("renderer", "classic")
-        return not needs_server(path), takes(path, "page", "browser"), rank, str(path), *opened
+        # To open the page is slow: it is opened once for all files' tests in one renderer and frontend.
+        opened = params.get("frontend", "pinned") == "newest", params.get("renderer", "classic")
+        return not needs_server(path), takes(path, "page", "browser"), *opened, rank, str(path)
 
     items.sort(key=place)
 
@@ -125,15 +126,6 @@ def server(host_path: Path):
         yield running
 
 
-@pytest.fixture
-def client(server):
-    """A client of ``server``."""
-    from tests.hosting.client import Client
-
-    with Client(server.url) as connected:
-        yield connected
-
-
 @pytest.fixture(scope="session")
 def newest_server(host_path: Path):
     """Like ``server``, with the newest release of ComfyUI's page."""
@@ -182,10 +174,24 @@ def frontend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def page(kept_page, renderer: str, frontend: str, request: pytest.FixtureRequest):
+def page_server(frontend: str, request: pytest.FixtureRequest):
+    """The server of ``page``: ``server``, or ``newest_server`` where the frontend is the newest."""
+    return request.getfixturevalue("newest_server" if frontend == "newest" else "server")
+
+
+@pytest.fixture
+def client(page_server):
+    """A client of ``page_server``."""
+    from tests.hosting.client import Client
+
+    with Client(page_server.url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def page(kept_page, renderer: str, page_server, request: pytest.FixtureRequest):
     """ComfyUI's page with an empty workflow; whatever it complains about fails the test. A failure closes it."""
-    running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
-    opened, failed = kept_page.empty(running.url, renderer), request.session.testsfailed
+    opened, failed = kept_page.empty(page_server.url, renderer), request.session.testsfailed
     yield opened
     complaints = opened.complaints()
     if complaints or request.session.testsfailed > failed:

@@ -121,7 +121,7 @@ def published() -> dict[tuple[str, str, str], dict[int, list[int]]]:
 
 def from_published() -> Iterator[PolicyFile]:
     """The policies that are made from published schedules."""
-    from recache.policies.default_schedule import default_schedule
+    from recache.policies.defaults import default_schedule
     from recache.policies.policy import from_schedules
     from recache.policies.policy_file import PolicyFile
     from recache.policies.schedule import Schedule, from_indices

@@ -38,6 +38,16 @@ def test_json_holds_the_figures_unrounded(tmp_path, capsys):
     assert table(FIGURES) in capsys.readouterr().out
 
 
+def test_what_came_before_an_interruption_is_published(tmp_path):
+    def measured():
+        yield FIGURES[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(measured(), tmp_path / "figures.json")
+    assert len(json.loads((tmp_path / "figures.json").read_text())["figures"]) == 1
+
+
 def test_the_frontier_has_a_line_for_every_way_worst_first(tmp_path):
     cells = [
         ({"mechanism": "taylor", "order": 1, "method": "learned"}, 0.001),

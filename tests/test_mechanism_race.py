@@ -9,9 +9,9 @@ import folder_paths
 import pytest
 import torch
 
-from recache.caching import mechanisms, workflow
+from recache.caching import AUTO, mechanisms, workflow
 from recache.nodes import train
-from recache.nodes.training.mechanism_race import AUTO, CANDIDATES, Candidate, label, race
+from recache.nodes.training.mechanism_race import CANDIDATES, Candidate, label, race
 from recache.policies.learning.environment import Memo
 from recache.policies.schedule import from_indices
 from tests.sampling import models

@@ -110,8 +110,7 @@ def test_a_missing_policy_is_named_and_the_workflow_runs(page, policies, rendere
     page.screenshot("policy-missing")
     said = report(page)
     assert [line for line in said.splitlines() if "portraits" in line] == [
-        f"The policy {MISSING} is not in models/recache; until it is there, 'demo-flux-taylor1', which fits this "
-        "model, is used."]
+        f"The policy {MISSING} is not in models/recache; until it is there, the uniform schedule is used."]
     assert page.widget(BUDGET, "policy") == NAME and nothing_is_red(page)
 
 

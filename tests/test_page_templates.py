@@ -62,7 +62,9 @@ def agrees(cells: int, head: str, numbers: set[int]) -> bool:
 @RENDERERS
 def test_the_strip_is_right_in_the_hosts_templates(page, renderer, request, record_property):
     found = templates()
-    names = list(found) if request.config.getoption("--all-templates") else varied(found)
+    names = list(found)
+    if not request.config.getoption("--all-templates"):  # every template of the choice in one of the renderers
+        names = [name for i, name in enumerate(varied(found)) if (i % 3 == 0) == (renderer == "nodes2")]
     objects = page.evaluate("() => fetch('/object_info').then((answer) => answer.json())")
     problems = {name: wrong(page, found[name], objects) for name in names}
     right = [name for name, said in problems.items() if not said]

@@ -94,7 +94,7 @@ def test_no_node_shows_the_figures_of_another_workflow_or_model(client):
 def test_a_run_of_another_model_is_not_shown(own_model):
     asks = question(ksampler(own_model))
     planned, computed = plan._planned_run(asks, None, []), plan.plan(asks).computed
-    run = run_state.Run("taylor", "auto", 10, computed, computed, 10, planned.evaluations.times, over=True)
+    run = run_state.Run("auto", "taylor", 10, computed, computed, 10, planned.evaluations.times, over=True)
     for layout, shown in ((planned.layout, run), ("another", None)):
         run_state._histories.put((WORKFLOW, NODE), run_state.History(None, layout, None, [run]))
         assert plan.plan(asks).run is shown
@@ -143,7 +143,8 @@ def test_a_policy_says_what_it_expects(client):
     assert told["tested"]["less"] == pytest.approx(1 - min(table.values()) / table["uniform"], abs=1e-4) and min(
         table.values()) < table["uniform"]
     assert plan(ksampler(steps=30), {"budget": 0.18})["policy"]["carried"]
-    gone = plan(ksampler(), {"policy": "gone.safetensors"})
+    assert plan(ksampler(steps=10))["policy"]["kind"] == "uniform"  # too short a run for a schedule of 50
+    gone = plan(ksampler(steps=30), {"policy": "gone.safetensors"})
     assert gone["missing"]["code"] == "policy_missing" and gone["missing"]["fields"]["policy"] == "gone.safetensors"
     assert gone["policy"]["name"] == "demo-flux-taylor1"
 

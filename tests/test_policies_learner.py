@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from recache.policies.interpolation import between
+from recache.policies.interpolation import Interpolation
 from recache.policies.learning.dynamic_program import solve
 from recache.policies.learning.environment import Memo
 from recache.policies.learning.search import LearnConfig, learn
@@ -132,15 +132,14 @@ def test_stopping_keeps_the_best_so_far():
     assert 3_000 < result.evaluations < 3_020 and set(result.schedules) == set(KS)
 
 
-def test_too_few_evaluations_for_anything_give_the_best_start():
-    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, dataclasses.replace(QUICK, evaluations=1))
-    assert set(result.schedules) == set(KS)
-    assert all(result.schedules[k] in (STARTS["uniform"][k], STARTS["front"][k]) for k in KS)
-
-
-def test_stopping_at_once_gives_the_best_start():
-    result = learn(Mixture(4, seed=0), Mixture(4, seed=1), STARTS, QUICK, should_stop=lambda: True)
-    assert all(result.schedules[k] in (STARTS["uniform"][k], STARTS["front"][k]) for k in KS)
+@pytest.mark.parametrize("too_short", [{"config": dataclasses.replace(QUICK, evaluations=1)},
+                                       {"config": QUICK, "should_stop": lambda: True}], ids=["evaluations", "stopped"])
+def test_without_a_search_the_best_start_is_taken(too_short):
+    held_out = Memo(Mixture(4, seed=1))
+    late = {k: from_indices([0, *range(31 - k, 30)], 30) for k in KS}
+    result = learn(Mixture(4, seed=0), held_out, {"late": late, **STARTS}, **too_short)
+    best = {k: min((late[k], STARTS["uniform"][k], STARTS["front"][k]), key=held_out.mean_cost) for k in KS}
+    assert result.schedules == best and all(best[k] != late[k] for k in KS)
 
 
 def test_no_choice_at_all():
@@ -187,13 +186,12 @@ POLICY = from_schedules(
 
 
 def test_between_known_budgets_the_schedule_lies_between_them():
-    known = POLICY.schedules
-    assert between(known, 7) == known[7] and between(known, 13) == known[13]
+    known, between = POLICY.schedules, Interpolation(POLICY.schedules).schedule
+    assert between(7) == known[7] and between(13) == known[13]
     for k in range(1, 51):
-        assert between(known, k).k == k and between(known, k).computed[0]
-    ten = np.array(between(known, 10).indices) / 1.0
-    early = [np.mean(np.array(s.indices) < 12) for s in (known[7], between(known, 10), known[13])]
-    assert early[0] >= early[1] >= early[2] and ten[-1] > 34
+        assert between(k).k == k and between(k).computed[0]
+    early = [np.mean(np.array(between(k).indices) < 12) for k in (7, 10, 13)]
+    assert early[0] > early[1] > early[2] and 34 < between(10).indices[-1] < 45
 
 
 def test_a_policy_serves_every_k_and_run_exactly():
@@ -224,8 +222,9 @@ def test_a_policy_follows_the_times():
 def test_a_run_that_starts_later_gets_the_end_of_a_schedule_not_its_crowded_beginning():
     times = flow_times(25, denoise=0.5)
     assert times[0] == pytest.approx(flow_times(50)[25])
-    whole = next(k for k in range(4, 51) if sum(between(POLICY.schedules, k).computed[25:]) >= 4)
-    expected = sorted(i - 25 for i in between(POLICY.schedules, whole).indices if i >= 25)
+    between = Interpolation(POLICY.schedules).schedule
+    whole = next(k for k in range(4, 51) if sum(between(k).computed[25:]) >= 4)
+    expected = sorted(i - 25 for i in between(whole).indices if i >= 25)
     got = POLICY.schedule(4, times).indices
     assert got[0] == 0 and max(abs(a - b) for a, b in zip(got[1:], expected[1:])) <= 1
     assert got != (0, 1, 2, 3)

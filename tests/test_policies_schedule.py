@@ -1,14 +1,19 @@
 """Schedules: validation, an artist's list, carrying to other times; uniform; k from a budget."""
 
+import hashlib
 import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from recache.policies import interpolation
+from recache.policies import schedule as schedules_module
+from recache.policies.assignment import cheapest_in_order, nearest_in_order
 from recache.policies.budget import computed_for_budget, listed, planned_speedup
-from recache.policies.default_schedule import default_schedule
-from recache.policies.interpolation import between, surely_fewer_from
+from recache.policies.defaults import default_mechanism, default_schedule
+from recache.policies.interpolation import Interpolation
+from recache.policies.policy import Policy
 from recache.policies.power_law import power_law
 from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
 from recache.policies.uniform import uniform
@@ -106,8 +111,15 @@ def test_the_default_schedule_computes_the_end_of_short_runs_and_k_of_every_run(
             schedule = default_schedule(n, k)
             gaps = np.diff([*schedule.indices, n])
             assert (schedule.n, schedule.k) == (n, k)
-            assert schedule.computed[-1] or 2 * k <= n, "the last evaluation is cached although half are computed"
-            assert k < 2 or gaps[-1] <= gaps[:-1].max(), "the last stretch is the longest"
+            assert schedule.computed[-1] or 2 * k < n + 2, "the last evaluation is cached although half are computed"
+            even = 2 * k < n + 2 and default_mechanism(n, k)[0] == "reuse"
+            assert schedule == uniform(n, k) if even else k < 2 or gaps[-1] <= gaps[:-1].max(), "the end is neglected"
+
+
+def test_the_default_mechanism_repeats_where_no_trend_is_of_use():
+    assert [default_mechanism(4, 3), default_mechanism(8, 3), default_mechanism(50, 3)] == [("reuse", 1)] * 3
+    assert [default_mechanism(8, 4), default_mechanism(50, 5)] == [("hermite", 1)] * 2
+    assert default_mechanism(20, 10) == ("taylor", 1)
 
 
 def test_carry_to_the_same_times_changes_nothing():
@@ -203,13 +215,13 @@ def test_a_policy_tries_few_schedules_to_serve_a_run_that_starts_later(crowded):
     n, random = 48, np.random.default_rng(0)
     near = np.argsort(np.abs(np.arange(1, n) / n - crowded), kind="stable") + 1
     for ks in ((8,), (3, 20, 40)):
-        schedules = {k: from_indices([0, *near[: k - 1]], n) for k in ks}
-        computed = [None, *(np.array(between(schedules, whole).computed) for whole in range(1, n + 1))]
+        interpolated = Interpolation({k: from_indices([0, *near[: k - 1]], n) for k in ks})
+        computed = [None, *(np.array(interpolated.schedule(whole).computed) for whole in range(1, n + 1))]
         for start, share in random.uniform(size=(40, 2)):
             start = 1 + int(start * (n - 1))
             k = 1 + int(share * (n - start))
             enough = next(w for w in range(k, n + 1) if computed[w][start:].sum() >= k)
-            tried = [w for w in range(k, enough + 1) if not surely_fewer_from(schedules, w, start, k)]
+            tried = [w for w in range(k, enough + 1) if not interpolated.surely_fewer_from(start, w, k)]
             assert tried[-1:] == [enough] and len(tried) <= 4
 
 
@@ -222,3 +234,65 @@ def test_power_laws_have_k_evaluations_and_are_denser_early_for_higher_powers():
             assert means == sorted(means, reverse=True)
     assert power_law(50, 7, 1.0).indices == (0, 8, 15, 23, 31, 38, 46)
     assert power_law(50, 9, 2.0).indices == (0, 1, 3, 6, 11, 17, 25, 34, 44)
+
+
+def made_policy(n, budgets, seed):
+    """A policy of irregular logits, from arithmetic alone."""
+    places = np.arange(1, n)
+    tilt = 400 * (seed % 2) * places / n
+    logits = np.array([(places * (7919 + 31 * k + seed)) % 1009 - tilt for k in budgets], np.float32)
+    return Policy(budgets, logits, tuple(1.0 - (i / n) ** (1 + seed % 3) for i in range(n)))
+
+
+@pytest.mark.parametrize(
+    ("n", "budgets", "seed", "digest"),
+    [
+        (8, (2, 4, 6), 0, "a3334fc17632ddf0"),
+        (20, (3, 5, 9), 1, "bd8bca64d7c2a6f2"),
+        (50, (7, 9, 13, 30), 2, "f42183f5fdf30dc7"),
+        (51, (1,), 3, "d174b5c36eee18a9"),
+        (200, (5, 60, 199), 4, "d0f4ed196ec19836"),
+    ],
+)
+def test_a_policy_that_is_shared_gives_the_schedules_that_it_always_gave(n, budgets, seed, digest):
+    policy, found = made_policy(n, budgets, seed), hashlib.sha256()
+    for m, first in itertools.product((4, 20, n // 2 + 1, n, n + 7), (1.0, 0.93, 0.6, 0.25)):
+        times = tuple(first * (1.0 - i / m) for i in range(m))
+        for k, comparable in itertools.product(sorted({1, 2, m // 3 + 1, m - 1, m}), (True, False)):
+            found.update(f"{policy.schedule(k, times, comparable)}\n".encode())
+    assert found.hexdigest().startswith(digest)
+
+
+def test_the_nearest_evaluations_are_those_of_an_exhaustive_program():
+    rng = np.random.default_rng(2)
+    for round_to in (None, 1.0, 0.5, 1.0 / 3.0):  # halves are ties
+        for _ in range(200):
+            n = int(rng.integers(1, 40))
+            k = int(rng.integers(1, n + 1))
+            positions = np.sort(rng.uniform(0, n, k)) if rng.random() < 0.7 else rng.uniform(0, n, k)
+            if round_to is not None:
+                positions = np.round(positions / round_to) * round_to
+            assert nearest_in_order(positions, n) == cheapest_in_order((p - np.arange(n)) ** 2 for p in positions)
+
+
+@pytest.mark.parametrize("budgets", [(1,), (5, 60), tuple(range(4, 1024, 4))])
+def test_the_work_that_a_policy_file_can_ask_for_is_bounded(budgets, monkeypatch):
+    """The largest policy that a file may hold makes few schedules, and one dynamic program as large as the run."""
+    policy, work = made_policy(1024, budgets, 1), {"schedules": 0, "costs": 0}
+
+    def nearest(positions, n, original=nearest_in_order):
+        work["schedules"] += 1
+        return original(positions, n)
+
+    def cheapest(costs, original=cheapest_in_order):
+        rows = list(costs)
+        work["costs"] += sum(map(len, rows))
+        return original(rows)
+
+    monkeypatch.setattr(interpolation, "nearest_in_order", nearest)
+    monkeypatch.setattr(schedules_module, "cheapest_in_order", cheapest)
+    for m, first in itertools.product((20, 512), (0.999, 0.9, 0.5, 0.1)):
+        for k in (1, m // 4, m):
+            work.update(schedules=0, costs=0)
+            policy.schedule(k, [first * (1.0 - i / m) for i in range(m)])
+            assert work["schedules"] <= 4 and work["costs"] <= k * m

@@ -27,9 +27,10 @@ def run(demo, threshold: float, samples, error: str = "probe") -> tuple[torch.Te
     return demo.sample(model, samples, STEPS), torch.cat([torch.stack(r.computed, 1) for r in runs]).tolist()
 
 
-@pytest.mark.parametrize("error", dicache.ERRORS)
+@pytest.mark.parametrize("demo, error", [("flux", "probe"), ("flux", "probe minus input"), ("wan", "probe")],
+                         indirect=["demo"])
 def test_dicache_computes_less_the_higher_the_threshold_and_each_sample_for_itself(demo, error):
-    samples = demo.samples(4)
+    samples = demo.samples(3)
     uncached = demo.sample(demo.model, samples, STEPS)
     everything, computed = run(demo, 0.0, samples, error)
     assert torch.equal(everything, uncached) and all(all(row) for row in computed)
@@ -40,9 +41,10 @@ def test_dicache_computes_less_the_higher_the_threshold_and_each_sample_for_itse
         apart |= len(set(map(tuple, computed))) > 1
         assert all(row[0] and row[-1] for row in computed)
         assert latents.isfinite().all()
-        alone, row = run(demo, threshold, samples[1:2], error)
-        assert row == computed[1:2]
-        torch.testing.assert_close(alone, latents[1:2], rtol=1e-2, atol=1e-2)
+        if threshold == 0.1:
+            alone, row = run(demo, threshold, samples[1:2], error)
+            assert row == computed[1:2]
+            torch.testing.assert_close(alone, latents[1:2], rtol=1e-2, atol=1e-2)
     assert counts == sorted(counts, reverse=True) and counts[-1] == 2 * len(samples) and apart
 
 

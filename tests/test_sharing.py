@@ -166,8 +166,7 @@ def models(server):
 
 
 def test_a_missing_policy_is_named_and_the_run_works(models, client, server, policies):
-    said = ("The policy 'gone.safetensors' is not in models/recache; until it is there, 'demo-flux-taylor1', which "
-            "fits this model, is used.")
+    said = "The policy 'gone.safetensors' is not in models/recache; until it is there, the uniform schedule is used."
     before = server.complaints()
     result = client.run(sampling("gone.safetensors")).check()
     assert said in result.outputs["10"]["text"][0].splitlines()

@@ -10,17 +10,19 @@ import time
 import pytest
 
 from recache.nodes.pictures import drawing
-from tests.hosting.browser import FRONTENDS, RENDERERS, ComfyPage
+from tests.hosting.browser import PAGES, RENDERERS, ComfyPage
 from tests.hosting.plans import save_variants
 from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
 from tests.hosting.strip import STEPS, WORKFLOW, agrees, shown, until
 from tests.trained import WEIGHTS
 
+pytestmark = pytest.mark.usefixtures("model")
 
-@pytest.fixture(scope="module", autouse=True)
-def model(request, server):
-    shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "strip_flux.safetensors")
+
+@pytest.fixture
+def model(page_server):
+    shutil.copy(WEIGHTS / "flux.safetensors", page_server.models / "diffusion_models" / "strip_flux.safetensors")
 
 
 def drag_slider(page: ComfyPage, renderer: str, node: int, moves: int) -> None:
@@ -42,9 +44,28 @@ def drag_slider(page: ComfyPage, renderer: str, node: int, moves: int) -> None:
 
 
 @RENDERERS
+def test_the_strip_says_what_a_budget_costs(page, renderer):
+    page.load(WORKFLOW)
+    page.set_widget(8, "mechanism", "auto")
+    page.set_widget(9, "steps", 20)
+    for budget, word in ((0.05, "Likely broken"), (0.2, "Maybe another picture"), (0.5, "Small details differ"),
+                         (0.7, "The same picture")):
+        page.set_widget(8, "budget", budget)
+        now = until(page, lambda now, word=word: now["quality"] == word)
+        assert word in now["spoken"] and f"{round(20 * budget)} of 20" in now["head"]
+        page.screenshot(f"strip-quality-{budget:g}-{renderer}", 8)
+    page.set_widget(8, "budget", 1.0)
+    assert until(page, lambda now: "Unchanged" in now["head"])["quality"] == ""
+    page.set_widget(8, "policy", "list")
+    page.set_widget(8, "evaluations", "0, 9")
+    assert until(page, lambda now: now["computed"] == [0, 9])["quality"] == ""
+
+
+@RENDERERS
 def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.load(WORKFLOW)
-    assert agrees(page, 0.3)["notes"] == "Evenly spread."
+    assert agrees(page, 0.3)["notes"] == (
+        "With taylor, 3 of 10 look worse than simply running 3 steps; set the mechanism to auto. Evenly spread.")
     page.screenshot("strip-plan", 8)
     asked = []
     page.tab.on("request", lambda request: asked.append(request) if request.url.endswith("/recache/plan") else None)
@@ -107,6 +128,7 @@ def test_auto_follows_guidance_and_size(page, server):
     with emptied(server.models / "recache") as folder:
         save_variants(folder, **variants)
         page.load(WORKFLOW)
+        page.set_widget(9, "steps", 20)  # in shorter runs none of them is used
         page.set_widget(4, "width", 128)
         page.set_widget(4, "height", 128)
         page.set_widget(9, "cfg", 2.0)
@@ -130,7 +152,6 @@ WATCH = """() => {
 
 
 @RENDERERS
-@pytest.mark.parametrize("frontend", ["pinned"], indirect=True)
 def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
     workflow = json.loads(json.dumps(WORKFLOW))
     steps = 8 if renderer == "classic" else 9  # a plan that no run had before
@@ -160,10 +181,8 @@ def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
     assert not server.complaints()
 
 
-@FRONTENDS
-def test_a_subgraph_shows_the_runs_inside_it(page, frontend, request):
-    running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
-    shutil.copy(WEIGHTS / "flux.safetensors", running.models / "diffusion_models" / "strip_flux.safetensors")
+@PAGES
+def test_a_subgraph_shows_the_runs_inside_it(page, frontend):
     page.load(WORKFLOW)
     page.evaluate("() => { app.canvas.selectItems([8].map((id) => app.graph.getNodeById(id))); "
                   "return app.extensionManager.command.execute('Comfy.Graph.ConvertToSubgraph') }")
@@ -195,9 +214,8 @@ def test_a_reload_in_the_middle_of_a_run(page, renderer):
     assert now["was-computed"] == planned and len(now["was-computed"] + now["was-forecast"]) == steps
 
 
-@FRONTENDS
-@RENDERERS
-def test_the_side_panel_has_no_row_for_the_strip(page, renderer, frontend):
+@PAGES
+def test_the_side_panel_has_no_row_for_the_strip(page, frontend):
     page.load(WORKFLOW)
     page.setting("Comfy.RightSidePanel.IsOpen", True)
     page.evaluate("() => app.canvas.selectItems([app.graph.getNodeById(8)])")
@@ -205,7 +223,6 @@ def test_the_side_panel_has_no_row_for_the_strip(page, renderer, frontend):
     page.wait(f"() => {panel}.includes('budget')")
     page.screenshot(f"side-panel-{frontend}")
     assert "schedule" not in page.evaluate(f"() => {panel}")
-    page.setting("Comfy.RightSidePanel.IsOpen", False)
 
 
 def test_slower_is_not_called_faster(page):

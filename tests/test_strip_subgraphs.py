@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.hosting.browser import FRONTENDS, RENDERERS
+from tests.hosting.browser import PAGES, RENDERERS
 from tests.hosting.strip import STEPS, WORKFLOW, until
 
 # The sampler of a Budget in a subgraph whose input feeds the sampler's steps; `promote` puts that on a subgraph node.
@@ -35,9 +35,8 @@ def shows(page, node: str, steps: int) -> None:
     assert inputs["steps"] == steps or isinstance(inputs["steps"], list)
 
 
-@FRONTENDS
-@RENDERERS
-def test_steps_come_from_the_subgraphs_widget_or_from_outside(page, renderer, frontend):
+@PAGES
+def test_steps_come_from_the_subgraphs_widget_or_from_outside(page):
     outer = in_subgraph(page)
     shows(page, f"{outer}:8", STEPS)
     page.set_widget(outer, "steps", 14)

@@ -139,14 +139,14 @@ def nearest(picture: torch.Tensor, colour: int, rgba: torch.Tensor, generator: t
 def test_pictures_show_what_their_captions_say(loaded, rgba, generator):
     """Also on backgrounds that the drawing never had in training."""
     right = []
-    for i in range(0, len(CHOSEN), 4):
+    for i in range(0, len(CHOSEN), 8):
         latent = sample(loaded["flux"], "flux", caption(i), torch.zeros(1, 16, 16, 16), steps=20)
         picture = VAEDecode().decode(loaded["autoencoder"], latent)[0][0]
         corner = torch.stack([picture[y, x] for y in (2, -3) for x in (2, -3)]).median(dim=0).values
         expected = torch.tensor(list(data.COLOURS.values())[UNSEEN[i]]) / 255
         assert (corner - expected).abs().max() < 0.08, f"background of {caption(i)}"
         right.append(nearest(picture, UNSEEN[i], rgba, generator) == NAMES[CHOSEN[i]])
-    assert sum(right) >= 7, right
+    assert all(right), right
 
 
 @pytest.mark.parametrize("steps", distill.STUDENTS)
@@ -155,11 +155,11 @@ def test_distilled_models_show_their_captions_in_few_steps_without_guidance(host
     shutil.copy(train.WEIGHTS / name, host.models / "diffusion_models" / name)
     model = ModelSamplingAuraFlow().patch_aura(UNETLoader().load_unet(name, "default")[0], distill.SHIFT)[0]
     right = []
-    for i in range(0, len(CHOSEN), 4):
+    for i in range(0, len(CHOSEN), 8):
         latent = sample(model, "flux", caption(i), torch.zeros(1, 16, 16, 16), steps, cfg=1.0)
         picture = VAEDecode().decode(loaded["autoencoder"], latent)[0][0]
         right.append(nearest(picture, UNSEEN[i], rgba, generator) == NAMES[CHOSEN[i]])
-    assert sum(right) >= 6, right
+    assert sum(right) >= 3, right
 
 
 def test_guidance_pulls_away_from_the_empty_caption(loaded):

@@ -32,7 +32,7 @@ from recache.nodes.library.ranking import Target
 from recache.nodes.training import objective, rollouts
 from recache.nodes.training.request import Progress, Request
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
-from recache.policies.default_schedule import default_schedule
+from recache.policies.defaults import default_schedule
 from recache.policies.learning.dynamic_program import solve
 from recache.policies.learning.environment import Memo
 from recache.policies.metrics.distances import perceptual
@@ -171,7 +171,7 @@ def test_the_same_seed_gives_the_same_policy_and_another_prompt_another_training
     again = trained(tmp_path / "again")
     assert again.learned.schedules == outcome.learned.schedules
     assert np.array_equal(again.policy.policy.logits, outcome.policy.policy.logits)
-    several = trained(tmp_path / "several", replace(REQUEST, evaluations=100), flow(prompts=2))
+    several = trained(tmp_path / "several", replace(REQUEST, evaluations=20), flow(prompts=2))
     assert several.policy.about.training["samples"] == 4 and several.policy.about.training["prompts"] == 2
 
 
@@ -187,7 +187,7 @@ def test_a_finished_training_replays_without_the_network(outcome, tmp_path, monk
 
 
 def test_a_checkpoint_of_another_workflow_or_a_damaged_one_is_not_used(outcome, tmp_path):
-    trained(tmp_path, workflow=flow(seed=99))
+    trained(tmp_path, replace(REQUEST, evaluations=10), flow(seed=99))
     notes = []
     assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
     assert notes == ["The checkpoint is not of this workflow any more, so training begins anew."]
@@ -198,13 +198,12 @@ def test_a_checkpoint_of_another_workflow_or_a_damaged_one_is_not_used(outcome, 
     assert len(notes) == 2 and all("damaged" in note for note in notes)
 
 
-CRASHES = 10
+CRASHES = 6
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(outcome, tmp_path):
     checkpoint, policies = tmp_path / "checkpoint", tmp_path / "policies"
-    request = replace(REQUEST, evaluations=250)
     clock = random.Random(0)
     torch.set_num_threads(1)  # a forked process has no worker threads
     killed = 0
@@ -212,7 +211,7 @@ def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(out
         child = os.fork()
         if child == 0:
             try:
-                result = trained(checkpoint, request)
+                result = trained(checkpoint)
                 while True:  # be killed while saving, too
                     save(policies / "policy.safetensors", result.policy)
             finally:
@@ -230,7 +229,7 @@ def test_killed_at_any_moment_training_goes_on_and_no_policy_is_half_written(out
             assert load("policy.safetensors", policies).policy.budgets == tuple(outcome.learned.schedules)
     assert killed == CRASHES
     notes = []
-    final = trained(checkpoint, request, notes=notes)
+    final = trained(checkpoint, notes=notes)
     assert final.learned.schedules == outcome.learned.schedules and notes == []
 
 
@@ -378,7 +377,7 @@ def test_equal_things_have_equal_fingerprints_and_others_have_not():
 
 
 def ask(**options) -> dict:
-    return {"budgets": "0.3, 0.5", "samples": 2, "evaluations": 120, "minutes": 0.0, "mechanism": "taylor", "order": 1,
+    return {"budgets": "0.3, 0.5", "samples": 1, "evaluations": 100, "minutes": 0.0, "mechanism": "taylor", "order": 1,
             "cache_point": "output", "distance": "auto", "reward": "none", "alpha": 0.1, **options}
 
 
@@ -412,7 +411,7 @@ def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatc
     policy, _, text = train.ReCacheTrain.execute(
         model=models("flux")[0], positive=positive, negative=negative, seed=3, steps=6, cfg=1.0, sampler_name="euler",
         latent_image={"samples": torch.zeros(1, *family.latent_shape)}, scheduler="simple", denoise=1.0,
-        **ask(budgets="0.5, 0.7, 0.9")).args
+        **ask(budgets="0.5, 0.7, 0.9", samples=2)).args
     [costs] = tmp_path.rglob("costs.jsonl")
     found = {}
     for line in costs.read_text().splitlines():

@@ -10,6 +10,7 @@ import urllib.error
 import pytest
 
 from recache.nodes.server import training_state
+from recache.policies.policy_file import load
 from tests.hosting.prompts import TRAINING_STEPS, install_models, training
 from tests.hosting.server import emptied
 
@@ -41,10 +42,12 @@ def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
             "steps": TRAINING_STEPS, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
         "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": ["8", 0]}},
     }
-    for policy, said in (("mine.safetensors", "The policy 'mine' was fitted on these settings."),
-                         ("auto", "The policy 'mine' was fitted on these settings."), ("uniform", "of 12 computed")):
+    fitted = "The policy 'mine' was fitted on these settings."
+    helps = (load("mine.safetensors", server.models / "recache").gain(0.5) or 0.0) > 0.0
+    for policy, is_used in (("mine.safetensors", True), ("auto", helps), ("uniform", False)):
         use["8"]["inputs"]["policy"] = policy
-        assert said in client.run(use).check().outputs["10"]["text"][0]
+        text = client.run(use).check().outputs["10"]["text"][0]
+        assert "of 12 computed" in text and (fitted in text) == is_used
     use["9"]["inputs"]["scheduler"], use["8"]["inputs"]["policy"] = "beta", "mine.safetensors"
     told = client.run(use).check()
     assert "was fitted on other settings (scheduler simple, shift" in told.outputs["10"]["text"][0]

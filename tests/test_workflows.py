@@ -19,7 +19,7 @@ from simpleeval import simple_eval
 
 from tests.authoring import stand_ins
 from tests.authoring.catalogue import HUB, WORKFLOWS, Workflow
-from tests.hosting.browser import comfy_page
+from tests.hosting.browser import PAGES
 from tests.hosting.server import PACK
 from tests.hosting.session import ROOT
 
@@ -35,7 +35,7 @@ def saved(workflow: Workflow) -> dict[str, Any]:
     return json.loads((ROOT / "workflows" / f"{workflow.name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(host, tmp_path_factory):
     """A folder with stand-ins for all model files."""
     folder = tmp_path_factory.mktemp("models")
@@ -43,20 +43,14 @@ def models(host, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["classic-pinned", "nodes2-newest"])
-def opened(request, browser, models):
-    """One page for many workflows, of either renderer and frontend; complaints of the page fail the last test.
-
-    Its server has the stand-ins, and a picture where every ComfyUI has an example.
-    """
-    renderer, frontend = request.param.split("-")
-    running = request.getfixturevalue("newest_server" if frontend == "newest" else "server")
-    shutil.copytree(models, running.models, dirs_exist_ok=True, copy_function=os.link)
-    Image.radial_gradient("L").convert("RGB").save(running.base / "input" / "example.png")
-    with comfy_page(browser, running.url, renderer) as page:
-        yield page
-        complaints = page.complaints()
-    assert complaints == []
+@pytest.fixture
+def opened(page, page_server, models):
+    """The page of a server with the stand-ins, and with a picture where every ComfyUI has an example."""
+    if not (page_server.base / "input" / "example.png").exists():
+        shutil.copytree(models, page_server.models, dirs_exist_ok=True, copy_function=os.link)
+        Image.radial_gradient("L").convert("RGB").save(page_server.base / "input" / "example.png")
+        page.evaluate("() => app.refreshComboInNodes()")
+    return page
 
 
 def open_template(page, name: str, module: str = PACK) -> None:
@@ -142,6 +136,7 @@ def test_the_server_offers_it_under_templates(workflow, server, client):
             assert answer.read() == (ROOT / "workflows" / f"{workflow.name}.{ending}").read_bytes()
 
 
+@PAGES
 def test_it_is_found_under_templates_with_its_picture(opened):
     opened.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = opened.tab.get_by_role("dialog")
@@ -157,6 +152,7 @@ def test_it_is_found_under_templates_with_its_picture(opened):
 
 
 @EACH
+@PAGES
 def test_the_page_opens_it_whole_and_the_server_takes_it(workflow, opened, client):
     open_template(opened, workflow.name)
     found = opened.evaluate("""() => app.graph.nodes.map((node) => ({
@@ -314,8 +310,6 @@ def runnable(prompt: Mapping[str, dict]) -> dict[str, dict]:
 
 @pytest.mark.parametrize("name", RUN)
 def test_it_runs_to_a_picture(name, opened, client, server):
-    if opened.renderer != "classic":
-        pytest.skip("what runs is the same in both renderers")
     open_template(opened, name)
     prompt = runnable(opened.prompt())
     result = client.run(prompt).check()

@@ -133,20 +133,22 @@ class BudgetStrip {
     const { plan, run } = this;
     if (run) {
       const head = t("strip.running", { i: run.evaluations, n: run.n, k: run.computed.length });
-      return { head, notes: this.notes() };
+      return { head, quality: plan?.quality, notes: this.notes() };
     }
     if (!plan) return { head: t("strip.waiting") };
     const result = plan.run ? measured(plan.run) : "";
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
-    return { head: planned(plan), result, notes: this.notes() };
+    return { head: planned(plan), quality: plan.quality, result, notes: this.notes() };
   }
 
   notes() {
     const { plan } = this;
     const after = plan?.run?.notes ?? [];
     if (after.length) return after.map(sentence).join(" ");
-    const said = plan?.missing ? [sentence(plan.missing)] : plan?.policy ? [policy(plan.policy)] : [];
+    const said = plan?.remark ? [sentence(plan.remark)] : []; // first: a long line is cut at its end
+    if (plan?.missing) said.push(sentence(plan.missing));
+    else if (plan?.policy) said.push(policy(plan.policy));
     said.push(...(plan?.provisional ?? []).map((what) => t(`strip.provisional_${what}`)));
     if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");

@@ -11,6 +11,7 @@ export class LatestRequest {
     this.last = null; // the body that was sent last or waits
     this.waiting = null;
     this.sending = false;
+    this.invalidated = 0; // times
   }
 
   post(value) {
@@ -20,19 +21,21 @@ export class LatestRequest {
     if (!this.sending) this.sendAll();
   }
 
-  /** Lets the next `post` through even if its body is the same: what the answer depends on has changed. */
+  /** What answers depend on has changed: one under way is dropped, and the next `post` goes even if its body is the same. */
   invalidate() {
     this.last = null;
+    this.invalidated += 1;
   }
 
   async sendAll() {
     this.sending = true;
     try {
       while (this.waiting !== null) {
-        const body = this.waiting;
+        const [body, { invalidated }] = [this.waiting, this];
         this.waiting = null;
         const spacing = new Promise((done) => setTimeout(done, SPACING));
-        this.onAnswer(await this.send(body));
+        const answer = await this.send(body);
+        if (invalidated === this.invalidated) this.onAnswer(answer);
         await spacing;
       }
     } finally {

@@ -3,7 +3,8 @@ import { html, svg } from "./dom.js";
 import { t } from "./i18n.js";
 
 const KINDS = ["forecast", "computed", "was-forecast", "was-computed"];
-export const HEIGHT = 84;
+const QUALITIES = ["broken", "another", "details", "same"]; // the bar is as full as the place here
+export const HEIGHT = 98;
 
 /** A strip's element; `show` draws it. */
 export class Strip {
@@ -15,6 +16,9 @@ export class Strip {
     this.svg.setAttribute("preserveAspectRatio", "none");
     this.paths = Object.fromEntries(KINDS.map((kind) => [kind, svg("path", this.svg, kind)]));
     this.head = html("div", this.element, "head");
+    this.quality = html("div", this.element, "quality");
+    this.quality.bar = QUALITIES.map(() => html("i", this.quality));
+    this.quality.word = html("span", this.quality);
     const line = html("div", this.element, "line");
     this.result = html("div", line, "result");
     this.legend = html("div", line, "legend"); // hidden where it has no room beside the result
@@ -32,8 +36,11 @@ export class Strip {
     this.svg.addEventListener("keydown", (event) => this.onKey(event));
   }
 
-  /** Draws cells (each one of KINDS), a headline, what was measured, and notes; `listed`: the artist wrote the list. */
-  show({ cells = [], head, result = "", notes = "", dim = false, listed = false }) {
+  /**
+   * Draws cells (each one of KINDS), a headline, how close to the uncached picture (one of QUALITIES), what was
+   * measured, and notes; `listed`: the artist wrote the list.
+   */
+  show({ cells = [], head, quality = null, result = "", notes = "", dim = false, listed = false }) {
     [this.cells, this.headline, this.listed] = [cells, head, listed];
     this.svg.style.display = this.legend.style.display = cells.length ? "" : "none";
     this.svg.setAttribute("viewBox", `0 0 ${Math.max(1, cells.length)} 1`);
@@ -43,10 +50,18 @@ export class Strip {
       this.paths[kind].setAttribute("d", drawn);
     }
     this.element.classList.toggle("dim", dim);
+    this.showQuality(quality);
     this.result.textContent = result;
     this.notes.textContent = this.notes.title = notes;
-    this.svg.setAttribute("aria-label", [head, result, notes, this.spoken()].filter(Boolean).join("; "));
+    this.svg.setAttribute("aria-label", [head, this.quality.word.textContent, result, notes, this.spoken()].filter(Boolean).join("; "));
     this.highlight(this.highlighted < cells.length ? this.highlighted : -1);
+  }
+
+  showQuality(quality) {
+    const full = QUALITIES.indexOf(quality) + 1;
+    this.quality.setAttribute("class", `quality ${quality ?? ""}`);
+    this.quality.bar.forEach((part, i) => part.classList.toggle("full", i < full));
+    this.quality.word.textContent = quality ? t(`strip.quality_${quality}`) : "";
   }
 
   /** Which evaluations are computed, for a screen reader; counted from 1. */

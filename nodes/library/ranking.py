@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from math import log2
 
-from ...caching import Reason, RunSettings
+from ...caching import AUTO, Reason, RunSettings
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 
 _SAME_CFG = 0.01
+_LEAST_SHARE = 0.4  # of its evaluations: in shorter runs the default is better (bench carried, docs/policies.md)
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,14 @@ def best(files: Iterable[tuple[PolicyFile, bool]], target: Target) -> PolicyFile
     """Of policies for one model, each with whether it is the artist's own, the one to use; None where none helps.
 
     A policy is left out if, at the budget, it was found to be no better than even spacing; an artist's own also if
-    nothing was found. The rest are ordered by their differences from the run, the most important first. Of equals an
-    artist's own comes first, then the one that gained most, then the first.
+    nothing was found; and one that was fitted to far more evaluations than the run has. The rest are ordered by their
+    differences from the run, the most important first. Of equals an artist's own comes first, then the one that gained
+    most, then the first.
     """
     ranked = []
     for place, (file, own) in enumerate(files):
         gain = file.gain(target.budget)
-        if own if gain is None else gain <= 0.0:
+        if (own if gain is None else gain <= 0.0) or _too_few(len(target.run.times), len(file.policy.times)):
             continue
         unlike = [distance for distance, _ in differences(file, target)]
         ranked.append((unlike, not own, -(gain or 0.0), place, file))
@@ -60,7 +62,8 @@ def differences(file: PolicyFile, target: Target) -> list[tuple[float, Reason | 
     cfg = 0.0 if run.cfg is None else abs(run.cfg - about.cfg)
     size = sum(map(_octaves, *zip(*zip_longest(run.size, about.size, fillvalue=1)))) if run.size and about.size else 0.0
     return [
-        (2.0 * (about.mechanism != target.mechanism) + (order not in (None, target.order)), as_fitted),
+        (0.0 if target.mechanism == AUTO else
+         2.0 * (about.mechanism != target.mechanism) + (order not in (None, target.order)), as_fitted),
         (float(target.cache_point not in ("auto", about.cache_point)), None),
         (_octaves(len(run.times), len(known)), Reason("differs_evaluations", {"n": len(known)})),
         (float(other_times), _times_reason(file)),
@@ -83,3 +86,8 @@ def _times_reason(file: PolicyFile) -> Reason:
 def _octaves(a: float, b: float) -> float:
     """How many times one is the double of the other; 0 where one is not known."""
     return abs(log2(a / b)) if a and b else 0.0
+
+
+def _too_few(run: int, fitted: int) -> bool:
+    """Whether a run, if its evaluations are known, is too short for a schedule to be carried over."""
+    return 0 < run < _LEAST_SHARE * fitted

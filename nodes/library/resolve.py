@@ -12,8 +12,8 @@ from ...caching import CacheConfig, Reason, RunSettings
 from ...policies.policy_file import PolicyFile, PolicyFileError, load
 from ..server.page import one_line
 from . import folders
+from .choice import RunChoice
 from .ranking import Target, best, differences
-from .schedules import scheduler
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,16 @@ class PolicyChoice:
     def for_run(self, config: CacheConfig, run: RunSettings) -> CacheConfig:
         """The configuration of one run, for CacheConfig.for_run."""
         file, missing = self.resolve(run)
-        return replace(
-            config, schedule=scheduler(self.target.budget, self.policy, self.evaluations, file),
-            notes=notes(file, self.layout, replace(self.target, run=run), missing))
+        choice = self.choice(file)
+        mechanism, order = choice.mechanism_for(run.times)
+        said = notes(file, self.layout, replace(self.target, run=run), missing)
+        return replace(config, schedule=choice.schedule, mechanism=mechanism, order=order,
+                       notes=[*said, *filter(None, [choice.remark(run.times)])])
+
+    def choice(self, file: PolicyFile | None) -> RunChoice:
+        """What is decided with this policy."""
+        listed = self.evaluations if self.policy == "list" else None
+        return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order)
 
 
 def resolve_policy(policy: str | None, layout: str | None, target: Target,
@@ -107,7 +114,8 @@ def chosen_for(file: PolicyFile) -> list[str]:
     layout = next((value for key, value in about.model_identity.items() if key.startswith("layout")), "")
     run = RunSettings(about.sampler, times, about.cfg, tuple(about.size))
     target = Target(about.mechanism, about.mechanism_options.get("order", 1), about.cache_point, 0.0, run)
-    chosen = (best_for(layout, replace(target, budget=k / len(times))) for k in file.policy.budgets)
+    files = list(_files_for(layout))
+    chosen = (best(files, replace(target, budget=k / len(times))) for k in file.policy.budgets)
     return ["" if found is None else found.about.name for found in chosen]
 
 

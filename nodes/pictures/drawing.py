@@ -30,6 +30,11 @@ def text_style(size: int, colour: tuple[int, int, int] = TEXT) -> dict:
     return {"font": _font(size), "fill": colour}
 
 
+def drawable(text: str) -> bool:
+    """Whether the font has its letters; PIL's own has only Latin ones."""
+    return all(ord(letter) < 0x180 for letter in text)
+
+
 def to_image(picture: Image.Image) -> torch.Tensor:
     """IMAGE [1, height, width, 3] of a picture."""
     return torch.from_numpy(np.asarray(picture.convert("RGB")).astype(np.float32) / 255.0)[None]

@@ -15,7 +15,6 @@ from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 from ..library.ranking import Target
 from ..library.resolve import PolicyChoice
-from ..library.schedules import scheduler
 from . import graph, run_state
 
 
@@ -70,6 +69,8 @@ class PlanAnswer:
         run: the one that is sampling, else the last one with this plan.
         refusal: why nothing would be cached, a Reason or the words of an error.
         missing: the policy that is named and not there.
+        remark: on this choice beside fewer steps (see RunChoice.remark), or None.
+        quality: how close to the uncached picture (see RunChoice.expected_word), or None.
         n: evaluations of the run; 0 where they are not known, and no schedule is.
         computed: those that would be computed, 0-based.
         speedup: planned.
@@ -79,6 +80,8 @@ class PlanAnswer:
     run: run_state.Run | None = None
     refusal: Reason | str | None = None
     missing: Reason | None = None
+    remark: Reason | None = None
+    quality: str | None = None
     policy: PolicySummary | None = None
     n: int = 0
     computed: list[int] = field(default_factory=list)
@@ -89,7 +92,9 @@ class PlanAnswer:
         return {
             "provisional": self.provisional, "run": self.run and self.run.as_json(),
             "refusal": self.refusal.as_json() if isinstance(self.refusal, Reason) else self.refusal,
-            "missing": self.missing and self.missing.as_json(), "policy": self.policy and asdict(self.policy),
+            "missing": self.missing and self.missing.as_json(),
+            "remark": self.remark and self.remark.as_json(), "quality": self.quality,
+            "policy": self.policy and asdict(self.policy),
             "n": self.n, "computed": self.computed, "speedup": self.speedup}
 
 
@@ -126,23 +131,27 @@ def plan(question: Question) -> PlanAnswer:
         return answer
     evaluations = planned.evaluations
     try:
-        file, answer.missing = _policy_file(question, history, planned, answer.provisional)
+        choice = _policy_choice(question, history, planned, answer.provisional)
+        run = _run_settings(history, planned)
+        file, answer.missing = choice.resolve(run)
         answer.policy = _summary(question, file, evaluations)
         if evaluations.refusal is not None:
             answer.refusal = evaluations.refusal
             return answer
-        cost = _cached_cost(question, history)
+        decided = choice.choice(file)
+        mechanism, order = decided.mechanism_for(run.times)
+        cost = _cached_cost(mechanism, order, question.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
-        schedule = scheduler(question.budget, question.policy, question.evaluations, file)(
-            evaluations.times, cost or 0.0)
+        schedule = decided.schedule(run.times, cost or 0.0)
+        answer.remark, answer.quality = decided.remark(run.times), decided.expected_word(run.times, sum(schedule))
     except ValueError as error:
         answer.refusal = str(error)
         return answer
     answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
     if history and answer.run is None:
-        answer.run = history.last(question.mechanism, answer.computed, evaluations.times)
+        answer.run = history.last(mechanism, answer.computed, evaluations.times)
     return answer
 
 
@@ -181,19 +190,23 @@ def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | 
                        model_identity.sampler_name(found.sampler), found.cfg, found.size, found.guessed)
 
 
-def _policy_file(question: Question, history: run_state.History | None, planned: _PlannedRun,
-                 provisional: list[str]) -> tuple[PolicyFile | None, Reason | None]:
+def _policy_choice(question: Question, history: run_state.History | None, planned: _PlannedRun,
+                   provisional: list[str]) -> PolicyChoice:
     trained = history.file if history and question.trained else None
+    policy = question.policy
     if question.trained and trained is None:
         provisional.append("trained")
-        return None, None
-    # What the graph does not tell is as in the last run.
+        policy = "uniform" if policy != "list" else policy
+    target = Target(question.mechanism, question.order, question.cache_point, question.budget)
+    return PolicyChoice(policy, planned.layout, target, question.evaluations, trained)
+
+
+def _run_settings(history: run_state.History | None, planned: _PlannedRun) -> RunSettings:
+    """What is known of the run; what the graph does not tell is as in the last one."""
     last = next((run for run in history.runs if run.over), None) if history else None
     cfg = last.cfg if last and planned.cfg is None else planned.cfg
     size = last.size if last and not planned.size else planned.size
-    target = Target(question.mechanism, question.order, question.cache_point, question.budget)
-    return PolicyChoice(question.policy, planned.layout, target, trained=trained).resolve(
-        RunSettings(planned.sampler, planned.evaluations.times, cfg, size))
+    return RunSettings(planned.sampler, planned.evaluations.times, cfg, size)
 
 
 def _summary(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> PolicySummary:
@@ -206,9 +219,8 @@ def _summary(question: Question, file: PolicyFile | None, evaluations: Evaluatio
     return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 
 
-def _cached_cost(question: Question, history: run_state.History | None) -> float | None:
+def _cached_cost(mechanism: str, order: int, point: str, history: run_state.History | None) -> float | None:
     """What a cached evaluation is charged; None where only a run can tell."""
-    point = question.cache_point
-    if point == "output" or (point == "auto" and not make(question.mechanism, question.order).of_residual):
+    if point == "output" or (point == "auto" and not make(mechanism, order).of_residual):
         return 0.0
-    return history.cached_cost(question.mechanism, point) if history else None
+    return history.cached_cost(mechanism, point) if history else None

@@ -61,7 +61,8 @@ def question(body: bytes) -> Question:
         raise BadQuestion("The budget is no number above 0 and at most 1.")
     if not _number(order) or order not in (1, 2, 3):
         raise BadQuestion("The order is not 1, 2 or 3.")
-    if settings["mechanism"] not in caching.MECHANISMS or settings["cache_point"] not in caching.CACHE_POINTS:
+    mechanisms = caching.AUTO, *caching.MECHANISMS
+    if settings["mechanism"] not in mechanisms or settings["cache_point"] not in caching.CACHE_POINTS:
         raise BadQuestion("The mechanism or the cache point is none that ReCache has.")
     texts = (settings["policy"], settings["evaluations"], asked.get("workflow", ""), asked.get("node", ""),
              asked.get("language", ""))

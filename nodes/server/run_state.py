@@ -33,6 +33,7 @@ class Run:
     """One sampling run, as the page shows it; indices of evaluations are 0-based.
 
     Attributes:
+        cache_point: as chosen on the node. mechanism: known once it is over.
         planned: evaluations that are to be computed; None where nothing is cached.
         computed: evaluations that were.
         evaluations: how many were made so far.
@@ -44,8 +45,8 @@ class Run:
         notes: for the artist.
     """
 
-    mechanism: str
     cache_point: str
+    mechanism: str = ""
     n: int = 0
     planned: list[int] | None = None
     computed: list[int] = field(default_factory=list)
@@ -113,11 +114,11 @@ class RunMonitor:
         layout: of the model's network (see model_identity.layout).
     """
 
-    def __init__(self, node: str | None, model, layout: str, mechanism: str, cache_point: str, file: PolicyFile | None):
-        self.node, self.layout, self.mechanism, self.cache_point, self.file = node, layout, mechanism, cache_point, file
+    def __init__(self, node: str | None, model, layout: str, cache_point: str, file: PolicyFile | None):
+        self.node, self.layout, self.cache_point, self.file = node, layout, cache_point, file
         self.server = getattr(PromptServer, "instance", None) if node is not None else None
         self.workflow: str | None = None
-        self.run = Run(mechanism, cache_point, over=True)
+        self.run = Run(cache_point, over=True)
         self.model_sampling = None
         if self.server is None:
             return
@@ -153,13 +154,13 @@ class RunMonitor:
         run.over, run.finished, run.cached_cost = True, report.finished, report.cached_cost
         run.times, run.cfg, run.size = report.times, report.cfg, report.size
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
-        run.planned, run.notes = report.planned or None, report.notes
+        run.planned, run.notes, run.mechanism = report.planned or None, report.notes, report.mechanism
         if report.planned:
             run.speedup, run.saved = report.measured_speedup, report.seconds_saved
         self._send({"run": run.as_json()})
 
     def _begin(self) -> None:
-        self.run = Run(self.mechanism, self.cache_point)
+        self.run = Run(self.cache_point)
         self.workflow = _running_workflow(self.server)
         if self.workflow is None:
             return

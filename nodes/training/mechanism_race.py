@@ -16,14 +16,13 @@ from ...caching import mechanisms
 from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights
-from ...policies.default_schedule import default_schedule
+from ...policies.defaults import default_schedule
 from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.racing import halving
 from ...policies.schedule import Schedule
 from .starts import DP_POWER
 
-AUTO = "auto"
 CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2))
 """Mechanisms and orders. All cache the same features, so that one recording and one probe serve all of them."""
 

@@ -14,7 +14,7 @@ from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget, knee
 from ...policies.metrics.metric import Figures, Metric, figures, mean, perceptual
 from ..library.resolve import PolicyChoice
-from ..server.wording import language, reason_text
+from ..server.wording import language
 from ..server.wording import remarks as report_remarks
 from .objective import Objective
 
@@ -109,8 +109,8 @@ class Runs:
         self._choice = replace(self._choice, target=replace(self._choice.target, budget=budget))
         latent = self._workflow.cached(sample, self._config)
         if not self.report.planned:
-            reasons = " ".join(reason_text(note, language()) for note in self.report.notes)
-            raise WorkflowError(f"nothing could be cached at the budget {budget:g}: {reasons}")
+            nothing = caching.Reason("nothing_cached", {"budget": budget})
+            raise WorkflowError("nothing cached", nothing, *self.report.notes)
         return latent, len(self.report.computed)
 
 

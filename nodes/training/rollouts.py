@@ -13,7 +13,6 @@ import torch
 from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.schedule import Schedule
-from ..server.wording import language, reason_text
 from .objective import Objective
 
 
@@ -53,9 +52,8 @@ class Rollouts:
         self._computed = schedule.computed
         latent = self._workflow.cached(self._samples[sample], self._settings)
         if self.report.computed != list(schedule.indices):
-            reasons = [reason for _, reason in self.report.unplanned] + self.report.notes
-            why = " ".join(reason_text(reason, language()) for reason in reasons) or "reason unknown"
-            raise WorkflowError(f"this workflow can't be cached as planned: {why}")
+            unplanned = [reason for _, reason in self.report.unplanned]
+            raise WorkflowError("not as planned", caching.Reason("not_as_planned"), *unplanned[:1], *self.report.notes)
         return latent
 
     def cost(self, schedule: Schedule, sample: int) -> float:

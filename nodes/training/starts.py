@@ -10,7 +10,7 @@ from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.mechanisms import Mechanism
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights, summed_error
-from ...policies.default_schedule import default_schedule
+from ...policies.defaults import default_schedule
 from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.local_search import hill_climb

@@ -23,7 +23,7 @@ from ...policies.policy import from_schedules
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
-from .mechanism_race import AUTO, CANDIDATES, Candidate, label, race, tried_schedules
+from .mechanism_race import CANDIDATES, Candidate, label, race, tried_schedules
 from .objective import Objective, Objectives
 from .references import SAME_OUTPUT, References, references, relative_difference
 from .request import Outcome, Progress, Request
@@ -100,7 +100,7 @@ class _Setup:
 
 def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     workflow, request, objectives = setup.workflow, setup.request, setup.objectives
-    entries = CANDIDATES if request.mechanism == AUTO else ((request.mechanism, request.order),)
+    entries = CANDIDATES if request.mechanism == caching.AUTO else ((request.mechanism, request.order),)
     setup = setup.using(*entries[0])
     evaluations = workflow.dry_run()
     n = len(evaluations)

@@ -7,9 +7,9 @@ sampler and with those of ``SOLVERS``.
 
 Figures of a cell: ``latent_mse``; ``latent_ratio``, the geometric mean over samples of the latent's squared error over
 that of fewer steps with the same sampler, and the bounds of its 95% interval; ``beside``, the same over the best of the
-mechanisms that ``--beside`` names, with this schedule; ``st_lpips`` with half of its 95% interval, and ``more``, the
-paired difference to fewer steps with its own. Pictures are decoded for fewer steps with the
-same sampler and with the best other one, for taylor 1 by default and evenly, and for the ``--pictures`` schedules of
+mechanisms that ``--beside`` names, with this schedule; ``st_lpips`` with half of its 95% interval, ``st_lpips_q90``,
+which nine of ten samples stay below, and ``more``, the paired difference to fewer steps with its own interval. Pictures
+are decoded for fewer steps with the same sampler and with the best other one, and for the ``--pictures`` schedules of
 each k that have the least latent error.
 """
 
@@ -17,25 +17,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from math import comb, exp
-from os import environ
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tests.bench.figures import Figure, publish
+from tests.bench.sampling import host
 from tests.bench.st_lpips import st_lpips
-from tests.hosting import session
 
-BUDGETS = {4: (2, 3), 6: (3, 4, 5), 8: (4, 5, 6, 7), 12: (4, 6, 8, 10, 11), 20: (4, 6, 8, 10, 14, 18),
-           30: (5, 8, 10, 15, 20, 27), 50: (7, 9, 13, 20, 30)}
+BUDGETS = {4: (1, 2, 3), 6: (1, 2, 3, 4, 5), 8: (1, 2, 3, 4, 5, 6, 7), 12: (2, 3, 4, 6, 8, 10, 11),
+           20: (2, 3, 4, 6, 8, 10, 14, 18, 19), 30: (3, 5, 8, 10, 15, 20, 27), 50: (3, 5, 7, 9, 13, 20, 30, 45)}
 MECHANISMS = (("reuse", 1), ("taylor", 1), ("taylor", 2), ("hermite", 1))
 SOLVERS = ("dpmpp_2m", "deis", "res_multistep", "uni_pc")
 SEARCHED = 60  # schedules at most for which all are tried
@@ -51,6 +49,8 @@ def evenly(n: int, k: int) -> tuple[int, ...]:
 
 def to_the_last(n: int, k: int, first: int = 1) -> tuple[int, ...]:
     """The first `first`, then even distances to the last evaluation, which is computed."""
+    if k == 1:
+        return (0,)
     first = min(first, k - 1)
     gaps = k - first
     return (*range(first), *(first - 1 + (2 * i * (n - first) + gaps) // (2 * gaps) for i in range(1, gaps + 1)))
@@ -58,7 +58,7 @@ def to_the_last(n: int, k: int, first: int = 1) -> tuple[int, ...]:
 
 def default(n: int, k: int) -> tuple[int, ...]:
     """The pack's schedule where there is no policy."""
-    from recache.policies.default_schedule import default_schedule
+    from recache.policies.defaults import default_schedule
 
     return default_schedule(n, k).indices
 
@@ -94,10 +94,11 @@ class Runs:
 
     def fewer(self, k: int, sampler: str) -> torch.Tensor:
         """Latents of uncached runs of k steps."""
-        workflow, evaluations, parts = replace(self.demo, sampler=sampler).workflow(self.samples, k, self.demo.batch)
-        if evaluations != k:
-            raise RuntimeError(f"{sampler} takes {evaluations} evaluations for {k} steps")
-        return torch.cat([workflow.uncached(part) for part in parts])
+        workflow, evaluations, parts = replace(self.demo, sampler=sampler).workflow(
+            self.samples, self.n, self.demo.batch)
+        if evaluations != self.n:
+            raise RuntimeError(f"{sampler} takes {evaluations} evaluations for {self.n} steps")
+        return torch.cat([workflow.uncached(part, k / self.n) for part in parts])
 
     @cached_property
     def gram(self) -> np.ndarray:
@@ -182,7 +183,9 @@ def ratio_figures(names: Sequence[str], ratios: torch.Tensor, cell: dict) -> Ite
 def schedules_of(runs: Runs, searched: Runs | None, k: int, mechanisms: Sequence[tuple[str, int]],
                  rules: Sequence[str]) -> Iterator[tuple[str, tuple[str, int], tuple[int, ...]]]:
     """(name, mechanism, computed evaluations) to compare at one k, each schedule once a mechanism."""
-    for mechanism in mechanisms:
+    from recache.policies.defaults import default_mechanism
+
+    for mechanism in dict.fromkeys(default_mechanism(runs.n, k) if m[0] == "auto" else m for m in mechanisms):
         seen = set()
         for name in rules:
             indices = RULES[name](runs.n, k)
@@ -197,9 +200,8 @@ def to_decode(errors: dict[tuple, torch.Tensor], sampler: str, best: int) -> set
     """The cells whose pictures are compared."""
     ranked = sorted(errors, key=lambda key: float(errors[key].clamp_min(1e-12).log().mean()))
     fewer = [key for key in ranked if key[0] == "fewer steps" and key[1] != sampler][:1]
-    always = (("default", "taylor 1"), ("evenly", "taylor 1"), ("fewer steps", sampler))
-    today = [key for key in errors if key[:2] in always]
-    return {*fewer, *today, *[key for key in ranked if key[0] != "fewer steps"][:best]}
+    same = [key for key in errors if key[:2] == ("fewer steps", sampler)]
+    return {*fewer, *same, *[key for key in ranked if key[0] != "fewer steps"][:best]}
 
 
 def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
@@ -230,9 +232,25 @@ def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
                 distance = fewer_distance if latents is fewer else pictures.distance(latents)
                 yield Figure("st_lpips", float(distance.mean()), "1", here)
                 yield Figure("ci95", half_interval(distance), "1", here)
+                yield Figure("st_lpips_q90", float(distance.quantile(0.9)), "1", here)
                 yield Figure("more", float((distance - fewer_distance).mean()), "1", here)
                 yield Figure("more_ci95", half_interval(distance - fewer_distance), "1", here)
         print(f"{demo.name} {n} {k}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def measure_all(options, models: Path) -> Iterator[Figure]:
+    """The figures of every model and number of steps."""
+    from recache.policies.budget import computed_for_budget
+    from tests.bench import demo_models
+
+    for name in options.models:
+        demo = demo_models.load(name, models)
+        demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
+        for n in options.n:
+            counts = [k for k in options.k if k < n] if options.k else BUDGETS[n]
+            if options.budgets:
+                counts = sorted({computed_for_budget(budget, n) for budget in options.budgets} - {1, n})
+            yield from measure(demo, n, counts, options)
 
 
 def parse_mechanism(text: str) -> tuple[str, int]:
@@ -251,30 +269,16 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+", help="the same as shares of n")
     parser.add_argument("--sampler", default="euler")
     parser.add_argument("--cfg", type=float, help="instead of the model's own")
-    parser.add_argument("--mechanisms", type=parse_mechanism, nargs="*", default=list(MECHANISMS), help="like taylor2")
+    parser.add_argument("--mechanisms", type=parse_mechanism, nargs="*", default=list(MECHANISMS),
+                        help="like taylor2; auto: the default")
     parser.add_argument("--beside", nargs="*", default=[], help="mechanisms to compare with, like 'taylor 1'")
     parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--solvers", nargs="*", default=list(SOLVERS), help="of fewer steps")
     parser.add_argument("--search", action="store_true", help="the best of all schedules too, where they are few")
     parser.add_argument("--pictures", type=int, default=3, help="schedules of each k that are decoded; 0: no pictures")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
-        host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())
-        from recache.policies.budget import computed_for_budget
-        from tests.bench import demo_models
-
-        figures: list[Figure] = []
-        try:
-            for name in options.models:
-                demo = demo_models.load(name, host.models)
-                demo.cfg, demo.sampler = options.cfg or demo.cfg, options.sampler
-                for n in options.n:
-                    counts = [k for k in options.k if k < n] if options.k else BUDGETS[n]
-                    if options.budgets:
-                        counts = sorted({computed_for_budget(budget, n) for budget in options.budgets} - {1, n})
-                    figures.extend(measure(demo, n, counts, options))
-        finally:  # also when interrupted
-            publish(figures, options.json)
+    with host(cpu=not torch.cuda.is_available()) as comfy, torch.inference_mode():
+        publish(measure_all(options, comfy.models), options.json)
 
 
 if __name__ == "__main__":

@@ -55,10 +55,16 @@ def _part(keys: tuple[str, ...], rows: dict[tuple, dict[str, str]]) -> str:
 
 
 def publish(figures: Iterable[Figure], path: str | Path | None = None) -> None:
-    """Prints the table and, where a path is given, writes ``{"figures": [{name, value, unit, cell}, ...]}`` there."""
-    figures = list(figures)
-    print(table(figures))
-    if path is not None:
-        text = json.dumps({"figures": [asdict(figure) for figure in figures]}, indent=1)
-        Path(path).write_text(text + "\n", encoding="utf-8")
-        print(f"\nwritten to {path}")
+    """Prints the table and, where a path is given, writes ``{"figures": [{name, value, unit, cell}, ...]}`` there.
+
+    Where measuring is interrupted or fails, what came before is published.
+    """
+    found: list[Figure] = []
+    try:
+        found.extend(figures)
+    finally:
+        print(table(found))
+        if path is not None:
+            text = json.dumps({"figures": [asdict(figure) for figure in found]}, indent=1)
+            Path(path).write_text(text + "\n", encoding="utf-8")
+            print(f"\nwritten to {path}")

@@ -1,7 +1,7 @@
 """ComfyUI's real page in a headless Chromium, for tests of what the artist sees.
 
-A test names the fixture ``page`` (tests/conftest.py) and gets a `ComfyPage` with an empty workflow. ``@RENDERERS`` and
-``@FRONTENDS`` run it in both node renderers and with both frontends.
+A test names the fixture ``page`` (tests/conftest.py) and gets a `ComfyPage` with an empty workflow. ``@RENDERERS``
+runs it in both node renderers, ``@FRONTENDS`` with both frontends, ``@PAGES`` once in each of these, in two pages.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.hosting.session import ROOT
 ARTEFACTS = ROOT / "tests" / "artefacts"
 RENDERERS = pytest.mark.parametrize("renderer", ["classic", "nodes2"], indirect=True)
 FRONTENDS = pytest.mark.parametrize("frontend", ["pinned", "newest"], indirect=True)
+PAGES = pytest.mark.parametrize("renderer, frontend", [("classic", "pinned"), ("nodes2", "newest")], indirect=True)
 SIZE = {"width": 1400, "height": 900}
 
 # The browser reaches this machine only, whatever the page asks for.
@@ -84,12 +85,15 @@ class ComfyPage:
         return self
 
     def clear(self) -> None:
-        """Starts an empty workflow and closes all others, messages and menus; dark again, at the canvas's origin."""
+        """Starts an empty workflow; closes others, messages, menus and panels; dark again, at the canvas's origin."""
         self.tab.keyboard.press("Escape")
         self.evaluate("""async () => {
-          const { command, setting, toast, workflow } = app.extensionManager;
+          const { command, setting, sidebarTab, toast, workflow } = app.extensionManager;
           (toast.removeAll ?? toast.dismissAll)(); // the older and the newer page
           if (setting.get('Comfy.ColorPalette') !== 'dark') await setting.set('Comfy.ColorPalette', 'dark');
+          const panel = 'Comfy.RightSidePanel.IsOpen';
+          if (setting.get(panel)) await setting.set(panel, false);
+          if (sidebarTab.activeSidebarTab) sidebarTab.toggleSidebarTab(sidebarTab.activeSidebarTab.id);
           await command.execute('Comfy.NewBlankWorkflow');
           for (const open of [...workflow.openWorkflows])
             if (open.path !== workflow.activeWorkflow.path) await workflow.closeWorkflow(open);

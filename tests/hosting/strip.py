@@ -19,6 +19,8 @@ WORKFLOW = {
         "steps": STEPS, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}},
     "10": {"class_type": "ReCacheReport", "inputs": {"samples": ["9", 0], "model": ["8", 0]}},
 }
+QUALITIES = {"broken": "Likely broken", "another": "Maybe another picture", "details": "Small details differ",
+             "same": "The same picture"}
 # What a strip shows: {kind of cell: numbers}, the lines of text, what a screen reader is told, and whether it is dim.
 SHOWN = """(id) => {
   const at = String(id).split(':').reduce(
@@ -27,7 +29,10 @@ SHOWN = """(id) => {
   const cells = [...strip.querySelectorAll('path')].map((path) =>
     [path.getAttribute('class'), [...path.getAttribute('d').matchAll(/M(\\d+)/g)].map((m) => Number(m[1]))]);
   const text = (name) => strip.querySelector('.' + name).textContent;
-  return { ...Object.fromEntries(cells), head: text('head'), result: text('result'), notes: text('notes'),
+  const bar = [...strip.querySelectorAll('.quality i')].filter(({ offsetWidth }) => offsetWidth)
+    .map(({ className }) => className);
+  return { ...Object.fromEntries(cells), head: text('head'), quality: text('quality'), bar,
+           result: text('result'), notes: text('notes'),
            spoken: strip.querySelector('svg').getAttribute('aria-label'), dim: strip.classList.contains('dim') };
 }"""
 
@@ -61,5 +66,8 @@ def agrees(page: ComfyPage, budget: float, node="8", **sampler) -> dict:
     now = until(page, lambda now: now["computed"] == told["computed"] and "computed" in now["head"], node)
     assert sorted(now["computed"] + now["forecast"]) == list(range(told["n"]))
     assert now["head"] == f"{told['speedup']:.1f}x faster, {len(told['computed'])} of {told['n']} computed"
+    assert now["quality"] == QUALITIES[told["quality"]]
+    assert now["bar"] == ["full"] * (list(QUALITIES).index(told["quality"]) + 1) + [""] * (
+        len(QUALITIES) - 1 - list(QUALITIES).index(told["quality"]))
     assert now["head"] in now["spoken"] and ", ".join(str(i + 1) for i in told["computed"]) in now["spoken"]
     return now

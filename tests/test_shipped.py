@@ -15,7 +15,7 @@ from recache.caching.dry_run import dry_run
 from recache.nodes.library import resolve
 from recache.nodes.library.folders import SHIPPED
 from recache.nodes.library.ranking import Target
-from recache.policies.default_schedule import default_schedule
+from recache.policies.defaults import default_schedule
 from recache.policies.policy_file import PolicyFile, load
 from tests.ship_policies import HALF_CACHED, MODELS, N, from_published, published
 

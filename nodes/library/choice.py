@@ -1,0 +1,121 @@
+"""What a node's settings decide for a run, once its policy is known: what is computed, and how the rest is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...caching import AUTO, Reason
+from ...policies.budget import computed_for_budget
+from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed
+from ...policies.expected_quality import expected_distance, word_of
+from ...policies.policy_file import PolicyFile
+from ...policies.schedule import Schedule, ScheduleError, explicit, same_times
+from ...policies.uniform import uniform
+
+_MANY = 100_000  # evaluations, more than any run has
+_OTHER_MECHANISM = 4.0  # times the distance of the default one's (docs/few-steps.md)
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """Schedule and mechanism.
+
+    Attributes:
+        budget: the share of the full compute, above 0 and at most 1.
+        file: the policy; None for the default schedule.
+        listed: the evaluations that the artist wrote down, such as "0-3, 6"; None where the budget counts.
+        mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length, and then
+            more is computed than the budget pays for where it would be worse than fewer steps.
+
+    Raises:
+        ScheduleError: a budget outside its range, or a list that is none.
+    """
+
+    budget: float
+    file: PolicyFile | None = None
+    listed: str | None = None
+    mechanism: str = "taylor"
+    order: int = 1
+
+    def __post_init__(self) -> None:
+        computed_for_budget(self.budget, 1)
+        if self.listed is not None and self.file is None:
+            explicit(self.listed, _MANY)  # nonsense is refused before anything is loaded
+
+    def schedule(self, times: Sequence[float], cached_cost: float = 0.0) -> tuple[bool, ...]:
+        """True for each evaluation that is computed, of a run with these times (see caching.CacheConfig).
+
+        Raises:
+            ScheduleError: the list has evaluations that the run has not, or the cached ones exceed the budget.
+        """
+        n, times = len(times), tuple(times)
+        if self.file is None and self.listed is not None:
+            return explicit(self.listed, n).computed
+        if cached_cost and 1.0 + (n - 1) * cached_cost > self.budget * n >= 1.0:
+            raise ScheduleError(f"cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget")
+        return self._schedule(self._paid(n, cached_cost), times).computed
+
+    def mechanism_for(self, times: Sequence[float]) -> tuple[str, int]:
+        """Mechanism and order in a run with these times."""
+        if self.mechanism != AUTO:
+            return self.mechanism, self.order
+        if self.file is not None:
+            about = self.file.about
+            return about.mechanism, about.mechanism_options.get("order", 1)
+        return default_mechanism(len(times), self._count(times))
+
+    def remark(self, times: Sequence[float]) -> Reason | None:
+        """What the artist should know of such a run, beside simply running as many steps as are computed."""
+        if not times or self.file is not None:
+            return None
+        n, computed = len(times), self._count(times)
+        paid = self._paid(n) if self.listed is None else computed
+        if computed > paid:
+            return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
+        if gains(n, computed):
+            return None
+        named = {"steps": n, "computed": computed}
+        mechanism, _ = self.mechanism_for(times)
+        return Reason("as_fewer_steps", named) if mechanism == "reuse" else (
+            Reason("worse_than_fewer_steps", {**named, "mechanism": mechanism}))
+
+    def expected_word(self, times: Sequence[float], computed: int) -> str | None:
+        """How close to the uncached picture a run comes that computes so many evaluations (see expected_quality.WORDS).
+
+        None where all are computed, and for evaluations that the artist listed. A policy's gain is not counted, so
+        that the word errs on the safe side.
+        """
+        n = len(times)
+        if computed == n or (self.file is None and self.listed is not None):
+            return None
+        distance = expected_distance(n, computed)
+        if self.file is None and self.mechanism_for(times) != default_mechanism(n, computed):
+            distance *= _OTHER_MECHANISM
+        return word_of(distance)
+
+    def _count(self, times: Sequence[float]) -> int:
+        """How many evaluations are computed; all, where there is no schedule and the run is left uncached."""
+        try:
+            return sum(self.schedule(times)) if times else 0
+        except ScheduleError:
+            return len(times)
+
+    def _paid(self, n: int, cached_cost: float = 0.0) -> int:
+        """How many evaluations the budget pays for."""
+        return computed_for_budget(self.budget, n, cached_cost)
+
+    def _schedule(self, k: int, times: tuple[float, ...]) -> Schedule:
+        if self.file is not None:
+            return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
+        n = len(times)
+        if len(set(times)) < n:  # as with Heun; the default rules were not measured
+            return uniform(n, k)
+        return default_schedule(n, least_computed(n, k) if self.mechanism == AUTO else k)
+
+
+def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:
+    """`times`, where they are those the policy knows but for rounding: just those."""
+    if same_times(times, known):
+        return known
+    return (known[0], *times[1:]) if same_times(times[:1], known[:1]) else times

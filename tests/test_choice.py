@@ -1,0 +1,96 @@
+"""What a Budget node's settings decide, for every length of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from recache.caching import AUTO, Reason
+from recache.nodes.library.choice import RunChoice
+from recache.nodes.library.folders import SHIPPED
+from recache.policies.defaults import default_mechanism, default_schedule, gains, least_computed
+from recache.policies.expected_quality import WORDS, expected_distance, word_of
+from recache.policies.policy_file import load
+from recache.policies.schedule import ScheduleError
+from recache.policies.uniform import uniform
+
+
+def times(n: int) -> tuple[float, ...]:
+    return tuple(1.0 - i / n for i in range(n))
+
+
+def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
+    for n in range(1, 60):
+        for k in range(1, n + 1):
+            choice, computed = RunChoice(k / n, mechanism=AUTO), least_computed(n, k)
+            assert sum(choice.schedule(times(n))) == computed
+            assert sum(RunChoice(k / n, mechanism="reuse").schedule(times(n))) == k
+            remark = choice.remark(times(n))
+            if computed > k:
+                assert remark == Reason("raised", {"steps": n, "computed": k, "instead": computed})
+            else:
+                assert remark == (None if gains(n, k) else Reason("as_fewer_steps", {"steps": n, "computed": k}))
+    assert RunChoice(0.3, mechanism="reuse").remark(times(8)).code == "as_fewer_steps"
+    assert RunChoice(0.3, mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
+    assert RunChoice(0.3, listed="0, 4", mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
+    assert RunChoice(1.0, mechanism="taylor").remark(times(4)) is None
+    assert RunChoice(0.3, listed="0, 9", mechanism=AUTO).remark(times(8)) is None  # left uncached
+    assert RunChoice(0.3, load(SHIPPED / "demo-flux-taylor1.safetensors", SHIPPED)).remark(times(8)) is None
+
+
+@pytest.mark.parametrize("n, k, computed", [
+    (2, 1, 1), (3, 2, 3), (4, 2, 2), (4, 3, 4), (5, 2, 5), (6, 4, 4), (6, 5, 6), (7, 4, 5), (7, 6, 7), (8, 3, 4),
+    (8, 7, 7), (12, 5, 5), (20, 3, 3)])
+def test_where_it_would_be_worse_than_fewer_steps_more_is_computed(n, k, computed):
+    assert least_computed(n, k) == computed
+
+
+def test_a_policy_and_a_list_keep_to_what_they_say():
+    file = load(SHIPPED / "demo-flux-taylor1.safetensors", SHIPPED)
+    assert sum(RunChoice(0.75, file, mechanism=AUTO).schedule(times(4))) == 3
+    assert sum(RunChoice(0.75, listed="0, 1, 3", mechanism=AUTO).schedule(times(4))) == 3
+
+
+def test_auto_takes_the_policys_mechanism_else_the_default_for_the_length():
+    file = load(SHIPPED / "demo-flux-taylor1.safetensors", SHIPPED)
+    assert RunChoice(0.3, file, mechanism=AUTO).mechanism_for(times(8)) == ("taylor", 1)
+    assert RunChoice(0.3, file, mechanism="hermite", order=2).mechanism_for(times(8)) == ("hermite", 2)
+    for n, budget in ((8, 0.75), (50, 0.3)):
+        assert RunChoice(budget, mechanism=AUTO).mechanism_for(times(n)) == default_mechanism(n, int(budget * n))
+    assert RunChoice(0.3, mechanism=AUTO).mechanism_for(()) == default_mechanism(0, 0)  # a run that can't be planned
+
+
+def test_fewer_computed_evaluations_are_never_said_to_be_better():
+    for n in range(2, 120):
+        places = [WORDS.index(RunChoice(k / n, mechanism=AUTO).expected_word(times(n), k)) for k in range(1, n)]
+        assert places == sorted(places, reverse=True), n
+        assert WORDS[places[0]] == "broken"
+    assert RunChoice(1.0).expected_word(times(8), 8) is None
+    assert RunChoice(0.3, listed="0, 4").expected_word(times(8), 2) is None
+    by_hand = [RunChoice(0.5, mechanism=mechanism).expected_word(times(8), 6) for mechanism in (AUTO, "taylor")]
+    assert by_hand == ["details", "another"]
+
+
+@pytest.mark.parametrize("distance, word", [
+    (0.0, "same"), (0.001, "same"), (0.0011, "details"), (0.02, "details"), (0.1, "another"), (0.2, "broken")])
+def test_a_word_covers_distances_up_to_its_threshold(distance, word):
+    assert word_of(distance) == word
+
+
+def test_between_measured_lengths_the_worse_one_counts():
+    assert expected_distance(10, 6) == max(expected_distance(8, 6), expected_distance(12, 6))
+    assert expected_distance(12, 6) > expected_distance(12, 7) > expected_distance(12, 8)
+    assert expected_distance(1000, 60) == expected_distance(50, 45)
+
+
+def test_times_that_repeat_keep_the_even_schedule():
+    assert RunChoice(0.5).schedule(times(20)) == default_schedule(20, 10).computed
+    repeated = tuple(t for t in times(10) for _ in range(2))
+    assert RunChoice(0.5).schedule(repeated) == uniform(20, 10).computed
+
+
+def test_nonsense_is_refused_before_a_run():
+    for budget, listed in ((0.0, None), (1.5, None), (0.3, "1, 2"), (0.3, "x")):
+        with pytest.raises(ScheduleError):
+            RunChoice(budget, listed=listed)
+    with pytest.raises(ScheduleError, match="exceed the budget"):
+        RunChoice(0.1).schedule(times(20), 0.5)
