@@ -48,7 +48,7 @@ def test_together_and_one_by_one(name, batch, cache_point, memory):
         memory.none = alone
         script = Script()
         trace = script.run(name, recache, cfg=4.0, batch=batch)
-        assert all(evaluation.calls in (0, 2 if alone else 1) for evaluation in trace.evaluations)
+        assert all(evaluation.calls in (0, 2 if alone else 1) for evaluation in trace.evaluations[1:])
         return torch.stack(script.answers)
 
     reuse = {"computed": {0, 3, 4}, "cache_point": cache_point, "mechanism": "taylor"}
