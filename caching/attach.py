@@ -1,4 +1,4 @@
-"""Puts caching on a model through the host's own wrappers, one job each."""
+"""Attaches caching to a model through the host's wrappers, one job each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def config_of(model) -> CacheConfig | None:
 
 def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args,
                  **kwargs):
-    """Opens a run before sampling and frees everything after it, whatever happens."""
+    """Open a run before sampling, and close it afterwards, whatever happens."""
     guider = executor.class_obj
     original = guider.model_options
     run = _open(config, guider, sampler, sigmas, noise, denoise_mask)

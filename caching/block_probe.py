@@ -38,14 +38,14 @@ def split(call: NetworkCall, image: torch.Tensor, base: torch.Tensor | None, pro
 
 @dataclass(frozen=True)
 class Probed:
-    """The first computed call.
+    """What probing the first computed call found.
 
     Attributes:
-        out: of the network.
+        out: the network's output.
         refusal: why blocks can't be the cache point, or None.
-        stack: of blocks; empty if refused.
-        features: of the call; none if refused.
-        cached_cost: of a cached evaluation, as a share of a computed one.
+        stack: the blocks; empty if refused.
+        features: of the call; empty if refused.
+        cached_cost: cost of a cached evaluation, as a share of a computed one.
     """
 
     out: torch.Tensor

@@ -9,7 +9,7 @@ import torch
 
 
 class Clock:
-    """Seconds of evaluations, by events on CUDA, so that nothing has to wait for the device before the run ends."""
+    """Times evaluations, on CUDA by events: nothing waits for the device before the run ends."""
 
     def __init__(self, device: torch.device):
         self.cuda = device.type == "cuda"
@@ -24,13 +24,13 @@ class Clock:
 
     @contextmanager
     def span(self):
-        """Time what is done inside, unless it raises."""
+        """Time the ``with`` block, unless it raises."""
         start = self._now()
         yield
         self.spans.append((start, self._now()))
 
     def seconds(self) -> list[float]:
-        """Of every span; waits for the device."""
+        """Seconds of every span; waits for the device."""
         if not self.cuda:
             return [end - start for start, end in self.spans]
         torch.cuda.synchronize()

@@ -29,7 +29,7 @@ class Evaluations:
     Attributes:
         sigmas: noise level of every evaluation, in order; empty if the run can't be planned.
         times: evaluation times in [0, 1], 1 at the noisiest: the model's timestep over that of its highest noise level.
-        stochastic: the sampler adds fresh noise between evaluations.
+        stochastic: whether the sampler adds noise between evaluations.
         refusal: why the run can't be planned, or None if it can.
     """
 
@@ -43,11 +43,11 @@ class Evaluations:
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """Where forecasts place each evaluation: the rank of its time, so equal times have equal positions.
+        """The abscissa of every evaluation in forecasts: the rank of its time, so equal times have equal positions.
 
-        For samplers with one evaluation a step this is the step's number. Measured against the times themselves, ranks
-        forecast better where the times are unevenly spaced (shifted schedules), because the gap that is forecast
-        over is then not much wider than the gap that the slope comes from.
+        For samplers with one evaluation a step this is the step's number. Ranks forecast better than the times
+        themselves (measured) where these are unevenly spaced (shifted schedules): the gap that is forecast over is then
+        not much wider than the gap that the slope is taken from.
         """
         rounded = [round(time, 6) for time in self.times]
         ranks = {time: rank for rank, time in enumerate(sorted(set(rounded), reverse=True))}
@@ -60,7 +60,7 @@ class Evaluations:
         return *(levels[position] for position in sorted(levels)), 0.0
 
     def expects(self, index: int, sigma: float) -> bool:
-        """Whether evaluation `index` is at this noise level."""
+        """Whether evaluation `index` was planned at this noise level."""
         return index < len(self) and math.isclose(self.sigmas[index], sigma, rel_tol=SAME_SIGMA, abs_tol=1e-6)
 
 
@@ -71,7 +71,7 @@ def evaluation_times(sigmas, model_sampling) -> tuple[float, ...]:
 
     def time(sigma: float) -> float:
         step = float(model_sampling.timestep(torch.tensor(max(sigma, 1e-6))))
-        # a timestep that is not a positive multiple of the noisiest one's (log scales) orders nothing: use sigma
+        # on log scales the timestep is no share of the noisiest one: use sigma
         return step / top if top > 0 and math.isfinite(step) and step >= 0 else sigma / highest
 
     return tuple(time(sigma) for sigma in sigmas)
@@ -92,9 +92,9 @@ class _NoNoise(TorchFunctionMode):
 
 
 def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evaluations:
-    """Like `dry_run`, while another thread may be sampling: the RNG state is neither changed nor saved.
+    """Like `dry_run`, but safe while another thread samples: the RNG state is neither changed nor saved.
 
-    It does not tell whether the sampler is stochastic (always False), and refuses samplers that seed the RNG.
+    `stochastic` is always False, and samplers that seed the RNG are refused.
 
     Args:
         model_sampling: the host's noise schedule of the model.
@@ -102,7 +102,7 @@ def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evalua
     function = getattr(sampler, "sampler_function", sampler)
     if "manual_seed" in getattr(getattr(function, "__code__", None), "co_names", ()):
         return Evaluations(refusal=Reason("sampler_needs_run"))
-    if getattr(sampler, "inpaint_options", None):  # ddim's make the host seed the RNG, for what is masked
+    if getattr(sampler, "inpaint_options", None):  # with ddim's, the host seeds the RNG for the masked part
         sampler = copy.copy(sampler)
         sampler.inpaint_options = {}
     return _DryRun(sampler, sigmas, None, model_sampling, (1, 1, 2, 2), False).evaluations(_NoNoise(), reseed=False)
@@ -111,16 +111,16 @@ def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evalua
 def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked: bool = False) -> Evaluations:
     """List the evaluations that `sampler` will make over `sigmas`, for any sampler object of the host.
 
-    Copies of the sampler run three times on a latent of a few numbers with a model that costs nothing: twice with
-    different predictions (evaluations that then differ depend on content, and can't be planned), and once with
-    another seed (inputs that then differ contain fresh noise). The RNG state is restored.
+    Copies of the sampler run three times on a latent of a few numbers with a stub of the model: twice with different
+    predictions (if the noise levels differ, they depend on the content, and can't be planned), and once with another
+    seed (if the inputs differ, the sampler adds noise). The RNG state is restored.
 
     Args:
         sampler: the host's sampler object (its `sample` method is used).
         sigmas: [steps + 1] noise levels.
-        guider: the host's, of which the sampler may read plain values (see StubGuider).
+        guider: the host's guider, whose plain values the sampler may read (see StubGuider).
         shape: of the latent.
-        masked: the latent is inpainted.
+        masked: whether the latent is inpainted.
     """
     patcher = guider.model_patcher
     device = patcher.load_device
@@ -131,7 +131,7 @@ def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked:
 
 
 class _DryRun:
-    """Runs of one sampler; see `dry_run` for the arguments."""
+    """The dry runs of one sampler; see `dry_run` for the arguments."""
 
     def __init__(self, sampler, sigmas: torch.Tensor, guider, model_sampling, shape: Sequence[int], masked: bool):
         self.sampler = sampler
@@ -145,7 +145,7 @@ class _DryRun:
         self.deadline = time.monotonic() + MAX_SECONDS
 
     def evaluations(self, isolated: AbstractContextManager, reseed: bool) -> Evaluations:
-        """What all runs tell; `reseed`: also whether the sampler is stochastic."""
+        """The evaluations; with `reseed` also whether the sampler is stochastic."""
         try:
             with isolated, torch.inference_mode():
                 first = self._run(lambda x: 0.5 * x, seed=1)

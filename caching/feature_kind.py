@@ -1,4 +1,4 @@
-"""What of the model's prediction is cached, recorded and forecast at the cache point `output`."""
+"""Which quantity is cached, recorded and forecast at the cache point `output`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ class FeatureKind(Enum):
 
 
 def feature_kind(evaluations: Evaluations, mechanism: Mechanism, cache_point: str = "output") -> FeatureKind:
-    """The kind that is forecast at the output, or that ranks schedules best for another cache point.
+    """The kind that is forecast at `output`, or recorded to rank schedules for `cache_point`.
 
-    The direction is smoother over a run than the denoised sample, and forecasts better (measured). Where the sampler
-    adds fresh noise the direction holds that noise, so there the denoised sample is better. At `blocks`, residuals
-    are recorded as predictions too: how a block stack changes its input has little to do with how a prediction differs
-    from its input.
+    The direction changes more smoothly over a run than the denoised sample, and forecasts better (measured). Where the
+    sampler adds noise, the direction contains that noise, so the denoised sample is better. For `blocks`, schedules of
+    residual mechanisms are ranked by predictions too: the residual of a block stack says little about denoised - x.
     """
     if mechanism.of_residual and cache_point == "output":
         return FeatureKind.RESIDUAL

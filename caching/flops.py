@@ -1,4 +1,4 @@
-"""Counts floating-point operations, to charge a cached evaluation what it really costs."""
+"""Counts floating-point operations, to find what a cached evaluation costs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.utils.flop_counter import flop_registry
 
 
 class FlopMeter(TorchDispatchMode):
-    """Adds up the operations of matrix products, convolutions and attention while it is entered and not paused.
+    """Counts the operations of matrix products, convolutions and attention while it is entered and not paused.
 
-    A dispatch mode slows every operation, so `paused` takes it off where nothing is to be counted.
+    A dispatch mode slows every operation, so `paused` removes it where nothing is counted.
     """
 
     def __init__(self):
@@ -22,7 +22,7 @@ class FlopMeter(TorchDispatchMode):
         kwargs = kwargs or {}
         count = flop_registry.get(func._overloadpacket)
         if count is None:
-            with self:  # under inference mode, compositions such as linear come whole
+            with self:  # under inference mode, composite operations such as linear arrive undecomposed
                 out = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if out is NotImplemented else out
         out = func(*args, **kwargs)
@@ -31,7 +31,7 @@ class FlopMeter(TorchDispatchMode):
 
     @contextmanager
     def paused(self):
-        """Count nothing inside; only while entered."""
+        """Count nothing in the ``with`` block; call it only while entered."""
         self.__exit__(None, None, None)
         try:
             yield

@@ -21,13 +21,13 @@ class NoForecast(Exception):
 
 @dataclass(frozen=True)
 class Features:
-    """What one computed evaluation leaves for one history.
+    """What one computed evaluation adds to one history.
 
     Attributes:
         key: of the history.
         feature: what is cached.
-        base: the input, subtracted where the mechanism is one of residuals; None if it was already.
-        probe: the first block's residual, where the mechanism probes.
+        base: the input, which residual mechanisms subtract; None if `feature` is a residual already.
+        probe: the first block's residual, for mechanisms that probe.
     """
 
     key: tuple
@@ -37,10 +37,10 @@ class Features:
 
 
 def usable_history(past: Sequence[float], now: float) -> list[int]:
-    """Indices of `past` (newest first) that a forecast for `now` may use: each one further away on the same side.
+    """Indices of `past` (newest first) that a forecast for `now` may use: each further away on the same side.
 
-    Two evaluations at one time (Heun) keep the newer; after a jump back to more noise (restart, ancestral) what lies
-    on the other side of `now` is left out, so that nothing is divided by zero or extrapolated backwards.
+    Of two evaluations at one time (Heun) the newer is used. After a jump back to more noise (restart, ancestral),
+    evaluations on the other side of `now` are left out, so that nothing is divided by zero or extrapolated backwards.
     """
     usable = [0]
     for i in range(1, len(past)):
@@ -55,7 +55,7 @@ class History:
 
     Args:
         mechanism: how features are combined, and how many are stored.
-        device: where they are stored, or None for where they arise.
+        device: where they are stored; None: on their own device.
     """
 
     def __init__(self, mechanism: Mechanism, device: torch.device | None = None):
@@ -77,7 +77,7 @@ class History:
         """Store a computed feature (see Features) at `position`; a full history overwrites the oldest in place."""
         if self.features and self.features[0].shape != feature.shape:
             self.clear()
-        again = self.positions[:1] == [position]  # a newer evaluation at the same time takes the place of the older
+        again = self.positions[:1] == [position]  # at the same time, the newer evaluation replaces the older
         if again or len(self.features) == self.mechanism.depth:
             place = 0 if again else -1
             slot = self.features.pop(place)
@@ -104,8 +104,8 @@ class History:
         """The feature at `position`, as a new tensor on `device`.
 
         Args:
-            base: the stack's current input, where the mechanism is one of residuals.
-            probe: the first block's current residual, where the mechanism probes.
+            base: the current input, for residual mechanisms.
+            probe: the first block's current residual, for mechanisms that probe.
         """
         usable = usable_history(self.positions, position)
         gamma = 1.0
@@ -133,10 +133,10 @@ class Histories:
     """The histories of a run, by the keys of its conds.
 
     Args:
-        mechanism, device: as of every History.
+        mechanism, device: of every History.
 
     Attributes:
-        peak_bytes: most memory held at a time.
+        peak_bytes: the most memory that was held at once.
     """
 
     def __init__(self, mechanism: Mechanism, device: torch.device | None):
@@ -159,7 +159,7 @@ class Histories:
         self.peak_bytes = max(self.peak_bytes, sum(history.bytes for history in self._histories.values()))
 
     def drop_all_but(self, position: int) -> None:
-        """Free those whose newest feature is at another position: conds that ended, windows that moved on."""
+        """Free histories whose newest feature is at another position: of conds that ended, windows that moved on."""
         for key in [key for key, history in self._histories.items() if history.positions[0] != position]:
             del self._histories[key]
 

@@ -1,4 +1,4 @@
-"""Calls of the host that the cache points compute or forecast, and the keys that tell their histories apart."""
+"""The host calls that the cache points compute or forecast, and the keys of their histories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_active(cond: dict, timestep: torch.Tensor) -> bool:
 
 
 class CallKeys:
-    """Numbers the calls of one evaluation, so that every cond of every call has a history of its own."""
+    """Numbers the calls of an evaluation, so that every cond of every call has its own history."""
 
     def __init__(self):
         self._window: tuple[int, ...] = ()
@@ -28,7 +28,7 @@ class CallKeys:
 
     @property
     def call(self) -> tuple:
-        """Number and window of the current batch."""
+        """The current batch's number and window."""
         return self._calls[self._window] - 1, self._window
 
     def begin_evaluation(self) -> None:
@@ -36,21 +36,21 @@ class CallKeys:
         self._calls.clear()
 
     def begin_batch(self, options: dict) -> None:
-        """The next call for a list of conds, in the window of frames of the host's `transformer_options`."""
+        """Begin the next call, in the context window (frames) of the host's `transformer_options`."""
         self._window = tuple(getattr(options.get("context_window"), "index_list", ()) or ())
         self._calls[self._window] += 1
         self._parts.clear()
 
     def of_cond(self, conds: Sequence[dict]) -> tuple | None:
-        """Of a list of conds whose predictions the host combines; None if none is active."""
+        """The key of a list of conds whose predictions the host combines; None if none is active."""
         return (self.call, tuple(cond["uuid"] for cond in conds)) if conds else None
 
     def of_network(self, uuids: Sequence, shape: torch.Size) -> tuple:
-        """Of every cond in a call of the network with an input of this shape."""
+        """The key of every cond in a call of the network with an input of this shape."""
         keys = []
         for uuid in uuids:
             key = (self.call, uuid, tuple(shape[1:]), shape[0] // len(uuids))
-            keys.append((*key, self._parts[key]))  # a cond can be there several times, for different areas
+            keys.append((*key, self._parts[key]))  # a cond can occur several times, for different areas
             self._parts[key] += 1
         return tuple(keys)
 
@@ -60,9 +60,9 @@ class CondBatch:
     """The host's predictions for a list of conds.
 
     Attributes:
-        executor: computes them: denoised, one [batch, channels, ...] a cond.
-        conds: lists of conds; None where there is none.
-        active: those that the host uses at this noise level.
+        executor: computes them: denoised, [batch, channels, ...] for every list of conds.
+        conds: lists of conds; None in the place of a missing one.
+        active: the conds that the host uses at this noise level, likewise.
         keys: of their histories; None where no cond is active.
     """
 
@@ -84,17 +84,17 @@ class CondBatch:
 
     @property
     def obstacle(self) -> Reason | None:
-        """What makes skipping blocks unsound, as far as it can be seen from outside of the network."""
+        """Why blocks can't be skipped, as far as the conds and options show; else None."""
         if any("control" in cond for conds in self.conds if conds is not None for cond in conds):
             return Reason("controlnet")
         return Reason("multigpu") if "multigpu_clones" in self.options else None
 
     def compute(self) -> list[torch.Tensor]:
-        """By the host."""
+        """The host's own predictions."""
         return self.executor(self.model, self.conds, self.x, self.timestep, self.options)
 
     def advance_hooks(self) -> None:
-        """What the host does for conds with hooks when it computes: schedules of LoRA strength count evaluations."""
+        """Advance schedules of LoRA strength, which count evaluations, as the host does when it computes."""
         for cond in (c for conds in self.active if conds for c in conds if c.get("hooks") is not None):
             self.model.current_patcher.prepare_hook_patches_current_keyframe(
                 self.timestep, cond["hooks"], self.options)
@@ -137,15 +137,15 @@ class NetworkCall:
 
     @property
     def other_patches(self) -> dict:
-        """What other nodes put in the place of blocks."""
+        """Other nodes' replacements of blocks."""
         return self.options.get("patches_replace", {}).get("dit", {})
 
     def run(self, blocks: dict | None = None, skips: bool = False) -> torch.Tensor:
         """The network's output.
 
         Args:
-            blocks: stands for its transformer blocks.
-            skips: they are not computed.
+            blocks: replacements of its transformer blocks, a mapping by key.
+            skips: whether they skip the blocks.
         """
         options = self.options
         if blocks is not None:

@@ -10,14 +10,14 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Value]):
-    """Least recently used entries are dropped where all together exceed `capacity`.
+    """Evicts the least recently used entries while their total weight exceeds `capacity`.
 
     Args:
-        capacity: most that the entries may weigh together.
-        weigh: of a value; 1 each by default.
+        capacity: maximum total weight.
+        weigh: weight of a value; 1 by default, so that `capacity` is a number of entries.
 
     Attributes:
-        weight: of all entries together.
+        weight: total weight of the entries.
     """
 
     def __init__(self, capacity: float, weigh: Callable[[Value], float] = lambda value: 1):
@@ -33,26 +33,26 @@ class LruCache(Generic[Value]):
         return key in self._entries
 
     def get(self, key: Hashable, default: Value | None = None) -> Value | None:
-        """The value, which counts as used now, or `default`."""
+        """The value, now the most recently used one, or `default`."""
         if key not in self._entries:
             return default
         self._entries.move_to_end(key)
         return self._entries[key]
 
     def put(self, key: Hashable, value: Value) -> list[Hashable]:
-        """Store a value; the keys that were dropped for it."""
+        """Store a value; return the keys of the evicted ones."""
         if key in self._entries:
             self.weight -= self._weigh(self._entries.pop(key))
         self._entries[key] = value
         self.weight += self._weigh(value)
-        dropped = []
+        evicted = []
         while self.weight > self.capacity:
             oldest, old = self._entries.popitem(last=False)
             self.weight -= self._weigh(old)
-            dropped.append(oldest)
-        return dropped
+            evicted.append(oldest)
+        return evicted
 
     def clear(self) -> None:
-        """Drop every entry."""
+        """Remove every entry."""
         self._entries.clear()
         self.weight = 0

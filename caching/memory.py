@@ -1,4 +1,4 @@
-"""What counts as running out of memory, on every device."""
+"""Recognises that memory ran out, on every device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells one model, or one training, from another."""
+"""Fingerprints of models and trainings, and what identifies a model to artists."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-VALUES = 64  # of a tensor too big to read whole
+VALUES = 64  # that a tensor is sampled at, evenly spread
 
 
 def family(model) -> str:
-    """What artists call the architecture, as far as the host tells: the name of its model class, such as "Flux"."""
+    """The architecture's name: that of the host's model class, such as "Flux"."""
     return type(model.model).__name__
 
 
 def layout(network: torch.nn.Module) -> str:
-    """Names an architecture and its size: the same for every fine-tune, precision, quantisation and ComfyUI release.
+    """Hash of an architecture and its size: the same for every fine-tune, precision, quantisation and ComfyUI release.
 
-    Made of the lengths of the network's lists of blocks and of all its biases, which none of these changes.
+    Computed from the lengths of the network's lists of blocks and of all its biases, which none of these changes.
     """
     lists = {name: len(child) for name, child in network.named_children() if isinstance(child, torch.nn.ModuleList)}
     biases = {name: len(tensor) for name, tensor in network.state_dict().items()
@@ -28,7 +28,7 @@ def layout(network: torch.nn.Module) -> str:
 
 
 def fingerprint(*things: Any) -> str:
-    """A name for values of any kind: equal values give equal names, in every process."""
+    """Hash of values of any kind; equal values have equal hashes, in every process."""
     digest = hashlib.sha256()
     for thing in things:
         _feed(digest, thing, depth=8)
@@ -36,7 +36,7 @@ def fingerprint(*things: Any) -> str:
 
 
 def contents(model) -> list:
-    """What a MODEL's fingerprint is made of: a few values of every tensor and of every LoRA on it."""
+    """What identifies a MODEL in a fingerprint: its weights and the LoRAs on it."""
     return [model.model.diffusion_model.state_dict(), model.patches, sorted(model.object_patches)]
 
 
@@ -55,7 +55,7 @@ def _feed(digest, thing: Any, depth: int) -> None:
             _feed(digest, part, depth - 1)
     elif thing is None or isinstance(thing, (bool, int, float, str)):
         digest.update(f"{type(thing).__name__} {thing};".encode())
-    else:  # an object of the host or another node: its kind, and the tensors and plain values that it holds
+    else:  # an object of the host or another node: its type, and the tensors and plain values that it holds
         digest.update(type(thing).__qualname__.encode())
         plain = (torch.Tensor, bool, int, float, str, tuple)
         _feed(digest, {k: v for k, v in getattr(thing, "__dict__", {}).items() if isinstance(v, plain)}, depth - 1)
@@ -65,7 +65,7 @@ def _few_values(tensor: torch.Tensor) -> bytes:
     try:
         flat = tensor.detach().reshape(-1)
         return flat[:: max(1, flat.numel() // VALUES)].to("cpu", torch.float32).numpy().tobytes()
-    except (RuntimeError, TypeError, NotImplementedError):  # quantised in a way that can't be indexed
+    except (RuntimeError, TypeError, NotImplementedError):  # a quantised tensor that can't be indexed
         return b""
 
 

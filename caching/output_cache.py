@@ -18,14 +18,14 @@ class OutputCache:
         self.kind = kind
 
     def features(self, batch: CondBatch, outs: list[torch.Tensor], sigma: float) -> list[Features]:
-        """Of every cond that is active, from its computed prediction (denoised, [batch, channels, ...])."""
+        """The features of every active cond, from its computed prediction (denoised, [batch, channels, ...])."""
         x = batch.x
         return [
             Features(key, (x - out) / sigma if self.kind is FeatureKind.DIRECTION else out, x)
             for key, out in zip(batch.keys, outs) if key is not None]
 
     def forecast(self, batch: CondBatch, position: int, sigma: float) -> list[torch.Tensor]:
-        """The predictions, denoised; zeros for a cond that is not active, as the host has them.
+        """The predictions, denoised; zeros for a cond that is not active, as the host returns them.
 
         Raises:
             NoForecast: the batch must be computed.

@@ -29,12 +29,12 @@ class Plan:
     """What a run computes, and where it takes its features.
 
     Attributes:
-        cache_point: "blocks", "output", or "none" where nothing is cached.
-        reason: why this cache point, or why the run is not cached; None while probing, and of a run of no evaluations.
+        cache_point: "blocks", "output", or "none" if nothing is cached.
+        reason: for this cache point, or for not caching; None while probing, and for a run of no evaluations.
         schedule: of a settled plan, True where an evaluation is computed.
-        sources: the computed evaluations whose features any forecast uses.
+        sources: the computed evaluations whose features are used by forecasts.
         last_cached: the last evaluation that is forecast; -1 if none is.
-        cached_cost: what a cached evaluation is charged, as a share of a computed one.
+        cached_cost: cost of a cached evaluation, as a share of a computed one.
     """
 
     phase: Phase
@@ -55,11 +55,11 @@ class Plan:
         return not self.settled or (index < len(self.schedule) and self.schedule[index])
 
     def stores(self, index: int) -> bool:
-        """Whether the features of this evaluation, if computed, are of use to a forecast."""
+        """Whether a forecast will use the features of this evaluation, if it is computed."""
         return self.phase is Phase.PROBING or index in self.sources
 
     def as_report(self, evaluations: int) -> dict[str, Any]:
-        """The fields of a Report that the plan determines, of a run that made so many evaluations."""
+        """The fields of a Report that follow from the plan, for a run that made so many evaluations."""
         if self.phase not in (Phase.SETTLED, Phase.FULL):
             return {}
         schedule = self.schedule if self.settled else (True,) * evaluations

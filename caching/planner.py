@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 
 class Planner:
-    """The current plan of a run, and how far it is followed.
+    """The current plan of a run, and whether the run follows it.
 
     Args:
-        evaluations: what the sampler will call for.
-        obstacle: why blocks can't be the cache point, as far as it is known before the run; None if nothing is.
-        report: gets a note where the run is disabled.
+        evaluations: that the sampler will make.
+        obstacle: why blocks can't be the cache point, as far as it is known before the run; else None.
+        report: gets a note if caching is disabled.
 
     Attributes:
         plan: what is computed; provisional while the model's blocks are probed.
-        disabled: why nothing is cached any more, or None while the plan holds.
+        disabled: why nothing is cached any more; None while the plan is followed.
         obstacle: as above, or what probing the blocks has found since.
         sigmas: noise levels of the evaluations so far.
         forced: why the current evaluation is computed against the plan, or None.
@@ -45,7 +45,7 @@ class Planner:
         self._check_plan()
 
     def begin_evaluation(self, sigma: float) -> None:
-        """The sampler calls for its next evaluation; at another noise level than planned the run is disabled."""
+        """Begin the next evaluation; at another noise level than planned, caching is disabled."""
         self.sigmas.append(sigma)
         self.forced = None
         left = self.plan.phase is not Phase.FULL and not self._evaluations.expects(self.index, sigma)
@@ -54,7 +54,7 @@ class Planner:
 
     @property
     def index(self) -> int:
-        """Of the current evaluation; -1 before the first."""
+        """Index of the current evaluation; -1 before the first."""
         return len(self.sigmas) - 1
 
     @property
@@ -69,7 +69,7 @@ class Planner:
 
     @property
     def stores(self) -> bool:
-        """Whether the features of this evaluation, if computed, are of use to a forecast."""
+        """Whether a forecast will use the features of this evaluation, if it is computed."""
         if self.disabled is not None:
             return False
         return self.plan.stores(self.index) or (self.forced is not None and self.caches_later)
@@ -86,14 +86,14 @@ class Planner:
 
     @property
     def unplanned(self) -> Reason | None:
-        """Why this evaluation, if computed, was to be cached; None where the plan has it computed."""
+        """Why this evaluation was computed though the plan has it cached; None if the plan has it computed."""
         if self.plan.computes(self.index):
             return None
         return self.forced or self.disabled or Reason("another_node_asked")
 
     @property
     def followed(self) -> Schedule | None:
-        """The schedule; None where it is not settled or no longer followed."""
+        """The schedule; None if it is not settled, or not followed any more."""
         return self.plan.schedule if self.plan.settled and self.disabled is None else None
 
     def use_output(self, reason: Reason) -> None:

@@ -15,25 +15,25 @@ from .plan import Plan
 
 
 def cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy in main memory, exact to the bit."""
+    """An exact copy in main memory."""
     return tensor.detach().to("cpu", copy=True)
 
 
 def cache_key(x: torch.Tensor, timestep: torch.Tensor, conds: Hashable) -> tuple:
-    """Of the network's input, to the bit, the noise levels, and whatever tells `conds` from others."""
+    """The key of a call: a hash of its exact input, its noise levels, and the identity of its conds."""
     raw = x.detach().to("cpu").contiguous().flatten().view(torch.uint8).numpy()
     return blake2b(raw, digest_size=16).digest(), tuple(x.shape), tuple(timestep.flatten().tolist()), conds
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What one computed call leaves, in main memory.
+    """The results of one computed call, in main memory.
 
     Attributes:
-        outs: the host's predictions: denoised, one [batch, channels, ...] a cond.
-        plan: of the run; its cache point holds for every run of these settings.
+        outs: the host's predictions: denoised, [batch, channels, ...] for every list of conds.
+        plan: of the run; its cache point holds for every run with these settings.
         stack: the model's blocks, at the cache point `blocks`.
-        features: likewise, residuals already where the mechanism is one of residuals.
+        features: at the cache point `blocks`, with residuals for residual mechanisms.
     """
 
     outs: list[torch.Tensor]
@@ -49,19 +49,19 @@ class CacheEntry:
 
 
 class PrefixCache:
-    """Entries of runs with one model and settings, whose mechanisms cache the same features; its owner clears it.
+    """Computed calls of runs that share the model, the settings and the kind of features; its owner clears it.
 
     Args:
-        max_bytes: of main memory that entries may take.
+        max_bytes: main memory that entries may take.
 
     Attributes:
-        recomputed: entries that had to be computed again, because they had been dropped.
+        recomputed: how many entries were computed again after they had been evicted.
     """
 
     def __init__(self, max_bytes: int):
         self.recomputed = 0
         self._entries: LruCache[CacheEntry] = LruCache(max_bytes, lambda entry: entry.bytes)
-        self._dropped: set[Hashable] = set()
+        self._evicted: set[Hashable] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -76,11 +76,11 @@ class PrefixCache:
         return self._entries.get(key)
 
     def put(self, key: tuple, entry: CacheEntry) -> None:
-        """Store an entry; those that were used least recently make place."""
-        self.recomputed += key in self._dropped
-        self._dropped.update(self._entries.put(key, entry))
+        """Store an entry; the least recently used ones are evicted."""
+        self.recomputed += key in self._evicted
+        self._evicted.update(self._entries.put(key, entry))
 
     def clear(self) -> None:
         """Free everything."""
         self._entries.clear()
-        self._dropped.clear()
+        self._evicted.clear()

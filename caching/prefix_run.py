@@ -12,7 +12,7 @@ from .run import Run
 
 
 class PrefixRun(Run):
-    """A Run that looks a computed evaluation up before it computes it, and stores it afterwards."""
+    """A Run that looks every evaluation up in the cache before it computes it, and stores it afterwards."""
 
     def __init__(self, cache: PrefixCache, *args):
         self.cache = cache
@@ -22,7 +22,7 @@ class PrefixRun(Run):
 
     @property
     def _shares(self) -> bool:
-        """Whether this evaluation may be in the cache, or of use to another run."""
+        """Whether this evaluation may be in the cache, or useful to another run."""
         plan = self.planner.plan
         return self.planner.disabled is None and plan.computes(self.index) and plan.caches_from(0)
 

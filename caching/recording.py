@@ -18,11 +18,11 @@ from .feature_kind import FeatureKind
 from .history import usable_history
 from .mechanisms import Mechanism
 
-MOST_VALUES = 1 << 20  # of a prediction; evenly spread ones tell as much as all
+MOST_VALUES = 1 << 20  # of a prediction; of larger ones, evenly spread values are as informative
 
 
 class Recording:
-    """The inner products of what one uncached run's forecasts would be made of; `kind` is feature_kind's."""
+    """The inner products of one uncached run's predictions; for `kind` see feature_kind."""
 
     def __init__(self, kind: FeatureKind):
         self._kind = kind
@@ -38,7 +38,7 @@ class Recording:
         self._rows.append(value[:: -(-len(value) // MOST_VALUES)].to("cpu", torch.float32))
 
     def gram(self) -> np.ndarray:
-        """G, float64 [n, n], per value; frees what was recorded."""
+        """G over the number of values, float64 [n, n]; frees the recorded predictions."""
         rows = torch.stack(self._rows).double()
         self._rows = []
         return (rows @ rows.T / rows.shape[1]).numpy()
@@ -46,12 +46,12 @@ class Recording:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What recorded runs tell of forecast errors.
+    """What forecast errors are computed from.
 
     Attributes:
-        gram: mean G of the recordings, [n, n].
-        positions: of the evaluations, as the engine forecasts over them.
-        mechanism: what forecasts.
+        gram: mean of Recording.gram over runs, [n, n].
+        positions: of the evaluations (see Evaluations).
+        mechanism: the mechanism that forecasts.
     """
 
     gram: np.ndarray
@@ -60,10 +60,10 @@ class Recorded:
 
 
 def step_weights(sigmas: Sequence[float], power: float, kind: FeatureKind) -> np.ndarray:
-    """What an error in an evaluation's forecast counts, [n].
+    """Weight of every evaluation's forecast error, [n].
 
-    |sigma - next sigma| is how far an Euler step of the error in a direction moves the sample (over sigma, of an error
-    in a denoised picture); what follows amplifies the early ones, which times sigma^power allows for.
+    |sigma - next sigma| is how far an Euler step moves the sample per unit of error in the direction; for the denoised
+    sample it is divided by sigma. The factor sigma^power allows for early errors being amplified by later evaluations.
     """
     here = np.maximum(sigmas, 1e-9)
     ahead = np.array([*sigmas[1:], 0.0])
@@ -71,7 +71,7 @@ def step_weights(sigmas: Sequence[float], power: float, kind: FeatureKind) -> np
 
 
 def _errors(schedule: Sequence[int], place: Sequence[float], mechanism: Mechanism) -> np.ndarray:
-    """Row e: the forecast of evaluation e minus e itself, as a combination of the recorded ones; zero if computed."""
+    """Row e: forecast minus prediction of evaluation e, as weights of the recorded predictions; zero if computed."""
     n = len(place)
     rows = np.zeros((n, n))
     computed = set(schedule)
@@ -98,9 +98,9 @@ def summed_error(recorded: Recorded, computed: Sequence[int], weights: np.ndarra
 
 
 def segment_errors(recorded: Recorded) -> np.ndarray:
-    """error[i, j, e], [n, n, n]: squared, of the forecast of e > j from the last two computed evaluations, i and j.
+    """error[i, j, e], [n, n, n]: squared error of the forecast of e > j from the last two computed ones, i and j.
 
-    i = j = 0 where only evaluation 0 was computed; infinite elsewhere. A higher order than 1 is taken for the first.
+    i = j = 0 where only evaluation 0 was computed; infinite elsewhere. Orders above 1 are treated as order 1.
     """
     gram, place, mechanism = recorded.gram, recorded.positions, recorded.mechanism
     n = len(gram)

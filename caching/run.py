@@ -1,4 +1,4 @@
-"""One sampling run: decides whether an evaluation is computed or forecast, does it, and records what it leaves."""
+"""One sampling run: decides whether an evaluation is computed or forecast, does it, and records its features."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Run:
     """The state of one sampling run.
 
     Args:
-        evaluations: what the sampler will call for.
+        evaluations: that the sampler will make.
         device: where the model runs.
-        dims: dimensions of the latent; five is video.
-        obstacle: why blocks can't be the cache point, as far as it is known before the run; None if nothing is.
+        dims: number of dimensions of the latent; five for video.
+        obstacle: why blocks can't be the cache point, as far as it is known before the run; else None.
 
     Attributes:
         planner: decides what is computed.
-        sampling: an evaluation is under way, at the noise level `sigma`.
-        prefix_hit: the current evaluation, or a part of it, came from a PrefixCache.
+        sampling: whether an evaluation is in progress, at the noise level `sigma`.
+        prefix_hit: whether the current evaluation, or a part of it, came from a PrefixCache.
     """
 
     def __init__(self, config: CacheConfig, evaluations: Evaluations, device: torch.device, dims: int,
@@ -57,11 +57,11 @@ class Run:
 
     @property
     def index(self) -> int:
-        """Of the current evaluation; -1 before the first."""
+        """Index of the current evaluation; -1 before the first."""
         return self.planner.index
 
     def position(self) -> int:
-        """Where forecasts place this evaluation (see Evaluations.positions)."""
+        """Position of this evaluation (see Evaluations.positions)."""
         return self.positions[self.index]
 
     def evaluate(self, sigma: float, denoise: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -150,7 +150,7 @@ class Run:
         return outs
 
     def _try(self, forecast):
-        """What `forecast` returns; None, and the evaluation is computed, where it can't be made."""
+        """What `forecast` returns; None if it can't forecast, so that the evaluation is computed."""
         try:
             return forecast()
         except NoForecast as error:
@@ -164,7 +164,7 @@ class Run:
     # ---- record
 
     def receivers(self) -> list[Receiver]:
-        """What takes the features of a computed evaluation at `blocks`."""
+        """Functions that get the features of a computed evaluation at `blocks`."""
         return [self.store] if self.planner.stores else []
 
     def store(self, features: Features) -> None:
@@ -183,7 +183,7 @@ class Run:
 
     @contextmanager
     def _disabling(self):
-        """Where memory runs out inside, go on without a cache."""
+        """Disable caching if memory runs out in the ``with`` block."""
         try:
             yield
         except Exception as error:
@@ -204,7 +204,7 @@ class Run:
             self.report.note(Reason("another_node_skipped"))
 
     def close(self, samples: torch.Tensor | None) -> Report:
-        """End the run with what it made, None if it was cut short; nothing of it stays alive but the report."""
+        """End the run with its latent, None if it was cut short. Frees everything but the report."""
         self.histories.clear()
         made = b""
         with self._disabling():

@@ -1,4 +1,4 @@
-"""A copy of a sampler, so that a dry run changes nothing in the artist's own."""
+"""Copies a sampler, so that a dry run does not change the artist's own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHARED = (type, CodeType, BuiltinFunctionType, ModuleType, ModelPatcher, torch.
 
 
 def copy_sampler(sampler, seed: int):
-    """A copy with tensors, counters, lists and closures of its own, and generators with a seed of their own.
+    """A deep copy, also of closures; its random generators are seeded with `seed`.
 
-    Types, modules, models and functions without a closure are shared: they are no state, or too large to copy. A
-    sampler that can't be copied is returned itself.
+    Types, modules, models and functions without a closure are shared: they hold no state, or are too large to copy. A
+    sampler that can't be copied is returned as it is.
     """
     file = io.BytesIO()
     try:
@@ -25,7 +25,7 @@ def copy_sampler(sampler, seed: int):
         pickler.dump(sampler)
         file.seek(0)
         return _Unpickler(file, pickler.kept).load()
-    except Exception:  # noqa: BLE001  a lock, a file, a running generator, or whatever another pack keeps
+    except Exception:  # noqa: BLE001  it holds a lock, a file, a running generator or anything else of another pack
         return sampler
 
 
@@ -34,21 +34,21 @@ def _function(code: CodeType, module: _Globals, closure: tuple[CellType, ...]) -
 
 
 class _Globals:
-    """Names of the module that a function was defined in; shared."""
+    """The globals of a function's module; shared."""
 
     def __init__(self, names: dict[str, Any]):
         self.names = names
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles state; whatever is shared or can't be pickled is put into `kept`, under its number."""
+    """Pickles state; what is shared or handled here is put into `kept`, and pickled as its index there."""
 
     def __init__(self, file, seed: int):
         super().__init__(file, protocol=5)
         self.seed = seed
         self.kept: list[Any] = []
         self._numbers: dict[int, int] = {}
-        self._alive: list[Any] = []  # what `_numbers` knows by id
+        self._alive: list[Any] = []  # keeps the ids in `_numbers` unique
 
     def persistent_id(self, thing):
         if id(thing) in self._numbers:

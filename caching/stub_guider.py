@@ -1,4 +1,4 @@
-"""Stands for the guider while a sampler is run dry: a denoiser that costs nothing and records its inputs."""
+"""A stub of the guider for dry runs: a denoiser that computes a formula and records its inputs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PLAIN = (bool, int, float, str, Enum, torch.dtype, torch.device, type(None), co
 
 
 class NeedsModel(Exception):
-    """The sampler reads something that only a real run has; its name is the argument."""
+    """The sampler reads an attribute that only a real run has; its name is the argument."""
 
 
 class TooManyEvaluations(Exception):
-    """The sampler calls for more than any that can be planned."""
+    """The sampler makes more evaluations than any that can be planned."""
 
 
 class TooSlow(Exception):
@@ -29,11 +29,11 @@ class TooSlow(Exception):
 
 
 class OtherInput(Exception):
-    """An input is not what it was in an earlier run."""
+    """An input differs from an earlier run's."""
 
 
 class _PlainValues:
-    """Offers the plain values of an object of the host, and nothing that leads to the network."""
+    """The plain attributes of an object of the host; any other raises NeedsModel."""
 
     def __init__(self, original: Any, **own: Any):
         self.__dict__.update(own, _original=original)
@@ -46,14 +46,14 @@ class _PlainValues:
 
 
 class StubGuider(_PlainValues):
-    """A guider with the noise schedule and the plain values of the real one, and a prediction that is a formula.
+    """A guider with the noise schedule and the plain attributes of the real one, whose prediction is a formula.
 
     Args:
-        guider: the real one, such as its cfg; None where it is not known.
-        response: (x) -> denoised.
-        limit: most evaluations.
-        deadline: on time.monotonic's clock.
-        expected: inputs of an earlier run.
+        guider: the real one; None if it is not known.
+        response: the formula, x -> denoised.
+        limit: maximum number of evaluations.
+        deadline: in seconds of time.monotonic().
+        expected: inputs of an earlier run, to compare with.
 
     Attributes:
         sigmas, inputs: of every evaluation.

@@ -36,10 +36,10 @@ class WorkflowError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run starts from.
+    """The input of one run.
 
     Attributes:
-        guider: number of the prompt's guider.
+        guider: index of the prompt's guider.
         noise, latent: [1, ...], as the sampler node would make them.
         mask: of inpainting, or None.
     """
@@ -51,7 +51,7 @@ class Sample:
 
 
 class Workflow:
-    """The sampler node of a workflow with everything that is connected to it.
+    """The sampler node of a workflow, with its inputs.
 
     Args:
         guiders: the host's guiders, one for each prompt, all of one model.
@@ -59,12 +59,12 @@ class Workflow:
         sigmas: [steps + 1] noise levels.
         latent: LATENT that the runs start from; empty or an image, any batch.
         seed: of the noise.
-        fewer: the noise levels of a run of so many steps.
+        fewer: number of steps -> noise levels of a run with so many.
         scheduler: its name.
 
     Attributes:
         stepped: called after every step of every run with the share of the run that is done; may be replaced.
-        seconds: what the sampler took in the last run, without loading models.
+        seconds: duration of the last run's sampler, without loading models.
     """
 
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
@@ -84,7 +84,7 @@ class Workflow:
 
     @property
     def steps(self) -> int:
-        """Steps of a run."""
+        """Number of steps."""
         return len(self.sigmas) - 1
 
     @property
@@ -137,7 +137,7 @@ class Workflow:
         return self._sample(sample, model, self.sigmas)
 
     def _model(self, sample: Sample, name: str, made: Callable):
-        """One clone for all runs of a kind: the host loads a clone that it has not seen anew."""
+        """One clone for all runs of a kind, because the host loads every new clone again."""
         key = (sample.guider, name)
         if key not in self._models:
             model = made(self.guiders[sample.guider].model_patcher)
@@ -192,7 +192,7 @@ def ksampler(model, prompts: Sequence[tuple], steps: int, cfg: float, sampler_na
 
 
 def custom(guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int) -> Workflow:
-    """The workflow of a SamplerCustomAdvanced node; fewer steps are every so many-th of its noise levels."""
+    """The workflow of a SamplerCustomAdvanced node; fewer steps are an even selection of its noise levels."""
     def fewer(steps: int) -> torch.Tensor:
         return sigmas[torch.linspace(0, len(sigmas) - 1, steps + 1).round().long()]
 
@@ -200,7 +200,7 @@ def custom(guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed:
 
 
 def with_prompt(guider, positive, negative):
-    """A copy of the host's guider with another prompt, as far as it takes one."""
+    """A copy of the host's guider with another prompt, for the conds that it has."""
     copied = copy.copy(guider)
     conds = {"positive": positive, "negative": negative}
     copied.original_conds = dict(guider.original_conds)

@@ -68,7 +68,7 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
 
 
 class _Frontier(PolicyNode):
-    """What both nodes have. Neither is the other's base, because the host keeps a class's schema on it."""
+    """Base of both nodes: the host stores a node's schema on its class, so neither can be the base of the other."""
 
     sampled: Sampling
 
@@ -122,7 +122,7 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
 
 
 def _progress(node_id: str | None):
-    """Shows on the node what is being done."""
+    """A callback that shows the progress on the node."""
     bar, said = comfy.utils.ProgressBar(1000, node_id=node_id), [""]
 
     def progress(doing: str, share: float) -> None:
@@ -136,7 +136,7 @@ def _progress(node_id: str | None):
 
 
 def describe(curve: Curve) -> str:
-    """The curve as lines for an artist; the first is the gist."""
+    """The curve as lines for an artist; the first is the summary."""
     def line(point: Point) -> str:
         return (f"{point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s, "
                 f"{curve.speedup(point):.2g}x faster, {point.figures.text(curve.metric.name)}")
@@ -152,7 +152,7 @@ def describe(curve: Curve) -> str:
 
 
 def table(curve: Curve) -> dict:
-    """The curve, ready for JSON."""
+    """The curve as plain values, for JSON."""
     def row(point: Point) -> dict:
         return {"computed": point.computed, "seconds": point.seconds, "speedup": curve.speedup(point),
                 **asdict(point.figures)}

@@ -1,4 +1,4 @@
-"""The inputs that choose a policy and how cached evaluations are made: one way for every node that has them."""
+"""Inputs that several nodes share: the policy, and how evaluations are cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Policy = io.Custom("RECACHE_POLICY")
 
 
 def policy_inputs(*more: str, tooltip: str = "") -> list[io.Input]:
-    """The policy by name, with `more` that are no files and what they do, and the trained one that goes before it."""
+    """The policy by name, with `more` options and a `tooltip` for them, and the trained one that is used instead."""
     return [
         io.Combo.Input(
             "policy", options=["auto", "uniform", *more, *folders.policy_names()], default="auto",
@@ -31,7 +31,7 @@ class PolicyNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, policy: str | None = None) -> bool | str:
-        """A missing policy stops no run (see resolve.resolve_policy). None is one that another node gives."""
+        """Any name is valid (see resolve.resolve_policy). None: the name comes from another node."""
         return policy is None or isinstance(policy, str) or "policy has to be a name; choose one from the list."
 
     @classmethod

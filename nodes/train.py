@@ -134,7 +134,7 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
 
 
 class ReCacheTrain(io.ComfyNode):
-    """Learns which evaluations to compute, from what a KSampler workflow makes without a cache."""
+    """Learns which evaluations to compute, from the uncached outputs of a KSampler workflow."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -146,7 +146,7 @@ class ReCacheTrain(io.ComfyNode):
 
 
 class ReCacheTrainCustom(io.ComfyNode):
-    """Learns which evaluations to compute, from what a SamplerCustomAdvanced workflow makes without a cache."""
+    """Learns which evaluations to compute, from the uncached outputs of a SamplerCustomAdvanced workflow."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -196,7 +196,7 @@ def _outcome(watched: training_state.TrainingMonitor, node_id: str | None, sampl
 
 
 def _progress(watched: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:
-    """Shows on the node what a training does."""
+    """Callbacks that show the training's progress on the node."""
     bar = comfy.utils.ProgressBar(1000, node_id=node_id)
     started = time.monotonic()
     searched = [started]  # when the search began

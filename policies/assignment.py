@@ -1,4 +1,4 @@
-"""Evaluations that lie, in order, as near as possible to wanted positions."""
+"""Assigns ascending evaluations to ascending positions, as near as possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def nearest_in_order(positions: np.ndarray, n: int) -> list[int]:
     """Evaluations i_1 = 0 < i_2 < ... of n, as near as possible to the positions [k] (sum of squares), k <= n.
 
     Position minus rank must not fall, so the solution is its isotonic regression, rounded (Best and Chakravarti 1990,
-    "Active set algorithms for isotonic regression"). It takes linear time; only at a half there are two candidates.
+    "Active set algorithms for isotonic regression"). It takes linear time; only at halves are there two candidates.
     """
     positions = np.asarray(positions, dtype=float)
     ranks = np.arange(len(positions))
@@ -36,7 +36,7 @@ def cheapest_in_order(costs: Iterable[np.ndarray]) -> list[int]:
     """Columns c_0 = 0 < c_1 < ... < c_{k-1} with the least sum of costs, by dynamic programming.
 
     Args:
-        costs: k rows [n]: of every rank, what each column costs; k <= n.
+        costs: k rows [n], the cost of each column for every rank; k <= n.
     """
     rows = iter(costs)
     first = next(rows)
@@ -53,7 +53,7 @@ def cheapest_in_order(costs: Iterable[np.ndarray]) -> list[int]:
 
 
 def _traced(last: int, before: Sequence[Mapping[int, int] | np.ndarray]) -> list[int]:
-    """The columns that lead to the last one, by the best predecessor of every column."""
+    """The columns that end in `last`, by the best predecessor of every column."""
     chosen = [last]
     for predecessor in reversed(before):
         chosen.append(int(predecessor[chosen[-1]]))

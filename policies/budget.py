@@ -1,4 +1,4 @@
-"""From a budget to k, the number of computed evaluations, and to the speed-up that it plans."""
+"""Budgets: k, the number of computed evaluations that one pays for, the planned speed-up, and the knee of a curve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .schedule import ScheduleError, check_k
 
-_TOLERANCE = 1e-9  # relative: 0.14 * 50 is 7.000000000000001 or 6.99..., and both mean 7
+_TOLERANCE = 1e-9  # relative: 0.14 * 50 may be 7.000000000000001 or 6.99..., and must be 7
 _MAX_LISTED = 12
 
 
@@ -18,7 +18,7 @@ def computed_for_budget(budget: float, n: int, cached_cost: float = 0.0) -> int:
     Args:
         budget: the share of the full compute that the run may spend, 0 < budget <= 1.
         n: evaluations of the run, at least 1.
-        cached_cost: c, what a cached evaluation costs in computed ones, 0 <= c < 1.
+        cached_cost: c, cost of a cached evaluation as a share of a computed one, 0 <= c < 1.
 
     Raises:
         ScheduleError: a budget, n or cached cost outside its range.
@@ -31,10 +31,10 @@ def computed_for_budget(budget: float, n: int, cached_cost: float = 0.0) -> int:
 
 
 def listed(text: str) -> tuple[float, ...]:
-    """The budgets that an artist lists, such as "0.14, 0.18, 0.26", in their order.
+    """The budgets in an artist's list such as "0.14, 0.18, 0.26", in its order.
 
     Raises:
-        ScheduleError: no budgets, too many, or something that is no share of the full compute.
+        ScheduleError: no budgets, too many, or one outside 0 < budget <= 1.
     """
     try:
         budgets = tuple(float(item) for item in re.split(r"[\s,;]+", text.strip()) if item)
@@ -48,7 +48,7 @@ def listed(text: str) -> tuple[float, ...]:
 
 
 def knee(costs: Sequence[float], errors: Sequence[float]) -> int | None:
-    """Which point of a falling curve buys most of the quality for little of the cost; None if none does.
+    """Index of the point from which on more cost buys little quality; None if there is no such point.
 
     The one farthest below the straight line between the curve's ends, with both axes scaled to 0..1: Kneedle (Satopaa
     et al. 2011, "Finding a 'Kneedle' in a Haystack") for a few points, which need no smoothing.
@@ -65,7 +65,7 @@ def knee(costs: Sequence[float], errors: Sequence[float]) -> int | None:
 
 
 def planned_speedup(k: int, n: int, cached_cost: float = 0.0) -> float:
-    """n / (k + (n - k) c): how many times faster k of n evaluations are, when a cached one costs c of a computed one.
+    """n / (k + (n - k) c): the speed-up of k computed of n evaluations, if a cached one costs c of a computed one.
 
     Raises:
         ScheduleError: k outside 1..n, or n or the cached cost outside its range.

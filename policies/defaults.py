@@ -1,4 +1,4 @@
-"""What a run without a policy gets: schedule and mechanism, by rules chosen by measurement (docs/few-steps.md).
+"""Schedule and mechanism of a run without a policy: rules chosen by measurement (docs/few-steps.md).
 
 With a model that predicts a velocity or noise, and Euler's method, repeating the last prediction is one longer step. So
 `reuse` on an even schedule is as good as fewer steps by construction, and takes over where no forecast is better.
@@ -9,19 +9,19 @@ from __future__ import annotations
 from .schedule import Schedule, from_indices
 from .uniform import uniform
 
-FEW = 3  # computed evaluations, of which no trend can be told
-SHORT = 8  # evaluations: in shorter runs no trend is of use
-FINE = 6  # steps for one of the shorter run, where rounding to them does not matter
-LONG = 12  # in longer runs a full linear trend is better than a damped one
+FEW = 3  # computed evaluations: too few to continue a trend
+SHORT = 8  # evaluations: in shorter runs continuing a trend does not help
+FINE = 6  # evaluations for each computed one: from here on it does not matter that schedules are rounded to evaluations
+LONG = 12  # evaluations: from here on the full linear trend is better than the damped one
 
 
 def default_schedule(n: int, k: int) -> Schedule:
     """k of n evaluations, for any model.
 
-    Where it is enough to cache every other evaluation, 2 (n - k) <= n - 2: around three quarters of the run, or as near
-    to it as leaves the last one computed, as the first and the last evaluations are the worst to forecast. Else even
-    distances: floor(i n / k) where the mechanism is `reuse`, and
-    with half a distance after the last computed evaluation where it is another, floor(2 i n / (2 k - 1)), i = 0..k-1.
+    Where caching every other evaluation is enough, 2 (n - k) <= n - 2, they lie around three quarters of the run, or as
+    near to that as leaves the last one computed: the first and the last evaluations are the worst to forecast. Else the
+    distances are even: floor(i n / k) for the mechanism `reuse`, floor(2 i n / (2 k - 1)), half a distance before the
+    end, for the others; i = 0..k-1.
 
     Raises:
         ScheduleError: k outside 1..n.
@@ -54,5 +54,5 @@ def least_computed(n: int, k: int) -> int:
 
 
 def gains(n: int, k: int) -> bool:
-    """Whether the default comes closer to all n steps than k steps without a cache do, and not only as close."""
+    """Whether the default comes closer to the uncached n steps than k uncached steps do."""
     return k == n or default_mechanism(n, k)[0] != "reuse"

@@ -1,4 +1,4 @@
-"""A schedule for every k from the schedules of some."""
+"""A schedule for every k, interpolated from those of some k."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _ROUNDING = 1e-6
 
 
 class Interpolation:
-    """Reads the positions of the computed evaluations as quantiles of a density.
+    """Reads the positions of computed evaluations as quantiles of a density.
 
-    The densities of the two neighbours of a k are mixed, in proportion, and k positions are read off; beyond the
-    smallest and largest known k there is one neighbour. Measured on published costs of FLUX and Wan with five k of 7 to
-    30 known: a median 10% and 3% above the optimum, against 22% and 34% for a policy network's own interpolation.
+    The quantile functions of the next smaller and larger known k are mixed in proportion, and k positions are read off;
+    beyond the smallest and largest known k there is one neighbour. Measured on published costs of FLUX and Wan with
+    five k of 7 to 30 known: a median 10% and 3% above the optimum, against 22% and 34% for a policy network's own
+    interpolation.
 
     Args:
         schedules: {k: schedule}, at least one, all of the same n and times.
@@ -30,7 +31,7 @@ class Interpolation:
         self._quantiles: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def schedule(self, k: int) -> Schedule:
-        """The schedule of k computed evaluations, 1..n, between those of the next smaller and larger known k."""
+        """The schedule of k computed evaluations, k in 1..n."""
         if k in self.schedules:
             return self.schedules[k]
         some = self.schedules[self.known[0]]
@@ -39,8 +40,8 @@ class Interpolation:
     def surely_fewer_from(self, start: int, whole: int, k: int) -> bool:
         """Whether `schedule(whole)` computes fewer than k evaluations from `start` on, without making it.
 
-        False also for ties. Nearest in order is the isotonic regression d of position minus rank, rounded, and d[r] <=
-        x exactly where a prefix sum of (position - rank - x) beyond r is at most every one up to r.
+        False for ties, too. `nearest_in_order` is the rounded isotonic regression d of position minus rank, and d[r] <=
+        x exactly where the least prefix sum of (position - rank - x) beyond r is at most the least one up to r.
 
         Args:
             whole, k: 1..n, k <= whole. start: 0..n - k.

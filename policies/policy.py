@@ -1,4 +1,4 @@
-"""A policy as artists use and share it: a table of logits, from which every budget gets its schedule."""
+"""A policy as artists use and share it: a table of logits, which gives a schedule for every budget."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Policy:
     """Logits for some k of n evaluations; schedules for all k and all evaluation times.
 
     Attributes:
-        budgets: the k that it was made for, ascending, each in 1..n.
+        budgets: the k that it was fitted for, ascending, each in 1..n.
         logits: [len(budgets), n - 1] float32: row b ranks evaluations 1..n-1 for budgets[b]; the k - 1 highest are
             computed, and evaluation 0.
-        times: the n evaluation times (sigmas) that it was made for.
+        times: the n evaluation times (sigmas) that it was fitted for.
     """
 
     budgets: tuple[int, ...]
@@ -31,7 +31,7 @@ class Policy:
 
     @property
     def n(self) -> int:
-        """Evaluations in the run that it was made for."""
+        """Evaluations in the run that it was fitted for."""
         return len(self.times)
 
     @cached_property
@@ -51,8 +51,8 @@ class Policy:
         A run that computes more evaluations than the policy knows gets the uniform schedule.
 
         Args:
-            comparable: whether the times mean what the policy's do (sigmas of the same kind of model); where they do
-                not, evaluations are matched by their place in the run.
+            comparable: whether the times mean the same as the policy's (sigmas of the same kind of model); if not,
+                evaluations are matched by their position in the run.
 
         Raises:
             ScheduleError: k outside 1..the number of times, or times that are not finite numbers.
@@ -68,7 +68,7 @@ class Policy:
         return resample(end if comparable else Schedule(end.computed), times)
 
     def _end(self, k: int, start: int) -> Schedule:
-        """The evaluations from `start` on, k of them computed: of the first schedule that computes as many there."""
+        """The part from `start` on, reduced to k computed, of the first schedule that computes k or more there."""
         for whole in range(k, self.n + 1):
             if self._interpolation.surely_fewer_from(start, whole, k):
                 continue  # a policy of a thousand evaluations would make a thousand schedules
@@ -76,7 +76,7 @@ class Policy:
             if sum(computed) >= k:
                 break
         computed = list(computed)
-        if not computed[0]:  # the first evaluation of a run is always computed: let the first computed one be it
+        if not computed[0]:  # a run's first evaluation must be computed: move the first computed one there
             computed[computed.index(True)] = False
             computed[0] = True
         end = Schedule(tuple(computed), self.times[start:])
@@ -87,8 +87,8 @@ def from_schedules(schedules: dict[int, Schedule], learned: PlackettLuce | None 
     """The policy with these schedules, one for each of its budgets, all of the same n and times (not None).
 
     Args:
-        learned: where its deterministic schedule is the given one, the row keeps its logits; elsewhere, and without it,
-            the row is 1 for what is computed and 0 for what is not.
+        learned: its logits are the row of every k whose schedule it gives; other rows, and all rows without it, are 1
+            for computed evaluations and 0 for cached ones.
 
     Raises:
         ScheduleError: no schedules, a schedule whose k is not its key, or schedules of different runs.

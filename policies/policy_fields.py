@@ -1,4 +1,4 @@
-"""What the information about a policy may be: a check for every field."""
+"""A validator for every metadata field of a policy file."""
 
 from __future__ import annotations
 

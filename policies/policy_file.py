@@ -36,11 +36,10 @@ def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
 
 
 def save(path: str | os.PathLike, file: PolicyFile) -> None:
-    """Write a policy file; at `path` there is the old file or the whole new one, never a part.
+    """Write a policy file atomically: `path` is the old file or the whole new one, never a part.
 
     Raises:
-        PolicyFileError: the policy or what is said about it is not within the limits of the format, or the file can't
-            be written.
+        PolicyFileError: the policy or its metadata is outside the limits of the format, or the file can't be written.
     """
     save_bytes(path, encode(file, Path(path).name))
 
@@ -77,7 +76,7 @@ def load(path: str | os.PathLike, folder: str | os.PathLike) -> PolicyFile:
 
 
 def load_bytes(content: bytes, name: str | os.PathLike) -> PolicyFile:
-    """A policy file from its bytes; see `load`. `name` is what an error calls it."""
+    """A policy file from its bytes; see `load`. `name` is for errors."""
     return decode(content, Path(name).name)
 
 

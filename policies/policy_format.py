@@ -1,8 +1,8 @@
-"""The format of policy files: a policy's numbers and JSON that says what it was fitted on, in one .safetensors.
+"""The format of policy files: tensors, and JSON about what the policy was fitted on, in one .safetensors.
 
 Layout (format version 1): tensors `logits` [K, n - 1] F32, `times` [n] F64 and `validation` [K, C] F32, and the
 metadata strings `recache` (the JSON of `About` with `format_version`, `budgets` and `candidates`) and `sha256` (over
-that string and the tensors). Decoding never runs code, and says in one sentence what is wrong.
+that string and the tensors). Decoding never runs code; an error is one sentence.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class About:
     """What a policy was fitted on. Texts are at most 500 characters; numbers are finite.
 
     Attributes:
-        name: shown to artists. pack_version: of the pack that wrote it.
+        name: shown to artists. pack_version: of the pack that wrote the file.
         model_family: such as "flux". model_identity: what else identifies the model: at most 32 texts and numbers.
         mechanism, cache_point: as on the Budget node. mechanism_options: such as {"order": 1}.
         sampler, scheduler: names. steps: 1..10000. shift: 0..1000 or None where there is none. cfg: -1000..1000.
         size: of the output, such as [width, height] or [width, height, frames]; each 1..1000000.
-        reward: what it was chosen and validated by, such as "latent RMSE".
+        reward: the metric of selection and validation, such as "latent RMSE".
         training: such as {"learned by": "latent RMSE", "samples": 8, "seconds": 340.0}: at most 32 texts and numbers.
         notes: where it comes from, licence, warnings.
     """
@@ -66,11 +66,11 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class PolicyFile:
-    """A policy, what it was fitted on, and how it did.
+    """A policy, what it was fitted on, and its results on held-out samples.
 
     Attributes:
-        validation: {k: {candidate: mean held-out distance}}: for every budget of the policy the same candidates
-            (learned, uniform, ...), possibly none.
+        validation: {k: {candidate: mean held-out distance}}: the same candidates (learned, uniform, ...) for every
+            budget of the policy, possibly none.
     """
 
     policy: Policy
@@ -78,9 +78,9 @@ class PolicyFile:
     validation: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def expected(self, share: float) -> tuple[int, float, float] | None:
-        """At the validated budget nearest to a share of the evaluations: k, its distance, and uniform's.
+        """(k, held-out distance, uniform's) of the validated k nearest to a share of the evaluations; None without any.
 
-        A policy keeps the best candidate of every budget; "fewer steps" is no candidate. None where nothing is known.
+        The distance is that of the best candidate, which the policy uses; "fewer steps" is not one of them.
         """
         rows = {k: {name: d for name, d in row.items() if name != "fewer steps"} for k, row in self.validation.items()}
         known = [k for k, row in rows.items() if row.get("uniform", 0.0) > 0.0]
@@ -90,13 +90,13 @@ class PolicyFile:
         return k, min(rows[k].values()), rows[k]["uniform"]
 
     def gain(self, share: float) -> float | None:
-        """The part of uniform's distance that is saved at that budget, 0..1; None where nothing is known."""
+        """The part of uniform's distance that is saved there (see `expected`), 0..1; None if not validated."""
         expected = self.expected(share)
         return expected and 1.0 - expected[1] / expected[2]
 
 
 def encode(file: PolicyFile, name: str) -> bytes:
-    """The bytes of a policy file; `name` is what an error calls it.
+    """The bytes of a policy file; `name` is for errors.
 
     Raises:
         PolicyFileError: something is not within the limits of the format.

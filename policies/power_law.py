@@ -12,8 +12,8 @@ def power_law(n: int, k: int, power: float) -> Schedule:
     """k of n evaluations, nearest to n u^power at u = i / (k - 1/2), i = 0..k-1.
 
     Args:
-        power: above 1 for more of them early, below 1 for more of them late; at 1 the distances are even, with half of
-            one after the last.
+        power: above 1: more of them early; below 1: more of them late; 1: even distances, with half of one after the
+            last.
 
     Raises:
         ScheduleError: k outside 1..n.

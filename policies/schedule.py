@@ -1,4 +1,4 @@
-"""The schedule: which evaluations of a run are computed. The one value that all policies produce."""
+"""The schedule: which evaluations of a run are computed. The result of every policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAME_TIME = 1e-3
 
 
 class ScheduleError(ValueError):
-    """A schedule that can't be; the message is one sentence for the artist."""
+    """An impossible schedule; the message is one sentence for the artist."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def resample(schedule: Schedule, times: Sequence[float]) -> Schedule:
     The k computed evaluations go, in order, to the k evaluations whose times match theirs best: the assignment
     i_1 = 0 < i_2 < ... < i_k that minimises the sum of squared distances, found exactly. Distances are measured in
     ranks among the new times, so they mean the same for sigmas up to 1 and up to 80. A schedule without times is
-    carried by position.
+    resampled by position.
 
     Args:
         times: the new run's evaluation times, one finite float per evaluation; they may repeat or go back up.
@@ -150,7 +150,7 @@ def resample(schedule: Schedule, times: Sequence[float]) -> Schedule:
 
 
 def same_times(times: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether two runs have the same evaluation times, but for rounding, which differs between devices."""
+    """Whether two runs have the same evaluation times, up to rounding, which differs between devices."""
     return len(times) == len(others) and all(abs(a - b) < SAME_TIME for a, b in zip(times, others))
 
 

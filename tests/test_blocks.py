@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -17,26 +19,35 @@ from tests.tiny.families import FAMILIES
 from tests.tiny.odd_paths import ODD
 
 pytestmark = pytest.mark.usefixtures("host")
-COMPUTED = {0, 3, 4}
+COMPUTED = families.COMPUTED
 ADDING = ("wan21_vace",)  # add to the tokens between their blocks
 WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks and name not in ADDING]
-FEATURES = [(mechanism, order) for mechanism in ("taylor", "hermite") for order in (1, 3)] + [
-    ("reuse", 1), ("residual", 1), ("dicache", 1)]
+# Of every family one mechanism that stores features, one that stores residuals and one that probes; of two all.
+FEATURES = [*itertools.product(WITH_BLOCKS, ("taylor", "residual", "dicache"), (1,)),
+            *itertools.product(("flux", "wan21_t2v"), ("taylor", "hermite"), (3,)), ("flux", "hermite", 1),
+            ("flux", "reuse", 1), ("wan21_t2v", "meancache", 1)]
+
+
+@cache
+def uncached_answers(name: str) -> list[torch.Tensor]:
+    """What a script is answered without ReCache."""
+    plain = Script()
+    plain.run(name, None, cfg=4.0)
+    return plain.answers
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_output_skips_the_network(name):
-    trace = run(name, settings(computed=COMPUTED, cache_point="output"), steps=7, cfg=4.0)
+    trace = families.traced(name, "output")
     assert [evaluation.calls > 0 for evaluation in trace.evaluations] == [i in COMPUTED for i in range(7)]
     assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
     assert trace.report.cache_point == "output"
     assert trace.samples.isfinite().all()
 
 
-@pytest.mark.parametrize("mechanism, cache_point", [("taylor", "blocks"), ("residual", "auto")])
 @pytest.mark.parametrize("name", WITH_BLOCKS)
-def test_blocks_skips_every_block(name, mechanism, cache_point):
-    trace = run(name, settings(computed=COMPUTED, mechanism=mechanism, cache_point=cache_point), steps=7, cfg=4.0)
+def test_blocks_skips_every_block(name):
+    trace = families.traced(name, "blocks")
     calls, blocks = zip(*((evaluation.calls, evaluation.blocks) for evaluation in trace.evaluations))
     assert calls == (calls[1] + 1,) + (calls[1],) * 6, "embedding and final layers run on every evaluation"
     assert blocks[1:] == tuple(blocks[3] if i in COMPUTED else 0 for i in range(1, 7))
@@ -48,10 +59,9 @@ def test_blocks_skips_every_block(name, mechanism, cache_point):
     assert trace.samples.isfinite().all()
 
 
-@pytest.mark.parametrize("mechanism, cache_point", [("taylor", "blocks"), ("residual", "auto")])
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in WITH_BLOCKS])
-def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name, mechanism, cache_point):
-    trace = run(name, settings(computed=COMPUTED, mechanism=mechanism, cache_point=cache_point), steps=7, cfg=4.0)
+def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name):
+    trace = families.traced(name, "blocks")
     assert trace.report.cache_point == "output"
     assert trace.report.cache_point_reason.code == (
         "tokens_changed_between_blocks" if name in ADDING else "no_blocks")
@@ -64,26 +74,23 @@ def test_both_experts_of_a_pair():
         assert trace.with_blocks == sorted(COMPUTED)
 
 
-@pytest.mark.parametrize("mechanism, order", FEATURES)
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name, mechanism, order", FEATURES)
 def test_computed_evaluations_are_the_hosts_own_to_the_bit(name, mechanism, order):
-    script, plain = Script(), Script()
-    plain.run(name, None, cfg=4.0)
+    script = Script()
     trace = script.run(name, settings(computed={0, 1, 4, 6}, cache_point="blocks", mechanism=mechanism, order=order),
                        cfg=4.0)
     assert trace.report.cache_point == "blocks" and not trace.report.unplanned
-    for i, (cached, own) in enumerate(zip(script.answers, plain.answers)):
+    assert trace.report.computed == [0, 1, 4, 6]
+    for i, (cached, own) in enumerate(zip(script.answers, uncached_answers(name), strict=True)):
         assert torch.equal(cached, own) == (i in (0, 1, 4, 6)), i
 
 
-@pytest.mark.parametrize("mechanism", ["reuse", "taylor"])
 @pytest.mark.parametrize("name", WITH_BLOCKS)
-def test_nothing_is_forecast_where_nothing_moves(name, mechanism):
+def test_nothing_is_forecast_where_nothing_moves(name):
     """Equal inputs have equal features: a tensor that the model goes on changing in place would show here."""
     still = torch.full((6,), 0.5)
     script = Script(pace=0.0)
-    trace = script.run(name, settings(computed={0, 2}, cache_point="blocks", mechanism=mechanism), still, cfg=4.0,
-                       batch=2)
+    trace = script.run(name, settings(computed={0, 2}, cache_point="blocks"), still, cfg=4.0, batch=2)
     assert trace.with_blocks == [0, 2]
     assert all(torch.equal(answer, script.answers[0]) for answer in script.answers)
 
@@ -97,10 +104,16 @@ def test_reuse_at_the_output_repeats_the_predicted_direction(name):
     assert not torch.allclose(script.directions[0], script.directions[3], rtol=1e-2, atol=1e-2)
 
 
-def test_auto_takes_the_output_where_nothing_speaks_for_blocks():
-    report = run("flux", settings(0.5)).report
-    assert report.cache_point == "output"
-    assert report.cache_point_reason == Reason("output_preferred", {"mechanism": "taylor"})
+@pytest.mark.parametrize("name, mechanism, cache_point, reason", [
+    ("flux", "taylor", "output", Reason("output_preferred", {"mechanism": "taylor"})),
+    ("flux", "residual", "blocks", Reason("blocks_possible")),
+    ("wan21_t2v", "residual", "blocks", Reason("blocks_possible")),
+    ("wan21_vace", "residual", "output", Reason("tokens_changed_between_blocks")),
+    ("sd15", "residual", "output", Reason("no_blocks"))])
+def test_auto_takes_blocks_for_residuals_only_and_where_they_can_be_skipped(name, mechanism, cache_point, reason):
+    trace = run(name, settings(computed=COMPUTED, mechanism=mechanism), steps=7, cfg=4.0)
+    assert (trace.report.cache_point, trace.report.cache_point_reason) == (cache_point, reason)
+    assert trace.computed == trace.report.computed == sorted(COMPUTED)
 
 
 @pytest.mark.parametrize("name", ["flux", "wan21_t2v", "hunyuan_video", "ltxv"])

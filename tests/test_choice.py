@@ -7,7 +7,7 @@ import pytest
 from recache.caching import AUTO, Reason
 from recache.nodes.library.choice import RunChoice
 from recache.nodes.library.folders import SHIPPED
-from recache.policies.defaults import default_mechanism, default_schedule, gains, least_computed
+from recache.policies.defaults import default_mechanism, default_schedule, least_computed
 from recache.policies.expected_quality import WORDS, expected_distance, word_of
 from recache.policies.policy_file import load
 from recache.policies.schedule import ScheduleError
@@ -21,14 +21,16 @@ def times(n: int) -> tuple[float, ...]:
 def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
     for n in range(1, 60):
         for k in range(1, n + 1):
-            choice, computed = RunChoice(k / n, mechanism=AUTO), least_computed(n, k)
-            assert sum(choice.schedule(times(n))) == computed
+            assert sum(RunChoice(k / n, mechanism=AUTO).schedule(times(n))) == least_computed(n, k)
             assert sum(RunChoice(k / n, mechanism="reuse").schedule(times(n))) == k
-            remark = choice.remark(times(n))
-            if computed > k:
-                assert remark == Reason("raised", {"steps": n, "computed": k, "instead": computed})
-            else:
-                assert remark == (None if gains(n, k) else Reason("as_fewer_steps", {"steps": n, "computed": k}))
+    for n, k, instead in ((4, 3, 4), (8, 3, 4), (5, 2, 5)):
+        remark = RunChoice(k / n, mechanism=AUTO).remark(times(n))
+        assert remark == Reason("raised", {"steps": n, "computed": k, "instead": instead})
+    for n, k in ((4, 1), (8, 2), (50, 3)):  # here auto repeats the last evaluation
+        remark = RunChoice(k / n, mechanism=AUTO).remark(times(n))
+        assert remark == Reason("as_fewer_steps", {"steps": n, "computed": k})
+    for n, k in ((8, 4), (20, 10), (50, 5), (50, 9), (8, 8), (1, 1)):
+        assert RunChoice(k / n, mechanism=AUTO).remark(times(n)) is None
     assert RunChoice(0.3, mechanism="reuse").remark(times(8)).code == "as_fewer_steps"
     assert RunChoice(0.3, mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
     assert RunChoice(0.3, listed="0, 4", mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import comfy.hooks
-import comfy.samplers
+import itertools
+from collections.abc import Callable
+
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -37,23 +38,47 @@ def memory(monkeypatch) -> Memory:
     return Memory(monkeypatch)
 
 
+UNCACHED: dict[tuple, Script] = {}
+
+
+@pytest.fixture
+def uncached(request) -> Callable[..., Script]:
+    """`Script.run` without ReCache, once for all cache points of a test; returns the script.
+
+    The function takes the arguments of Script, by name, and of its `run`.
+    """
+    params = {name: value for name, value in request.node.callspec.params.items() if name != "cache_point"}
+    calls = itertools.count()
+
+    def run(name: str, sigmas=None, pace: float = 0.1, before=lambda i: None, **options) -> Script:
+        key = request.node.originalname, next(calls), *sorted(params.items())
+        if key not in UNCACHED:
+            script = Script(pace, before)
+            script.run(name, None, sigmas, **options)
+            UNCACHED[key] = script
+        return UNCACHED[key]
+
+    return run
+
+
 # ---- batches, splits and orders
 
 
-@pytest.mark.parametrize("name", ["flux", "wan21_t2v", "sd3", "hunyuan_video", "ltxv"])
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("name, batch", [("flux", 4), ("wan21_t2v", 1), ("sd3", 1), ("sd3", 4), ("hunyuan_video", 4),
+                                         ("ltxv", 1)])
 @BOTH
-def test_together_and_one_by_one(name, batch, cache_point, memory):
-    def answers(alone, recache):
+def test_together_and_one_by_one(name, batch, cache_point, memory, uncached):
+    def answers(alone):
         memory.none = alone
+        own = uncached(name, cfg=4.0, batch=batch)
         script = Script()
-        trace = script.run(name, recache, cfg=4.0, batch=batch)
-        assert all(evaluation.calls in (0, 2 if alone else 1) for evaluation in trace.evaluations[1:])
-        return torch.stack(script.answers)
+        trace = script.run(name, settings(computed={0, 3, 4}, cache_point=cache_point), cfg=4.0, batch=batch)
+        replays = [int(cache_point == "blocks" and i == 0) for i in range(8)]
+        assert [evaluation.calls - replayed for evaluation, replayed in zip(trace.evaluations, replays)] == [
+            (2 if alone else 1) if cache_point == "blocks" or i in (0, 3, 4) else 0 for i in range(8)]
+        return torch.stack(own.answers), torch.stack(script.answers)
 
-    reuse = {"computed": {0, 3, 4}, "cache_point": cache_point, "mechanism": "taylor"}
-    together, alone = answers(False, None), answers(True, None)
-    cached, cached_alone = answers(False, settings(**reuse)), answers(True, settings(**reuse))
+    (together, cached), (alone, cached_alone) = answers(False), answers(True)
     if torch.equal(together, alone):
         assert torch.equal(cached, cached_alone)
     else:  # the host's own differ in rounding
@@ -64,12 +89,11 @@ def test_together_and_one_by_one(name, batch, cache_point, memory):
 
 @BOTH
 @pytest.mark.parametrize("name", ["flux", "wan21_t2v", "sd3"])
-def test_the_split_may_change_mid_run(name, cache_point, memory):
+def test_the_split_may_change_mid_run(name, cache_point, memory, uncached):
     def before(i):
         memory.none = i in (1, 3, 4)
 
-    script, plain = Script(0.0, before), Script(0.0, before)
-    plain.run(name, None, STILL, cfg=4.0)
+    script, plain = Script(0.0, before), uncached(name, STILL, 0.0, before, cfg=4.0)
     trace = script.run(name, settings(computed={0, 3}, cache_point=cache_point, mechanism="reuse"), STILL, cfg=4.0)
     assert trace.report.computed == [0, 3] and not trace.report.unplanned
     for answer, own in zip(script.answers, plain.answers):
@@ -79,7 +103,7 @@ def test_the_split_may_change_mid_run(name, cache_point, memory):
 @BOTH
 @pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("tokens", [None, 11])
-def test_the_order_may_flip_mid_run(cache_point, one_by_one, tokens, memory):
+def test_the_order_may_flip_mid_run(cache_point, one_by_one, tokens, memory, uncached):
     memory.none = one_by_one
 
     def guider(model):
@@ -88,8 +112,7 @@ def test_the_order_may_flip_mid_run(cache_point, one_by_one, tokens, memory):
         made.set_cfg(4.0)
         return made
 
-    script, plain = Script(0.0), Script(0.0)
-    plain.run("sd3", None, STILL, guider=guider)
+    script, plain = Script(0.0), uncached("sd3", STILL, 0.0, guider=guider)
     trace = script.run("sd3", settings(computed={0, 3}, cache_point=cache_point), STILL, guider=guider)
     assert trace.report.computed == [0, 3] and not trace.report.unplanned
     for answer, own in zip(script.answers, plain.answers):
@@ -106,15 +129,14 @@ def test_prompts_of_different_lengths(cache_point, tokens):
 # ---- kinds of conds
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
-@pytest.mark.parametrize("conds", [areas, masks, several])
-@pytest.mark.parametrize("name", ["sd3", "flux"])
+@pytest.mark.parametrize("name, conds, one_by_one", [
+    ("sd3", areas, False), ("flux", areas, True), ("flux", masks, False), ("sd3", masks, True), ("sd3", several, False),
+    ("flux", several, True)])
 @BOTH
-def test_areas_masks_and_several_prompts(cache_point, name, conds, one_by_one, memory):
+def test_areas_masks_and_several_prompts(cache_point, name, conds, one_by_one, memory, uncached):
     memory.none = one_by_one
     prompts = conds(name)
-    script, plain = Script(0.0), Script(0.0)
-    plain.run(name, None, STILL, cfg=3.0, prompts=prompts)
+    script, plain = Script(0.0), uncached(name, STILL, 0.0, cfg=3.0, prompts=prompts)
     trace = script.run(name, settings(computed={0, 3}, cache_point=cache_point, mechanism="reuse"), STILL, cfg=3.0,
                        prompts=prompts)
     assert trace.report.computed == [0, 3] and not trace.report.unplanned and not trace.report.notes
@@ -123,7 +145,7 @@ def test_areas_masks_and_several_prompts(cache_point, name, conds, one_by_one, m
 
 @BOTH
 @pytest.mark.parametrize("name", ["sd3", "sd15"])
-def test_a_cond_that_appears_mid_run_is_computed_and_reported(name, cache_point):
+def test_a_cond_that_appears_mid_run_is_computed_and_reported(name, cache_point, uncached):
     until = ConditioningSetTimestepRange().set_range(prompt(name, 1), 0.0, 0.5)[0]
     since = ConditioningSetTimestepRange().set_range(prompt(name, 3), 0.5, 1.0)[0]
     prompts = ConditioningCombine().combine(until, since)[0], prompt(name, 2)
@@ -131,8 +153,7 @@ def test_a_cond_that_appears_mid_run_is_computed_and_reported(name, cache_point)
     sigmas = sampling.sigma(torch.linspace(0.95, 0.05, 11) * sampling.timestep(sampling.sigma_max))
     switch = int((sigmas[:-1] > sampling.percent_to_sigma(0.5)).sum())
     assert 2 < switch < 7
-    script, plain = Script(), Script()
-    plain.run(name, None, sigmas, cfg=3.0, prompts=prompts)
+    script, plain = Script(), uncached(name, sigmas, cfg=3.0, prompts=prompts)
     trace = script.run(name, settings(computed={0, 1, 8}, cache_point=cache_point), sigmas, cfg=3.0, prompts=prompts)
     assert trace.report.unplanned == [(switch, NO_HISTORY)]
     assert trace.report.computed == [0, 1, switch, 8]
@@ -140,14 +161,13 @@ def test_a_cond_that_appears_mid_run_is_computed_and_reported(name, cache_point)
 
 
 @BOTH
-def test_guidance_that_starts_mid_run(cache_point):
+def test_guidance_that_starts_mid_run(cache_point, uncached):
     def guider(model):
         made = Rising(model)
         made.set_conds(*FAMILIES["sd3"].conditioning())
         return made
 
-    script, plain = Script(), Script()
-    plain.run("sd3", None, guider=guider)
+    script, plain = Script(), uncached("sd3", guider=guider)
     trace = script.run("sd3", settings(computed={0, 1}, cache_point=cache_point), guider=guider)
     assert trace.report.unplanned == [(3, NO_HISTORY)]
     assert torch.equal(script.answers[3], plain.answers[3])
@@ -155,20 +175,19 @@ def test_guidance_that_starts_mid_run(cache_point):
 
 @BOTH
 @pytest.mark.parametrize("style", ["regular", "nested"])
-def test_dual_guidance(style, cache_point):
+def test_dual_guidance(style, cache_point, uncached):
     def guider(model):
         conds = (prompt("sd3", seed) for seed in (1, 2, 3))
         return nodes_custom_sampler.DualCFGGuider.execute(model, *conds, 3.0, 2.0, style).args[0]
 
-    script, plain = Script(0.0), Script(0.0)
-    plain.run("sd3", None, STILL, guider=guider)
+    script, plain = Script(0.0), uncached("sd3", STILL, 0.0, guider=guider)
     trace = script.run("sd3", settings(computed={0, 3}, cache_point=cache_point), STILL, guider=guider)
     assert trace.report.computed == [0, 3]
     assert_same(script, plain, cache_point)
 
 
 @BOTH
-def test_guidance_by_a_second_model(cache_point):
+def test_guidance_by_a_second_model(cache_point, uncached):
     if not hasattr(nodes_custom_sampler, "DualModelGuider"):
         pytest.skip("this ComfyUI has no DualModelGuider")
 
@@ -176,8 +195,7 @@ def test_guidance_by_a_second_model(cache_point):
         return nodes_custom_sampler.DualModelGuider.execute(
             model, prompt("flux", 1), 3.0, models("chroma")[0], prompt("chroma", 2)).args[0]
 
-    script, plain = Script(0.0), Script(0.0)
-    plain.run("flux", None, STILL, guider=guider)
+    script, plain = Script(0.0), uncached("flux", STILL, 0.0, guider=guider)
     trace = script.run("flux", settings(computed={0, 3}, cache_point=cache_point), STILL, guider=guider)
     assert_same(script, plain, cache_point)
     if cache_point == "output":
@@ -192,24 +210,22 @@ def test_guidance_by_a_second_model(cache_point):
 @BOTH
 @pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("name", ["sd3", "flux"])
-def test_a_second_call_of_the_same_cond_has_a_cache_of_its_own(name, cache_point, one_by_one, memory):
+def test_a_second_call_of_the_same_cond_has_a_cache_of_its_own(name, cache_point, one_by_one, memory, uncached):
     memory.none = one_by_one
     model = nodes_slg.SkipLayerGuidanceDiT.execute(
         models(name)[0], 3.0, 0.0, 1.0, double_layers="0", single_layers="1").args[0]
-    script, plain, without = Script(0.0), Script(0.0), Script(0.0)
-    plain.run(name, None, STILL, model=model, cfg=3.0)
-    without.run(name, None, STILL, cfg=3.0)
+    plain, without = uncached(name, STILL, 0.0, model=model, cfg=3.0), uncached(name, STILL, 0.0, cfg=3.0)
     assert not torch.allclose(plain.answers[0], without.answers[0])
+    script = Script(0.0)
     trace = script.run(name, settings(computed={0, 3}, cache_point=cache_point), STILL, model=model, cfg=3.0)
     assert trace.report.computed == [0, 3] and not trace.report.unplanned
     assert_same(script, plain, cache_point)
 
 
 @BOTH
-def test_skip_layer_guidance_for_a_part_of_the_run(cache_point):
+def test_skip_layer_guidance_for_a_part_of_the_run(cache_point, uncached):
     model = nodes_slg.SkipLayerGuidanceDiT.execute(models("flux")[0], 3.0, 0.3, 0.7, double_layers="0").args[0]
-    script, plain = Script(), Script()
-    plain.run("flux", None, model=model, cfg=3.0)
+    script, plain = Script(), uncached("flux", model=model, cfg=3.0)
     trace = script.run("flux", settings(computed={0, 6}, cache_point=cache_point), model=model, cfg=3.0)
     assert len(trace.report.unplanned) == 1
     assert trace.report.unplanned[0][1] == NO_HISTORY
@@ -222,25 +238,41 @@ def test_perturbed_attention_guidance_node():
     assert [evaluation.calls for evaluation in trace.evaluations] == [2, 0, 2]
 
 
-@pytest.mark.parametrize("sampler", [name for name in comfy.samplers.SAMPLER_NAMES if "cfg_pp" in name])
+@pytest.mark.parametrize("sampler", ["euler_cfg_pp", "dpmpp_2m_cfg_pp"])
 @BOTH
-def test_cfg_pp_samplers(sampler, cache_point):
-    """They read the uncond prediction of cached evaluations too; with all computed, nothing may differ."""
-    plain = run("sd3", None, sampler=sampler, cfg=1.0, steps=8)
-    trace = run("sd3", settings(computed=set(range(7)), cache_point=cache_point), sampler=sampler, cfg=1.0, steps=8)
-    assert trace.samples.isfinite().all()
-    assert (trace.samples - plain.samples).std() < plain.samples.std()
+def test_cfg_pp_samplers_read_the_forecasts_of_both_conds(sampler, cache_point):
+    """They read the uncond prediction of cached evaluations too, through a post-CFG callback, at cfg 1.0 as well."""
+    seen = []
+
+    def spy(args):
+        seen.append((args["cond_denoised"].clone(), args["uncond_denoised"].clone()))
+        return args["denoised"]
+
+    def sample(model):
+        model.set_model_sampler_post_cfg_function(spy)
+        return ksampler("sd3", sampler=sampler, cfg=1.0, steps=20)(model)
+
+    plain = observe(models("sd3")[0], None, sample)
+    own = seen.copy()
+    seen.clear()
+    trace = observe(models("sd3")[0], settings(computed=set(range(20)) - {9}, cache_point=cache_point), sample)
+    assert trace.computed == [i for i in range(20) if i != 9]
+    for (cond, uncond), (own_cond, own_uncond) in zip(seen[:9], own):
+        assert torch.equal(cond, own_cond) and torch.equal(uncond, own_uncond)
+    (cond, uncond), (own_cond, own_uncond) = seen[9], own[9]
+    assert 0 < (cond - own_cond).std() < 0.9 * (cond - own_uncond).std()
+    assert 0 < (uncond - own_uncond).std() < 0.9 * (uncond - own_cond).std()
+    assert (trace.samples - plain.samples).std() < 0.2 * plain.samples.std()
 
 
 # ---- hooks
 
 
 @BOTH
-def test_lora_hooks(cache_point):
+def test_lora_hooks(cache_point, uncached):
     prompts = with_hooks(lora_hooks())
-    script, plain, without = Script(0.0), Script(0.0), Script(0.0)
-    plain.run("flux", None, STILL, cfg=3.0, prompts=prompts)
-    without.run("flux", None, STILL, cfg=3.0, prompts=(prompt("flux", 1), prompt("flux", 2)))
+    script, plain = Script(0.0), uncached("flux", STILL, 0.0, cfg=3.0, prompts=prompts)
+    without = uncached("flux", STILL, 0.0, cfg=3.0, prompts=(prompt("flux", 1), prompt("flux", 2)))
     assert not torch.allclose(plain.answers[0], without.answers[0])
     trace = script.run("flux", settings(computed={0, 3}, cache_point=cache_point), STILL, cfg=3.0, prompts=prompts)
     assert trace.report.computed == [0, 3]
@@ -248,10 +280,9 @@ def test_lora_hooks(cache_point):
 
 
 @BOTH
-def test_a_schedule_of_lora_strength_goes_on_during_cached_evaluations(cache_point):
+def test_a_schedule_of_lora_strength_goes_on_during_cached_evaluations(cache_point, uncached):
     strengths = (0.0, 0.4, 0.8, 1.2, 1.6)
-    script, plain = Script(), Script()
-    plain.run("flux", None, cfg=3.0, prompts=with_hooks(lora_hooks(strengths)))
+    script, plain = Script(), uncached("flux", cfg=3.0, prompts=with_hooks(lora_hooks(strengths)))
     trace = script.run("flux", settings(computed={0, 7}, cache_point=cache_point), cfg=3.0,
                        prompts=with_hooks(lora_hooks(strengths)))
     assert trace.report.computed == [0, 7]
@@ -296,12 +327,11 @@ def test_inpainting(sampler, cache_point):
 
 @BOTH
 @pytest.mark.parametrize("schedule", ["standard_static", "standard_uniform", "looped_uniform", "batched"])
-def test_windows_of_frames_never_take_each_others_features(schedule, cache_point):
+def test_windows_of_frames_never_take_each_others_features(schedule, cache_point, uncached):
     """Noise levels so close that a window's answer hardly moves, though the shifting windows count them as steps."""
     model, latent = windows(schedule)
     sigmas = torch.linspace(0.5, 0.499, 9)
-    script, plain = Script(0.0), Script(0.0)
-    plain.run("wan21_t2v", None, sigmas, model=model, latent=latent, cfg=2.0)
+    script, plain = Script(0.0), uncached("wan21_t2v", sigmas, 0.0, model=model, latent=latent, cfg=2.0)
     trace = script.run("wan21_t2v", settings(computed={0, 1, 4}, cache_point=cache_point, mechanism="reuse"), sigmas,
                        model=model, latent=latent, cfg=2.0)
     for i, (answer, own) in enumerate(zip(script.answers, plain.answers)):

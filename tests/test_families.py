@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import sampling
 from tests.tiny.families import FAMILIES
 from tests.tiny.probe import probe
 
@@ -20,8 +21,8 @@ def family(request, host):
 
 
 @pytest.fixture(scope="module")
-def models(family, tmp_path_factory):
-    return family.load(family.write(tmp_path_factory.mktemp("diffusion_models")))
+def models(family):
+    return sampling.models(family.name)
 
 
 def sample(model, family, *, cfg: float = 1.0, batch: int = 1, steps: int = 2) -> torch.Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import comfy.model_management
@@ -96,7 +96,7 @@ def test_every_point_is_what_the_stock_nodes_make_at_that_budget():
         assert row["psnr"] is None and row["seconds"] > 0
         assert row["speedup"] == pytest.approx(table["uncached"]["seconds"] / row["seconds"])
         assert f"{row['budget']:g}: {k} of {N} computed" in text
-    assert best in (0.25, 0.5, 0.75) and table["measure"] == "latent RMSE"
+    assert best == (table["knee"] or 0.75) and table["measure"] == "latent RMSE"
 
 
 def test_several_samples_are_the_batch_of_the_seed_and_count_by_their_mean():
@@ -124,9 +124,14 @@ def test_custom_sampling_gives_the_same_curve():
 
 
 def test_samplers_of_two_evaluations_a_step_keep_their_budgets_and_so_do_blocks():
-    table = run(**sampled(sampler_name="heun", steps=8), **asked(cache_point="blocks", budgets="0.4 0.6"))[3]
+    given = sampled(sampler_name="heun", steps=8)
+    table = run(**given, **asked(cache_point="blocks", budgets="0.4 0.6"))[3]
     assert table["evaluations"] == 15 and table["cache_point"] == "blocks"
-    assert all(row["computed"] <= row["budget"] * 15 for row in table["budgets"])
+    for row, least in zip(table["budgets"], (4, 7)):
+        model = budget.ReCacheBudget.execute(given["model"], row["budget"], "uniform", cache_point="blocks").args[0]
+        stock(given, model, steps=8)
+        computed = caching.reports_of(caching.config_of(model).identity)[-1].computed
+        assert least <= row["computed"] == len(computed) <= row["budget"] * 15
 
 
 def test_pictures_and_videos_are_compared_where_there_is_a_vae():
@@ -247,9 +252,7 @@ def curve(errors: dict[float, float], seconds: float = 10.0, knee: float | None 
 def test_every_curve_is_drawn(drawn):
     picture = frontier_picture(drawn)
     assert picture.ndim == 4 and picture.shape[2] >= 960 and picture.shape[1] < 1500
-    whole = copy.copy(drawn)
-    object.__setattr__(whole, "fewer", {})
-    assert frontier_picture(whole).shape[1] < picture.shape[1]
+    assert frontier_picture(replace(drawn, fewer={})).shape[1] < picture.shape[1]
 
 
 # ---- on a server

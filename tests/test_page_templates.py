@@ -65,6 +65,7 @@ def test_the_strip_is_right_in_the_hosts_templates(page, renderer, request, reco
     names = list(found)
     if not request.config.getoption("--all-templates"):  # every template of the choice in one of the renderers
         names = [name for i, name in enumerate(varied(found)) if (i % 3 == 0) == (renderer == "nodes2")]
+    assert names
     objects = page.evaluate("() => fetch('/object_info').then((answer) => answer.json())")
     problems = {name: wrong(page, found[name], objects) for name in names}
     right = [name for name, said in problems.items() if not said]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.hosting.browser import PAGES
 from tests.hosting.prompts import install_models, training
+from tests.hosting.server import emptied
 
 PANEL = ".recache-training"
 BUTTON = f"{PANEL} button"
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.usefixtures("models")
 @pytest.fixture
 def models(page_server):
     install_models(page_server.models)
+    with emptied(page_server.models / "recache"):  # of what other tests save, and of what these do
+        yield
 
 
 def opened(page, seed: int, evaluations: int = 1_000_000) -> None:

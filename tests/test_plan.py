@@ -79,7 +79,8 @@ def test_blocks_that_the_budget_can_not_pay_for_are_left_for_the_output():
 @pytest.mark.parametrize("options, phase, cache_point, reason", [
     ({"evaluations": Evaluations(refusal=Reason("sampler_adaptive"))}, Phase.UNCACHED, "none", "sampler_adaptive"),
     ({"scheduler": computing(0, limit=-1.0)}, Phase.UNCACHED, "none", "schedule_refused"),
-    ({"scheduler": computing(*range(5))}, Phase.SETTLED, "none", "all_computed"),
+    *(({"scheduler": computing(*range(5)), "cache_point": point}, Phase.SETTLED, "none", "all_computed")
+      for point in ("auto", "blocks", "output")),
     ({"cache_point": "output", "obstacle": Reason("compiled")}, Phase.SETTLED, "output", "chosen_on_node"),
     ({"cache_point": "blocks", "obstacle": Reason("compiled")}, Phase.SETTLED, "output", "compiled"),
     ({"cache_point": "auto"}, Phase.SETTLED, "output", "output_preferred"),

@@ -49,8 +49,8 @@ def own_model(models_dir):
     return LOADER
 
 
-def question(*args, **more) -> plan.Question:
-    return routes.question(json.dumps(asked(*args, **more)).encode())
+def request(*args, **more) -> plan.PlanRequest:
+    return routes.parse(json.dumps(asked(*args, **more)).encode())
 
 
 @pytest.mark.parametrize("sampler, settings, model", [
@@ -92,7 +92,7 @@ def test_no_node_shows_the_figures_of_another_workflow_or_model(client):
 
 
 def test_a_run_of_another_model_is_not_shown(own_model):
-    asks = question(ksampler(own_model))
+    asks = request(ksampler(own_model))
     planned, computed = plan._planned_run(asks, None, []), plan.plan(asks).computed
     run = run_state.Run("auto", "taylor", 10, computed, computed, 10, planned.evaluations.times, over=True)
     for layout, shown in ((planned.layout, run), ("another", None)):
@@ -125,7 +125,7 @@ def test_a_model_is_known_from_the_header_of_its_file(own_model, host):
 def test_a_file_that_tells_no_model_makes_the_plan_provisional(models_dir, content):
     (models_dir / "diffusion_models" / "odd.safetensors").write_bytes(content)
     odd = {"type": "UNETLoader", "inputs": {"unet_name": "odd.safetensors"}}
-    told = plan.plan(question(ksampler(odd)))
+    told = plan.plan(request(ksampler(odd)))
     assert told.provisional == ["model"] and told.n == 10 and len(told.computed) == 3
     model_header._model.cache_clear()
     plan._planned_runs.clear()
@@ -172,14 +172,14 @@ def test_plan_and_run_take_the_same_of_several_policies(client, server, cfg, sid
 
 
 def test_what_can_not_be_planned_is_said(own_model):
-    assert plan.plan(question(ksampler(sampler_name="dpm_adaptive"))).refusal.code == "sampler_adaptive"
-    assert "does not exist" in plan.plan(question(ksampler(), {"policy": "list", "evaluations": "0, 99"})).refusal
-    assert not plan.plan(question(None)).n
+    assert plan.plan(request(ksampler(sampler_name="dpm_adaptive"))).refusal.code == "sampler_adaptive"
+    assert "does not exist" in plan.plan(request(ksampler(), {"policy": "list", "evaluations": "0, 99"})).refusal
+    assert not plan.plan(request(None)).n
     for odd in ({"steps": 10**9}, {"steps": -1}, {"steps": True}, {"denoise": 1e-9}, {"denoise": "x"},
                 {"sampler_name": "rm -rf"}, {"scheduler": 7}):
-        assert not plan.plan(question(ksampler(**odd))).n
-    assert plan.plan(question(ksampler(), trained=True)).provisional == ["trained"]
-    assert plan.plan(question(ksampler(), {"budget": None})).provisional == ["input"]
+        assert not plan.plan(request(ksampler(**odd))).n
+    assert plan.plan(request(ksampler(), trained=True)).provisional == ["trained"]
+    assert plan.plan(request(ksampler(), {"budget": None})).provisional == ["input"]
 
 
 def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
@@ -240,9 +240,9 @@ def test_noise_of_no_generator_is_not_drawn_when_counting():
     json.dumps(asked(ksampler(deep(60)))).encode(), b" " * 300_000,
     json.dumps(asked({"type": "x", "inputs": {str(i): LOADER for i in range(300)}})).encode()])
 def test_nonsense_gets_400_and_a_sentence(server, body):
-    request = urllib.request.Request(server.url + routes.ROUTE, body, {"Content-Type": "application/json"})
+    post = urllib.request.Request(server.url + routes.ROUTE, body, {"Content-Type": "application/json"})
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=30)
+        urllib.request.urlopen(post, timeout=30)
     assert caught.value.code == 400
     error = json.loads(caught.value.read())["error"]
     assert error.endswith(".") and len(error) < 200

@@ -62,7 +62,7 @@ def test_the_best_of_all_schedules_is_learned(n, ks):
     for k in ks:
         best = best_by_hand(environment, k)
         assert result.schedules[k].computed == result.policy.schedule(k).computed == best.computed
-        assert result.schedules[k].times == times and result.winners[k] in ("learned", "uniform")
+        assert result.schedules[k].times == times
     assert result.evaluations == allowed
 
 

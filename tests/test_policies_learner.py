@@ -135,11 +135,17 @@ def test_stopping_keeps_the_best_so_far():
 @pytest.mark.parametrize("too_short", [{"config": dataclasses.replace(QUICK, evaluations=1)},
                                        {"config": QUICK, "should_stop": lambda: True}], ids=["evaluations", "stopped"])
 def test_without_a_search_the_best_start_is_taken(too_short):
-    held_out = Memo(Mixture(4, seed=1))
     late = {k: from_indices([0, *range(31 - k, 30)], 30) for k in KS}
-    result = learn(Mixture(4, seed=0), held_out, {"late": late, **STARTS}, **too_short)
-    best = {k: min((late[k], STARTS["uniform"][k], STARTS["front"][k]), key=held_out.mean_cost) for k in KS}
-    assert result.schedules == best and all(best[k] != late[k] for k in KS)
+    best = {5: late[5], 6: STARTS["front"][6], 8: STARTS["uniform"][8]}
+
+    class HeldOut:
+        n, samples = 30, 2
+
+        def cost(self, schedule, sample):
+            return float(schedule != best[schedule.k])
+
+    result = learn(Mixture(4, seed=0), HeldOut(), {**STARTS, "late": late}, **too_short)
+    assert result.schedules == best and set(result.winners.values()) > {"late"}
 
 
 def test_no_choice_at_all():
@@ -190,8 +196,8 @@ def test_between_known_budgets_the_schedule_lies_between_them():
     assert between(7) == known[7] and between(13) == known[13]
     for k in range(1, 51):
         assert between(k).k == k and between(k).computed[0]
-    early = [np.mean(np.array(between(k).indices) < 12) for k in (7, 10, 13)]
-    assert early[0] > early[1] > early[2] and 34 < between(10).indices[-1] < 45
+    # the means of both quantile functions at tenths: 0, 1, 2.3, 4.5, 7.6, 12.25, 17.6, 24.3, 32.6, 41.15
+    assert between(10).indices == (0, 1, 2, 5, 8, 12, 18, 24, 33, 41)
 
 
 def test_a_policy_serves_every_k_and_run_exactly():

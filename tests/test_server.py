@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from tests.hosting.client import PromptRejected
@@ -28,14 +30,17 @@ def test_server_offers_the_nodes(client):
 
 
 def test_stock_workflow_runs_and_repeats_from_the_cache(client, server):
-    first = client.run(PICTURE).check()
+    own = copy.deepcopy(PICTURE)  # that no other test has run
+    own["2"]["inputs"]["filename_prefix"] = "repeated"
+    own["1"]["inputs"]["width"] = 48
+    first = client.run(own).check()
     assert first.executed == ["1", "2"]
     images = client.images(first, "2")
-    assert [image.size for image in images] == [(32, 16)] * 2
+    assert [image.size for image in images] == [(48, 16)] * 2
     assert images[0].getpixel((5, 5)) == (0x33, 0x66, 0xCC)
-    assert len(list(server.output.glob("plain*.png"))) == 2
+    assert len(list(server.output.glob("repeated*.png"))) == 2
 
-    second = client.run(PICTURE).check()
+    second = client.run(own).check()
     assert set(second.cached) == {"1", "2"}
     assert second.outputs == first.outputs
 

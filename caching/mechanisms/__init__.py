@@ -1,7 +1,7 @@
 """Mechanisms: how a cached evaluation is reconstructed from the features of computed ones.
 
-Every mechanism here is a weighted sum of remembered features, so a mechanism is one function from the positions of
-the remembered evaluations to their weights.
+Every mechanism is a weighted sum of stored features: one function from the positions of the stored evaluations to
+their weights.
 """
 
 from .base import Mechanism

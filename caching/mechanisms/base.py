@@ -1,4 +1,4 @@
-"""What every mechanism is, and the divided differences that two of them share."""
+"""The base class of mechanisms, and the divided differences that two of them share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mechanism:
-    """A cached evaluation as a weighted sum of what the last computed evaluations left.
+    """A cached evaluation as a weighted sum of the features of the last computed evaluations.
 
     Attributes:
-        depth: computed evaluations to remember.
-        of_residual: what is remembered is the feature minus the input of the block stack, and the sum is added to the
-            current input.
-        probes: the first block runs on cached evaluations too, and its residuals are given to `weights`.
+        depth: how many computed evaluations are stored.
+        of_residual: features are stored minus the input, and the sum is added to the current input.
+        probes: the first block runs on cached evaluations too, and its residuals give the `gamma` of `weights`.
     """
 
     depth = 1
@@ -22,10 +21,10 @@ class Mechanism:
     probes = False
 
     def weights(self, past: Sequence[float], now: float, gamma: float = 1.0) -> list[float]:
-        """Weights of the remembered evaluations, newest first; evaluations left out weigh nothing.
+        """Weights of the stored evaluations, newest first; those beyond the list have weight 0.
 
         Args:
-            past: positions of the remembered evaluations, newest first: distinct, and moving away from `now`.
+            past: positions of the stored evaluations, newest first: distinct, and moving away from `now`.
             now: position of the evaluation to reconstruct.
             gamma: the ratio that a probing mechanism measured (see `DiCache`).
         """
@@ -66,10 +65,10 @@ def combine(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[f
 
 @dataclass(frozen=True)
 class Differences(Mechanism):
-    """Mechanisms that weigh divided differences: F(t) = sum_i F[t_0 .. t_i] factor(i, t - t_0).
+    """Mechanisms of divided differences: F(t) = sum_i F[t_0 .. t_i] factor(i, t - t_0).
 
     Attributes:
-        order: 1 to 3; the highest i. Fewer terms are used until enough evaluations are remembered.
+        order: the highest i, 1 to 3. Fewer terms are used until enough evaluations are stored.
     """
 
     order: int = 1
@@ -79,7 +78,7 @@ class Differences(Mechanism):
         return self.order + 1
 
     def factor(self, i: int, x: float) -> float:
-        """What difference i is multiplied with at distance x from the newest evaluation."""
+        """Factor of difference i at distance x from the newest evaluation."""
         raise NotImplementedError
 
     def weights(self, past, now, gamma=1.0):

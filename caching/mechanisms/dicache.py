@@ -26,7 +26,7 @@ class DiCache(Mechanism):
     probes = True
 
     def gamma(self, probe: torch.Tensor, newest: torch.Tensor, before: torch.Tensor) -> float:
-        """The clipped ratio of the first block's movement; tensors of one shape."""
+        """The clipped ratio of the changes of the first block's residual; tensors of one shape."""
         moved, baseline = (probe - before).abs().mean(), (newest - before).abs().mean()
         ratio = float(moved / baseline)
         return 1.0 if isnan(ratio) else min(max(ratio, 1.0), self.gamma_max)

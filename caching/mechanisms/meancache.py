@@ -12,8 +12,8 @@ class MeanCache(Mechanism):
     """v_i = v_{i-1} - J (s_{i+1} - s_i), J = (v_b - u) / (s_i - s_b), b = i - 2: the paper's JVP caching with K = 2.
 
     s are noise levels, u the average velocity from b to i. With d_j = s_{j+1} - s_j that is
-    v_i = v_{i-1} + (v_{i-1} - v_{i-2}) d_{i-1} d_i / (d_{i-2} + d_{i-1})^2. Where v_{i-1} or v_{i-2} was not computed
-    its forecast takes its place; the oldest remembered one stands for those before it.
+    v_i = v_{i-1} + (v_{i-1} - v_{i-2}) d_{i-1} d_i / (d_{i-2} + d_{i-1})^2. For a v that was not computed its forecast
+    is used, and for those before the oldest stored one, that one.
 
     Attributes:
         levels: noise level at every position, and after the last; evenly spaced if not given.
@@ -23,7 +23,7 @@ class MeanCache(Mechanism):
     depth = 3
 
     def weights(self, past, now, gamma=1.0):
-        """See Mechanism; positions are integers, and rise over a run. Back at more noise, the newest is repeated."""
+        """See Mechanism; positions are integers that rise over a run. After a jump back the newest is repeated."""
         if now <= past[0]:
             return [1.0]
         rows: list[list[float]] = []

@@ -1,1 +1,1 @@
-"""Policy files: where they are, which one a model gets, and how they travel inside workflows."""
+"""Policy files: their folders, which one a run uses, and how they travel inside workflows."""

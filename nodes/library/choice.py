@@ -1,4 +1,4 @@
-"""What a node's settings decide for a run, once its policy is known: what is computed, and how the rest is made."""
+"""Schedule and mechanism of a run, from a node's settings and its policy."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _OTHER_MECHANISM = 4.0  # times the distance of the default one's (docs/few-step
 
 @dataclass(frozen=True)
 class RunChoice:
-    """Schedule and mechanism.
+    """A node's settings with the policy resolved.
 
     Attributes:
         budget: the share of the full compute, above 0 and at most 1.
         file: the policy; None for the default schedule.
-        listed: the evaluations that the artist wrote down, such as "0-3, 6"; None where the budget counts.
+        listed: the artist's list of evaluations, such as "0-3, 6", used instead of the budget; or None.
         mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length, and then
             more is computed than the budget pays for where it would be worse than fewer steps.
 
     Raises:
-        ScheduleError: a budget outside its range, or a list that is none.
+        ScheduleError: a budget outside its range, or a malformed list.
     """
 
     budget: float
@@ -41,13 +41,13 @@ class RunChoice:
     def __post_init__(self) -> None:
         computed_for_budget(self.budget, 1)
         if self.listed is not None and self.file is None:
-            explicit(self.listed, _MANY)  # nonsense is refused before anything is loaded
+            explicit(self.listed, _MANY)  # refuse a malformed list before anything is loaded
 
     def schedule(self, times: Sequence[float], cached_cost: float = 0.0) -> tuple[bool, ...]:
         """True for each evaluation that is computed, of a run with these times (see caching.CacheConfig).
 
         Raises:
-            ScheduleError: the list has evaluations that the run has not, or the cached ones exceed the budget.
+            ScheduleError: the list has evaluations beyond the run's, or cached evaluations alone exceed the budget.
         """
         n, times = len(times), tuple(times)
         if self.file is None and self.listed is not None:
@@ -66,7 +66,7 @@ class RunChoice:
         return default_mechanism(len(times), self._count(times))
 
     def remark(self, times: Sequence[float]) -> Reason | None:
-        """What the artist should know of such a run, beside simply running as many steps as are computed."""
+        """A warning where such a run is no better than running as many steps as it computes; else None."""
         if not times or self.file is not None:
             return None
         n, computed = len(times), self._count(times)
@@ -95,7 +95,7 @@ class RunChoice:
         return word_of(distance)
 
     def _count(self, times: Sequence[float]) -> int:
-        """How many evaluations are computed; all, where there is no schedule and the run is left uncached."""
+        """Computed evaluations: all of them where the schedule is refused, because the run is then left uncached."""
         try:
             return sum(self.schedule(times)) if times else 0
         except ScheduleError:
@@ -109,13 +109,13 @@ class RunChoice:
         if self.file is not None:
             return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
         n = len(times)
-        if len(set(times)) < n:  # as with Heun; the default rules were not measured
+        if len(set(times)) < n:  # the default rules were not measured for repeated times, such as Heun's
             return uniform(n, k)
         return default_schedule(n, least_computed(n, k) if self.mechanism == AUTO else k)
 
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:
-    """`times`, where they are those the policy knows but for rounding: just those."""
+    """`times` with the policy's exact values where they equal these up to rounding."""
     if same_times(times, known):
         return known
     return (known[0], *times[1:]) if same_times(times[:1], known[:1]) else times

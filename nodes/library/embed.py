@@ -1,7 +1,7 @@
-"""Policies that travel inside workflows: the page asks for a file to embed it, and hands back what a workflow brings.
+"""Policies that travel inside workflows: the page gets a file to embed it, and sends back what a workflow contains.
 
-Bytes that come in are a stranger's. They are checked as every policy file is, their name is checked, they never replace
-another policy, and the page offers only what a ReCache Budget node of the loaded workflow uses.
+Incoming bytes are untrusted: they are checked as every policy file is, their name is checked, they never replace
+another policy, and the page sends only what a ReCache Budget node of the loaded workflow uses.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ..server.page import add_route, one_line
 from . import folders
 
 ROUTE = "/recache/policy"
-PROPERTY = "recache_policy"  # of a node in a workflow: what `embeddable` gives
-MAX_EMBEDDED = 256 * 2**10  # bytes of a policy in a workflow; trained ones have a few thousand
+PROPERTY = "recache_policy"  # of a node in a workflow: what `embeddable` returns
+MAX_EMBEDDED = 256 * 2**10  # bytes of a policy in a workflow; a trained one has a few thousand
 _MAX_BODY = 2 * MAX_EMBEDDED
 _MAX_NAME = 150
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-_keeping = threading.Lock()
+_storing = threading.Lock()
 
 
 def origin(about: About) -> str:
-    """Where a policy comes from, in at most 200 characters: what it was fitted on, and its author's first words."""
+    """Where a policy comes from, in at most 200 characters: what it was fitted on, and the beginning of its notes."""
     fitted = f"fitted on {about.model_family}, {about.steps} steps, {about.sampler} {about.scheduler}".rstrip()
     return one_line(f"{fitted}: {about.notes}" if about.notes else fitted)
 
@@ -42,7 +42,7 @@ def stated_origin(properties: dict[str, Any], name: str) -> str:
 
 
 def embeddable(name: str) -> dict[str, Any]:
-    """What a workflow keeps of a policy: {"file": name, "from": its origin, "data": base64, or None if it is too big}.
+    """What a workflow stores of a policy: {"file": name, "from": its origin, "data": base64, None if it is too big}.
 
     Raises:
         PolicyFileError: there is no such file, or it is no policy.
@@ -57,32 +57,32 @@ def embeddable(name: str) -> dict[str, Any]:
     return {"file": str(path.relative_to(folder)), "from": origin(about), "data": data}
 
 
-def keep(name: str, content: bytes) -> tuple[str, bool]:
-    """Keep a policy that came with a workflow in models/recache: its name there, and whether it is new there.
+def store(name: str, content: bytes) -> tuple[str, bool]:
+    """Save a policy that came with a workflow in models/recache; return its name there, and whether it is new.
 
-    A policy of this name that has other contents stays as it is, and the new one gets a suffix made of its contents, so
-    that the same workflow brings the same file however often it is loaded.
+    A policy of this name with other contents is not replaced: the new one gets a hash of its contents as a suffix, so
+    that a workflow that is loaded again adds no further file.
 
     Raises:
-        PolicyFileError: the bytes are no policy, the name is none for a file, or the file can't be written.
+        PolicyFileError: the bytes are no policy, the name can't be a file's, or the file can't be written.
     """
     load_bytes(content, name)
     name = _checked(name)
     suffixed = f"{name.removesuffix(SUFFIX)}-{hashlib.sha256(content).hexdigest()[:8]}{SUFFIX}"
-    with _keeping:
-        for free in (name, suffixed):
-            found = folders.policy_path(free)
+    with _storing:
+        for each in (name, suffixed):
+            found = folders.policy_path(each)
             if found is None:
-                save_bytes(inside(folders.policies_folder(), free), content)
-                return str(Path(free)), True
+                save_bytes(inside(folders.policies_folder(), each), content)
+                return str(Path(each)), True
             folder, path = found
             if read_bytes(path, folder) == content:
-                return str(Path(free)), False
+                return str(Path(each)), False
     raise PolicyFileError(f"The policy '{name}' is in models/recache with other contents; rename one of them.")
 
 
 def _checked(name: str) -> str:
-    """The name with forward slashes, if every file system takes it and it stays in its folder."""
+    """The name with forward slashes, if every file system accepts it and it stays in its folder."""
     name = name.replace("\\", "/")
     parts = name.removesuffix(SUFFIX).split("/")
     odd = len(name) > _MAX_NAME or len(parts) > 4 or any(
@@ -95,7 +95,7 @@ def _checked(name: str) -> str:
     return name
 
 
-async def give(request: web.Request) -> web.Response:
+async def get_policy(request: web.Request) -> web.Response:
     """GET ?file=NAME: see `embeddable`, or {"error": why} where there is no such policy."""
     try:
         return web.json_response(await asyncio.to_thread(embeddable, request.query.get("file", "")))
@@ -103,11 +103,11 @@ async def give(request: web.Request) -> web.Response:
         return web.json_response({"error": str(error)})
 
 
-async def take(request: web.Request) -> web.Response:
-    """POST {"file": name, "data": base64}: see `keep`; the answer is {"file": name, "new": bool}, or {"error": why}.
+async def post_policy(request: web.Request) -> web.Response:
+    """POST {"file": name, "data": base64}: see `store`; the answer is {"file": name, "new": bool}, or {"error": why}.
 
-    A policy that is refused is an answer like any other; only what no page of ours sends has an error's status.
-    Only JSON is taken: a page of another site can't send that without asking the server first.
+    A refused policy has status 200; only requests that the pack's page does not send have an error's status. Only JSON
+    is accepted, because a page of another site can't send it without a preflight request.
     """
     if request.content_type != "application/json":
         return _refused("A policy is sent as JSON.", 415)
@@ -124,10 +124,10 @@ async def take(request: web.Request) -> web.Response:
     except (ValueError, TypeError, KeyError, RecursionError):
         return _refused("The workflow's policy is damaged; get the workflow again.", 400)
     try:
-        name, new = await asyncio.to_thread(keep, name, base64.b64decode(data, validate=True))
+        name, new = await asyncio.to_thread(store, name, base64.b64decode(data, validate=True))
     except PolicyFileError as error:
         return web.json_response({"error": str(error)})
-    except ValueError:  # that is no base64
+    except ValueError:  # not base64
         return web.json_response({"error": "The workflow's policy is damaged; get the workflow again."})
     return web.json_response({"file": name, "new": new})
 
@@ -138,5 +138,5 @@ def _refused(sentence: str, status: int) -> web.Response:
 
 def register() -> None:
     """Add the routes, where a page is served."""
-    add_route("GET", ROUTE, give)
-    add_route("POST", ROUTE, take)
+    add_route("GET", ROUTE, get_policy)
+    add_route("POST", ROUTE, post_policy)

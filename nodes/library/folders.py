@@ -1,4 +1,4 @@
-"""Where policies lie, and where trainings keep what they have computed."""
+"""The folders of policies and of training checkpoints."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import folder_paths
 
 KIND = "recache"
 SHIPPED = Path(__file__).parents[2] / "policies" / "shipped"
-KEPT_TRAININGS = 20
-UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')  # in a file's name: what some file system does not take
+MAX_TRAININGS = 20
+UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')  # characters that some file system does not accept in a name
 
 
 def register() -> None:
@@ -28,15 +28,12 @@ def policies_folder() -> Path:
 
 
 def policy_names() -> list[str]:
-    """The policy files, relative to their folders; of one name the first folder's counts."""
+    """The policy files, relative to their folders; of equal names the first folder's is used."""
     return folder_paths.get_filename_list(KIND)
 
 
 def policy_path(name: str) -> tuple[Path, Path] | None:
-    """The folder that holds the policy file `name`, and its path; None if there is none.
-
-    A name from another system, with the other slashes, names the same file.
-    """
+    """The folder that holds the policy file `name`, and its path; None if there is none. Both kinds of slash work."""
     path = folder_paths.get_full_path(KIND, name.replace("\\", "/"))
     if path is None:
         return None
@@ -45,10 +42,10 @@ def policy_path(name: str) -> tuple[Path, Path] | None:
 
 
 def training_folder(name: str) -> Path:
-    """Where the training `name` keeps what it has computed; the oldest of other trainings go."""
+    """The checkpoint folder of the training `name`; deletes the oldest ones beyond MAX_TRAININGS."""
     root = Path(folder_paths.get_user_directory(), KIND, "training")
     root.mkdir(parents=True, exist_ok=True)
     others = sorted((f for f in root.iterdir() if f.is_dir() and f.name != name), key=lambda f: f.stat().st_mtime)
-    for folder in others[: max(0, len(others) - KEPT_TRAININGS + 1)]:
+    for folder in others[: max(0, len(others) - MAX_TRAININGS + 1)]:
         shutil.rmtree(folder, ignore_errors=True)
     return root / name

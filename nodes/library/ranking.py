@@ -1,4 +1,4 @@
-"""Which of several policies fits a run best: one order, by how unlike the run is to what each was fitted on."""
+"""Which of several policies fits a run best: ranked by how far the run is from what each was fitted on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 
 _SAME_CFG = 0.01
-_LEAST_SHARE = 0.4  # of its evaluations: in shorter runs the default is better (bench carried, docs/policies.md)
+_MIN_SHARE = 0.4  # of its evaluations: in shorter runs the default is better (bench carried, docs/policies.md)
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Target:
 
 
 def best(files: Iterable[tuple[PolicyFile, bool]], target: Target) -> PolicyFile | None:
-    """Of policies for one model, each with whether it is the artist's own, the one to use; None where none helps.
+    """The policy to use, of (policy, whether it is the artist's own) for one model; None if none helps.
 
-    A policy is left out if, at the budget, it was found to be no better than even spacing; an artist's own also if
-    nothing was found; and one that was fitted to far more evaluations than the run has. The rest are ordered by their
-    differences from the run, the most important first. Of equals an artist's own comes first, then the one that gained
-    most, then the first.
+    Left out are policies that were validated as no better than even spacing at the budget, an artist's own that were
+    not validated, and those fitted to far more evaluations than the run has. The rest are ranked by their differences
+    from the run, the most important first; then the artist's own, the largest gain and the first come first.
     """
     ranked = []
     for place, (file, own) in enumerate(files):
@@ -84,10 +83,10 @@ def _times_reason(file: PolicyFile) -> Reason:
 
 
 def _octaves(a: float, b: float) -> float:
-    """How many times one is the double of the other; 0 where one is not known."""
+    """|log2(a / b)|; 0 where one is not known."""
     return abs(log2(a / b)) if a and b else 0.0
 
 
 def _too_few(run: int, fitted: int) -> bool:
-    """Whether a run, if its evaluations are known, is too short for a schedule to be carried over."""
-    return 0 < run < _LEAST_SHARE * fitted
+    """Whether a run, if its evaluations are known, is too short for a schedule to be resampled."""
+    return 0 < run < _MIN_SHARE * fitted

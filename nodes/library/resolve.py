@@ -1,4 +1,4 @@
-"""Which policy ReCache Budget uses: by name, the one that fits the model best, or one that is connected."""
+"""Which policy a run uses: the one that is named, the one that fits the run best, or the one that is connected."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .ranking import Target, best, differences
 
 log = logging.getLogger(__name__)
 
-NO_FILE = ("uniform", "list")  # choices of the picker that are no policies learned
+NO_FILE = ("uniform", "list")  # options of the policy input that are not policies
 
 
 @dataclass(frozen=True)
 class PolicyChoice:
-    """What an artist has chosen on a node with a policy.
+    """An artist's choice on a node with a policy.
 
     Attributes:
         policy, evaluations: as on the node.
-        layout: of the model (see model_identity.layout); None where it is not known yet.
+        layout: of the model (see model_identity.layout); None if it is not known yet.
         target: what the policy is for, without the run.
-        trained: the policy that is connected, which goes before the one that is picked.
-        origin: where the workflow says that the picked one comes from.
+        trained: the policy that is connected, which is used instead of `policy`.
+        origin: where `policy` comes from, as the workflow states it.
     """
 
     policy: str
@@ -40,7 +40,7 @@ class PolicyChoice:
     origin: str = ""
 
     def resolve(self, run: RunSettings) -> tuple[PolicyFile | None, Reason | None]:
-        """The policy file of a run, or None where it has none; and what is missing (see resolve_policy)."""
+        """The policy file of a run, or None; and what is missing (see resolve_policy)."""
         if self.trained is not None:
             return self.trained, None
         return resolve_policy(self.policy, self.layout, replace(self.target, run=run), self.origin)
@@ -55,21 +55,20 @@ class PolicyChoice:
                        notes=[*said, *filter(None, [choice.remark(run.times)])])
 
     def choice(self, file: PolicyFile | None) -> RunChoice:
-        """What is decided with this policy."""
+        """The choice with its policy resolved to `file`."""
         listed = self.evaluations if self.policy == "list" else None
         return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order)
 
 
 def resolve_policy(policy: str | None, layout: str | None, target: Target,
                    origin: str = "") -> tuple[PolicyFile | None, Reason | None]:
-    """The policy file that the picker's `policy` stands for, or None where it stands for none; and what is missing.
+    """The policy file that `policy` means, or None if it means none; and what is missing, or None.
 
-    None, which a script may send, is "auto". A file that is missing, as when a workflow comes from somebody else, is
-    no error: what "auto" would take is used, and the reason says so. `origin` is what the workflow tells of where the
-    policy comes from; `layout` the model's (see model_identity.layout), None where it is not known yet.
+    None, which a script may send, is "auto". A missing file is no error, as workflows come from other people: the
+    policy of "auto" is used, and the reason says so. For `layout` and `origin` see PolicyChoice.
 
     Raises:
-        PolicyFileError: the file is there, but is no policy.
+        PolicyFileError: the file exists, but is not a policy.
     """
     policy = policy or "auto"
     if policy in NO_FILE:
@@ -85,10 +84,10 @@ def resolve_policy(policy: str | None, layout: str | None, target: Target,
 
 
 def load_named(name: str) -> PolicyFile:
-    """The policy file that the picker lists as `name`.
+    """The policy file that is listed as `name`.
 
     Raises:
-        PolicyFileError: it is gone, or no policy.
+        PolicyFileError: it is gone, or not a policy.
     """
     found = folders.policy_path(name)
     if found is None:
@@ -104,12 +103,12 @@ def _loaded(path: Path, folder: Path, changed: int) -> PolicyFile:
 
 
 def best_for(layout: str, target: Target) -> PolicyFile | None:
-    """Of the policy files for models of this layout the one to use (see ranking.best); None where there is none."""
+    """The policy file to use for models of this layout (see ranking.best), or None."""
     return best(_files_for(layout), target)
 
 
 def chosen_for(file: PolicyFile) -> list[str]:
-    """The names of the policies that "auto" takes for what a policy was fitted on, one for each of its budgets."""
+    """The names of the policies that "auto" uses for runs as `file` was fitted on, one for each of its budgets."""
     about, times = file.about, file.policy.times
     layout = next((value for key, value in about.model_identity.items() if key.startswith("layout")), "")
     run = RunSettings(about.sampler, times, about.cfg, tuple(about.size))
@@ -134,7 +133,7 @@ def _files_for(layout: str) -> Iterator[tuple[PolicyFile, bool]]:
 
 @lru_cache(maxsize=64)
 def _warn(sentence: str) -> None:
-    """Log it once, not with every plan."""
+    """Log a sentence once, not with every plan."""
     log.warning("ReCache: %s", sentence)
 
 
@@ -144,7 +143,7 @@ def fits(file: PolicyFile, layout: str | None) -> bool:
 
 
 def notes(file: PolicyFile | None, layout: str | None, target: Target, missing: Reason | None = None) -> list[Reason]:
-    """What a run's report says of the policy: one that is missing, the one in use, and what it was fitted on otherwise.
+    """A run's notes on its policy: one that is missing, the one in use, and what differs from what it was fitted on.
 
     Args:
         layout: of the model (see model_identity.layout). missing: see resolve_policy.
@@ -160,9 +159,9 @@ def notes(file: PolicyFile | None, layout: str | None, target: Target, missing: 
 
 
 def cache_token(policy: str | None) -> str:
-    """Changes when the file that is picked changes, so that ComfyUI does not keep what an older one gave.
+    """Changes when the chosen file changes, so that ComfyUI does not reuse the node's cached output.
 
-    None is a name that another node gives.
+    None: the name comes from another node.
     """
     if policy in NO_FILE:
         return ""

@@ -1,4 +1,4 @@
-"""Cached pictures beside uncached ones, with where they differ."""
+"""Cached and uncached pictures side by side, with a heat map of their difference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from .drawing import COMPUTED, FAINT, MARGIN, UNCACHED, new_image, text_style, to_image, to_picture
 
 BOX = 448  # the longer side of a picture
-NARROWEST = 256  # of a column, so that the words fit
+MIN_COLUMN = 256  # width, so that the words fit
 HEADING, CAPTION, LEGEND, LINE = 30, 34, 58, 22
 HEAT = torch.tensor([(12, 12, 20), (72, 24, 110), (190, 50, 90), (245, 140, 40), (255, 245, 190)]) / 255.0
 
@@ -26,7 +26,7 @@ def heat_map(uncached: torch.Tensor, cached: torch.Tensor, scale: float) -> torc
 
 
 def _heat(share: torch.Tensor) -> torch.Tensor:
-    """[...] in 0..1 (more counts as 1) -> colours [..., 3]."""
+    """[...], clamped to 0..1 -> colours [..., 3]."""
     place = share.clamp(0.0, 1.0) * (len(HEAT) - 1)
     low = place.long().clamp(max=len(HEAT) - 2)
     colours = HEAT.to(share.device)
@@ -41,7 +41,7 @@ def compare_picture(uncached: torch.Tensor, cached: torch.Tensor, heat: torch.Te
         captions: one for every pair. scale: of the heat map. gist: a line above everything.
     """
     size = to_picture(heat[0], (BOX, BOX)).size
-    column = max(NARROWEST, size[0])
+    column = max(MIN_COLUMN, size[0])
     top = MARGIN + LINE + HEADING
     image, draw = new_image(4 * MARGIN + 3 * column, top + len(shown) * (size[1] + CAPTION) + LEGEND)
     lefts = [MARGIN + i * (column + MARGIN) for i in range(3)]

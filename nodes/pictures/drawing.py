@@ -1,4 +1,4 @@
-"""What the pack's pictures share: their colours, a canvas to draw on, and the way between PIL and IMAGE."""
+"""Colours, images and text styles that the pack's pictures share, and conversion between PIL and IMAGE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNCACHED, FEWER_STEPS = (90, 170, 240), (170, 110, 220)
 
 
 def new_image(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """An empty picture and the pen for it."""
+    """An empty picture, and what draws on it."""
     image = Image.new("RGB", (width, height), BACKGROUND)
     return image, ImageDraw.Draw(image)
 
@@ -26,12 +26,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def text_style(size: int, colour: tuple[int, int, int] = TEXT) -> dict:
-    """How text is drawn: options of the pen's `text`."""
+    """Keyword arguments of ImageDraw.text."""
     return {"font": _font(size), "fill": colour}
 
 
 def drawable(text: str) -> bool:
-    """Whether the font has its letters; PIL's own has only Latin ones."""
+    """Whether the font has all letters; PIL's own has only Latin ones."""
     return all(ord(letter) < 0x180 for letter in text)
 
 
@@ -41,9 +41,9 @@ def to_image(picture: Image.Image) -> torch.Tensor:
 
 
 def to_picture(image: torch.Tensor, box: tuple[int, int]) -> Image.Image:
-    """The picture of one IMAGE [height, width, 3], as large as the box (width, height) allows.
+    """The picture of one IMAGE [height, width, 3], scaled to fit the box (width, height).
 
-    Small ones are enlarged by a whole number, so that their pixels stay what they are.
+    Small ones are enlarged by a whole number, so that their pixels stay sharp.
     """
     picture = Image.fromarray((image.float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy())
     scale = min(box[0] / picture.width, box[1] / picture.height)

@@ -1,4 +1,4 @@
-"""The quality/time curve as a picture: the curve with its knee, and below it what every budget gives."""
+"""The quality/time curve as a picture: the curve with its knee, and below it the result of every budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .drawing import (
 
 LEFT, TOP, PLOT, AXIS = 116, 78, 320, 54  # left of the plot; above it; its height; below it
 COLUMN, PICTURE_COLUMN, GAP, LINE = 190, 270, 14, 22  # widths of a column without and with pictures
-BEYOND = 3.0  # the plot ends at this many times the curve's largest difference; what is beyond is marked at its edge
+BEYOND = 3.0  # the plot ends at this multiple of the curve's largest difference; points beyond are marked at its edge
 
 
 def frontier_picture(curve: Curve) -> torch.Tensor:
@@ -61,7 +61,7 @@ def _plot(curve: Curve, width: int) -> Image.Image:
     def place(point: Point) -> tuple[float, float]:
         return point.seconds / longest * span, 8 + point.figures.difference / deepest * (PLOT - 8)
 
-    area, pen = new_image(span + 2 * MARGIN, PLOT)  # a picture of its own, so that lines end at its edges
+    area, pen = new_image(span + 2 * MARGIN, PLOT)  # a separate picture, so that lines are clipped at its edges
     for tick in _ticks(deepest):
         y = 8 + tick / deepest * (PLOT - 8)
         pen.line((0, y, span, y), fill=GRID)
@@ -132,7 +132,7 @@ def _dot(pen: ImageDraw.ImageDraw, place: tuple[float, float], colour: tuple[int
 
 def _label(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: tuple[int, int, int],
            anchor: str = "la") -> None:
-    """Text that lines do not cross."""
+    """Text on a background, so that no line crosses it."""
     pen.rectangle(pen.textbbox(place, text, anchor=anchor, font=text_style(16)["font"]), fill=BACKGROUND)
     pen.text(place, text, anchor=anchor, **text_style(16, colour))
 
@@ -181,7 +181,7 @@ def _row(name: str, colour: tuple[int, int, int], headings: Sequence[str], point
 
 
 def _notes(curve: Curve, width: int) -> Image.Image:
-    """How the knee is defined, and what else there is to know."""
+    """The mechanism, the definition of the knee, and the notes."""
     report = curve.report
     order = f" of order {report.order}" if report.order else ""
     lines = [f"{report.mechanism}{order}, cached at {report.cache_point}.",

@@ -14,7 +14,7 @@ HEIGHT = 150
 def schedule_picture(report: Report, language: str = "en") -> torch.Tensor:
     """A strip of one cell per evaluation, with a line of text and a legend: IMAGE [1, height, width, 3].
 
-    Figures take the place of words that the font can't draw; the report's text has these.
+    Numbers replace words that the font can't draw; they are in the report's text.
     """
     image, draw = new_image(WIDTH, HEIGHT)
     unplanned = {index for index, _ in report.unplanned}

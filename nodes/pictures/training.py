@@ -12,7 +12,7 @@ from . import drawing
 from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, WIDTH, text_style
 
 PLOT_HEIGHT, ROW = 260, 22
-WRITTEN = text_style(14)
+LABEL = text_style(14)
 COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": (90, 170, 240),
            "uniform": (200, 200, 205), "fewer steps": FEWER_STEPS}
 
@@ -21,12 +21,12 @@ def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image
     """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
     image, draw = drawing.new_image(WIDTH, PLOT_HEIGHT)
     left, top, right, bottom = MARGIN + 44, MARGIN + 20, WIDTH - MARGIN, PLOT_HEIGHT - MARGIN - 18
-    draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **WRITTEN)
+    draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **LABEL)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = bottom - share * (bottom - top)
         draw.line((left, y, right, y), fill=GRID)
-        draw.text((MARGIN, y - 9), f"{share:.0%}", **WRITTEN)
-    draw.text((left, bottom + 4), f"{evaluations:,} network evaluations", **WRITTEN)
+        draw.text((MARGIN, y - 9), f"{share:.0%}", **LABEL)
+    draw.text((left, bottom + 4), f"{evaluations:,} network evaluations", **LABEL)
     points = [(left, bottom)]
     for spent, gain in [*curve, (evaluations, curve[-1][1] if curve else 0.0)]:
         x = left + (right - left) * spent / max(1, evaluations)
@@ -36,7 +36,7 @@ def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image
 
 
 def training_picture(outcome: Outcome) -> torch.Tensor:
-    """Everything about a training: IMAGE [1, height, width, 3]."""
+    """Learning curve, held-out costs and schedules: IMAGE [1, height, width, 3]."""
     parts = [
         curve_picture(outcome.learned.curve, outcome.learned.evaluations),
         _frontier(outcome), _strips(outcome)]
@@ -54,15 +54,15 @@ def _frontier(outcome: Outcome) -> Image.Image:
     names = [name for name in COLOURS if any(name in row for row in table.values())]
     image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 24 + len(table) * (len(names) * 16 + 12))
     title = f"{outcome.policy.about.reward} on samples that were not trained on; lower is better"
-    draw.text((MARGIN, MARGIN - 8), title, **WRITTEN)
+    draw.text((MARGIN, MARGIN - 8), title, **LABEL)
     y = MARGIN + 20
     for k, row in table.items():
         longest = max(abs(cost) for cost in row.values()) or 1.0
-        draw.text((MARGIN, y), f"{k} of {outcome.n}", **WRITTEN)
+        draw.text((MARGIN, y), f"{k} of {outcome.n}", **LABEL)
         for name in (name for name in names if name in row):
             length = abs(row[name]) / longest * (WIDTH - 420)
             draw.rectangle((MARGIN + 90, y + 2, MARGIN + 90 + length, y + 13), fill=COLOURS[name])
-            draw.text((MARGIN + 98 + length, y - 1), f"{name} {row[name]:.4g}", **WRITTEN)
+            draw.text((MARGIN + 98 + length, y - 1), f"{name} {row[name]:.4g}", **LABEL)
             y += 16
         y += 12
     return image
@@ -72,11 +72,11 @@ def _strips(outcome: Outcome) -> Image.Image:
     """The chosen schedule of every k."""
     schedules = outcome.learned.schedules
     image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 24 + len(schedules) * ROW)
-    draw.text((MARGIN, MARGIN - 8), "which evaluations are computed", **WRITTEN)
+    draw.text((MARGIN, MARGIN - 8), "which evaluations are computed", **LABEL)
     cell = (WIDTH - 2 * MARGIN - 90) / outcome.n
     for row, (k, schedule) in enumerate(schedules.items()):
         y = MARGIN + 20 + row * ROW
-        draw.text((MARGIN, y - 2), f"{k}: {outcome.learned.winners[k]}"[:11], **WRITTEN)
+        draw.text((MARGIN, y - 2), f"{k}: {outcome.learned.winners[k]}"[:11], **LABEL)
         for i, computed in enumerate(schedule.computed):
             x = MARGIN + 90 + i * cell
             draw.rectangle((x, y, x + max(1.0, cell - 2), y + ROW - 7), fill=COMPUTED if computed else CACHED)

@@ -1,4 +1,4 @@
-"""A MODEL without its weights: what the header of its file tells of its architecture and its noise schedule."""
+"""A MODEL without weights, with architecture and noise schedule as the header of its file gives them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
-# The loaders' input that names the file, and ComfyUI's folder of it.
+# The loader's input that names the file: ComfyUI's folder of such files.
 FOLDERS = {"unet_name": "diffusion_models", "ckpt_name": "checkpoints"}
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -25,7 +25,7 @@ _DTYPES = {
 
 
 def model(inputs: dict) -> comfy.model_patcher.ModelPatcher | None:
-    """The MODEL that a loader node with these inputs would load, on the meta device; None if that can't be told."""
+    """The MODEL that a loader node with these inputs would load, on the meta device; None if it is not known."""
     for name, kind in FOLDERS.items():
         file = inputs.get(name)
         path = folder_paths.get_full_path(kind, file) if isinstance(file, str) else None
@@ -38,7 +38,7 @@ def model(inputs: dict) -> comfy.model_patcher.ModelPatcher | None:
 def _model(path: str, changed: int) -> comfy.model_patcher.ModelPatcher | None:
     try:
         return _from_header(path)
-    except Exception:  # any file may be here, and a plan can do without it
+    except Exception:  # the file may be anything, and a plan works without a model
         log.debug("ReCache: the header of %s does not tell the model.", path, exc_info=True)
         return None
 

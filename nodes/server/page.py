@@ -1,4 +1,4 @@
-"""What a node shows on the page."""
+"""Routes, events and texts for the page."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _MAX_LINE = 200
 
 
 def add_route(method: str, path: str, handler: Callable) -> None:
-    """Answer the page's requests; nothing where no page is served. Call it while ComfyUI loads the pack."""
+    """Add a route to ComfyUI's server, if there is one. Call it while ComfyUI loads the pack."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
         server.routes.route(method, path)(handler)
 
 
 def send_event(event: str, data: dict[str, Any]) -> None:
-    """Tell every open page, where web/ listens to `event`; nothing where no page is served."""
+    """Send an event to every open page, if there is a server; web/ listens to it."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
         server.send_sync(event, data)
 
 
 def one_line(text: Any) -> str:
-    """Words that a workflow brings, as a line of at most 200 printable characters; empty for what is no text."""
+    """Untrusted text as a line of at most 200 printable characters; empty for anything but text."""
     if not isinstance(text, str):
         return ""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
@@ -33,7 +33,7 @@ def one_line(text: Any) -> str:
 
 
 def show_text(node_id: str | None, text: str) -> None:
-    """Show `text` on the node `node_id`; nothing where no page is served."""
+    """Show `text` on the node `node_id`, if there is a server."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)

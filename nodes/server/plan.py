@@ -1,4 +1,4 @@
-"""The plan of a run that has not begun: which evaluations a Budget node would compute."""
+"""The plan of a run before it begins: which evaluations a Budget node would compute."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from . import graph, run_state
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the page asks: the settings of one Budget node, and the sampler that its model goes to.
+class PlanRequest:
+    """The page's request for a plan: the settings of one Budget node, and the sampler that its model goes to.
 
     Attributes:
-        workflow, node: whose it is, as the page and the server know them.
-        trained: a policy from ReCache Train is connected.
-        sampler: see graph; None where there is none.
-        unknown: names of settings that come from a node whose value the page can't tell.
-        language: that the page is in, such as "en".
+        workflow, node: their ids, as the page and the server know them.
+        trained: whether a policy from ReCache Train is connected.
+        sampler: see graph; None if no sampler is connected.
+        unknown: names of settings that come from another node and whose value the page does not know.
+        language: of the page, such as "en".
     """
 
     workflow: str
@@ -50,7 +50,7 @@ class PolicySummary:
 
     Attributes:
         kind: "file", "list" or "uniform"; the others are of a file.
-        carried: it was fitted on other evaluation times.
+        carried: whether it was fitted on other evaluation times.
         tested: {"k", "n", "less": share of uniform's distance that it saves, "measure"} on held-out samples, or None.
     """
 
@@ -62,16 +62,15 @@ class PolicySummary:
 
 @dataclass
 class PlanAnswer:
-    """What the page shows before a run, and of the last one.
+    """What the page shows before a run, and about the last one.
 
     Attributes:
         provisional: what is not known before a run, of "model", "cost", "trained", "sampler" and "input".
         run: the one that is sampling, else the last one with this plan.
-        refusal: why nothing would be cached, a Reason or the words of an error.
-        missing: the policy that is named and not there.
-        remark: on this choice beside fewer steps (see RunChoice.remark), or None.
-        quality: how close to the uncached picture (see RunChoice.expected_word), or None.
-        n: evaluations of the run; 0 where they are not known, and no schedule is.
+        refusal: why nothing would be cached, a Reason or an error's message.
+        missing: that the chosen policy is missing, or None.
+        remark: see RunChoice.remark. quality: see RunChoice.expected_word.
+        n: evaluations of the run; 0 if they are not known, and then there is no schedule.
         computed: those that would be computed, 0-based.
         speedup: planned.
     """
@@ -100,10 +99,10 @@ class PlanAnswer:
 
 @dataclass(frozen=True)
 class _PlannedRun:
-    """The evaluations of a run that has not begun.
+    """A run before it begins.
 
     Attributes:
-        layout: of the model, where it is known.
+        layout: of the model, if known.
         sampler, cfg, size: see caching.RunSettings.
         guessed: see graph.Sampling.
     """
@@ -119,11 +118,11 @@ class _PlannedRun:
 _planned_runs: LruCache[_PlannedRun | None] = LruCache(64)
 
 
-def plan(question: Question) -> PlanAnswer:
-    """The plan, by the functions that the run gets."""
-    answer = PlanAnswer(["input"] if question.unknown else [])
-    history = run_state.history_of(question.workflow, question.node)
-    planned = _planned_run(question, history, answer.provisional)
+def plan(request: PlanRequest) -> PlanAnswer:
+    """The plan, made by the functions that the run uses."""
+    answer = PlanAnswer(["input"] if request.unknown else [])
+    history = run_state.history_of(request.workflow, request.node)
+    planned = _planned_run(request, history, answer.provisional)
     if history and planned and planned.layout not in (None, history.layout):
         history = None  # of another model
     answer.run = history.sampling if history else None
@@ -131,16 +130,16 @@ def plan(question: Question) -> PlanAnswer:
         return answer
     evaluations = planned.evaluations
     try:
-        choice = _policy_choice(question, history, planned, answer.provisional)
+        choice = _policy_choice(request, history, planned, answer.provisional)
         run = _run_settings(history, planned)
         file, answer.missing = choice.resolve(run)
-        answer.policy = _summary(question, file, evaluations)
+        answer.policy = _summary(request, file, evaluations)
         if evaluations.refusal is not None:
             answer.refusal = evaluations.refusal
             return answer
         decided = choice.choice(file)
         mechanism, order = decided.mechanism_for(run.times)
-        cost = _cached_cost(mechanism, order, question.cache_point, history)
+        cost = _cached_cost(mechanism, order, request.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
         schedule = decided.schedule(run.times, cost or 0.0)
@@ -155,13 +154,13 @@ def plan(question: Question) -> PlanAnswer:
     return answer
 
 
-def _planned_run(question: Question, history: run_state.History | None, provisional: list[str]) -> _PlannedRun | None:
-    """The evaluations of the run, as its sampler makes them or as they were in the last run."""
+def _planned_run(request: PlanRequest, history: run_state.History | None, provisional: list[str]) -> _PlannedRun | None:
+    """The run as its sampler makes it, else as the last run was."""
     planned = None
-    if question.sampler is not None:
-        key = json.dumps(question.sampler, sort_keys=True), history and id(history.model_sampling)
+    if request.sampler is not None:
+        key = json.dumps(request.sampler, sort_keys=True), history and id(history.model_sampling)
         if key not in _planned_runs:
-            _planned_runs.put(key, _dry_run(question.sampler, history))
+            _planned_runs.put(key, _dry_run(request.sampler, history))
         planned = _planned_runs.get(key)
     if planned is None or (planned.evaluations.refusal is None and not planned.evaluations.times):
         last = next((run for run in history.runs if run.times), None) if history else None
@@ -171,7 +170,7 @@ def _planned_run(question: Question, history: run_state.History | None, provisio
         return _PlannedRun(Evaluations(last.times, last.times), history.layout)
     if planned.layout is None:
         provisional.append("model")
-    if planned.guessed and not question.unknown:
+    if planned.guessed and not request.unknown:
         provisional.append("input")
     return planned
 
@@ -190,37 +189,37 @@ def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | 
                        model_identity.sampler_name(found.sampler), found.cfg, found.size, found.guessed)
 
 
-def _policy_choice(question: Question, history: run_state.History | None, planned: _PlannedRun,
+def _policy_choice(request: PlanRequest, history: run_state.History | None, planned: _PlannedRun,
                    provisional: list[str]) -> PolicyChoice:
-    trained = history.file if history and question.trained else None
-    policy = question.policy
-    if question.trained and trained is None:
+    trained = history.file if history and request.trained else None
+    policy = request.policy
+    if request.trained and trained is None:
         provisional.append("trained")
         policy = "uniform" if policy != "list" else policy
-    target = Target(question.mechanism, question.order, question.cache_point, question.budget)
-    return PolicyChoice(policy, planned.layout, target, question.evaluations, trained)
+    target = Target(request.mechanism, request.order, request.cache_point, request.budget)
+    return PolicyChoice(policy, planned.layout, target, request.evaluations, trained)
 
 
 def _run_settings(history: run_state.History | None, planned: _PlannedRun) -> RunSettings:
-    """What is known of the run; what the graph does not tell is as in the last one."""
+    """Settings of the run; those that the graph does not tell are the last run's."""
     last = next((run for run in history.runs if run.over), None) if history else None
     cfg = last.cfg if last and planned.cfg is None else planned.cfg
     size = last.size if last and not planned.size else planned.size
     return RunSettings(planned.sampler, planned.evaluations.times, cfg, size)
 
 
-def _summary(question: Question, file: PolicyFile | None, evaluations: Evaluations) -> PolicySummary:
+def _summary(request: PlanRequest, file: PolicyFile | None, evaluations: Evaluations) -> PolicySummary:
     if file is None:
-        return PolicySummary("list" if question.policy == "list" and not question.trained else "uniform")
-    expected, tested = file.expected(question.budget), None
+        return PolicySummary("list" if request.policy == "list" and not request.trained else "uniform")
+    expected, tested = file.expected(request.budget), None
     if expected is not None:
-        tested = {"k": expected[0], "n": file.policy.n, "less": file.gain(question.budget),
+        tested = {"k": expected[0], "n": file.policy.n, "less": file.gain(request.budget),
                   "measure": file.about.reward}
     return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 
 
 def _cached_cost(mechanism: str, order: int, point: str, history: run_state.History | None) -> float | None:
-    """What a cached evaluation is charged; None where only a run can tell."""
+    """Cost of a cached evaluation; None if it was not measured yet."""
     if point == "output" or (point == "auto" and not make(mechanism, order).of_residual):
         return 0.0
     return history.cached_cost(mechanism, point) if history else None

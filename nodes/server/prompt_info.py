@@ -1,4 +1,4 @@
-"""What the workflow of the page, as it was queued, says of itself and of a node that runs. Nothing of it is trusted."""
+"""The workflow that the page queues with a prompt: its id and its nodes' properties. All of it is untrusted."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:
-    """The id of the page's workflow; None where it was queued without one, as by a script.
+    """The id of the page's workflow; None if there is none, as when a script queues a prompt.
 
-    Workflows that the page opened in the API's format share the id of zeros.
+    Workflows that the page opened in the API's format share an id of zeros.
     """
     found = _entry(_entry(extra_pnginfo, "workflow"), "id")
     return found if isinstance(found, str) else None
 
 
 def properties_of(extra_pnginfo: Any, node_id: Any) -> dict[str, Any]:
-    """The properties of a node, which may lie in subgraphs ("12:3"); empty if the workflow does not know it."""
+    """The properties of a node, which may be in subgraphs ("12:3"); empty if the workflow does not have it."""
     workflow = _entry(extra_pnginfo, "workflow")
     subgraphs = _entry(_entry(workflow, "definitions"), "subgraphs")
     graph, node = workflow, None

@@ -1,8 +1,8 @@
-"""The last runs of every Budget node: sent to the page while they sample, and stored for when it asks again.
+"""The last runs of every Budget node: sent to the page as they sample, and stored for later requests.
 
-They are stored by the workflow's id, so that no node shows another workflow's figures; a workflow without an id, as a
-script queues it, leaves none. One workflow runs at a time, on the thread that executes it; the page's requests come on
-another thread and only read.
+They are stored by the workflow's id, so that no node shows another workflow's figures; without an id, as when a script
+queues a workflow, they are not stored. One workflow runs at a time, on the thread that executes it; the page's requests
+come on another thread and only read.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Run:
     """One sampling run, as the page shows it; indices of evaluations are 0-based.
 
     Attributes:
-        cache_point: as chosen on the node. mechanism: known once it is over.
-        planned: evaluations that are to be computed; None where nothing is cached.
-        computed: evaluations that were.
-        evaluations: how many were made so far.
-        n: how many there will be; 0 as long as that is not known.
-        times, cfg, size: see caching.RunSettings, once it is over.
-        cached_cost: what a cached evaluation was charged.
-        speedup, saved: measured, and the seconds that it saved; None where nothing was.
-        over, finished: it has ended; it was not cut short.
+        cache_point: as chosen on the node. mechanism: set once the run is over.
+        n: evaluations of the whole run; 0 if not known yet.
+        planned: evaluations that are to be computed; None if nothing is cached.
+        computed: evaluations computed so far.
+        evaluations: number of evaluations so far.
+        times, cfg, size: see caching.RunSettings; set once the run is over.
+        cached_cost: cost of a cached evaluation, as a share of a computed one.
+        speedup, saved: measured speed-up, and seconds saved; None if nothing was cached.
+        over: whether the run has ended. finished: whether it was not cut short.
         notes: for the artist.
     """
 
@@ -62,7 +62,7 @@ class Run:
     notes: list[Reason] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """What the page shows of it."""
+        """The fields that the page shows."""
         shown = ("n", "planned", "computed", "evaluations", "speedup", "saved", "over", "finished")
         return {name: getattr(self, name) for name in shown} | {"notes": [note.as_json() for note in self.notes]}
 
@@ -72,7 +72,7 @@ class History:
     """The last runs of a Budget node in one workflow.
 
     Attributes:
-        model_sampling: a copy of its MODEL's noise schedule, or None where it can't be copied.
+        model_sampling: a copy of its MODEL's noise schedule, or None if it can't be copied.
         layout: of its network (see model_identity.layout).
         file: the policy that was connected, or None.
         runs: the newest first.
@@ -85,16 +85,16 @@ class History:
 
     @property
     def sampling(self) -> Run | None:
-        """The run that is not over, if there is one."""
+        """The run that is not over yet, or None."""
         return next((run for run in self.runs if not run.over), None)
 
     def last(self, mechanism: str, computed: list[int], times: Sequence[float]) -> Run | None:
-        """The last run with this plan: it computed these evaluations, or was not cached, at these times."""
+        """The last run at these times that was planned to compute these evaluations, or was not cached; or None."""
         return next((run for run in self.runs if run.over and run.mechanism == mechanism
                      and run.planned in (None, computed) and same_times(run.times, times)), None)
 
     def cached_cost(self, mechanism: str, cache_point: str) -> float | None:
-        """What a cached evaluation was charged in the last run that cached so; None if there was none."""
+        """Cost of a cached evaluation in the last run with this mechanism and cache point; None without one."""
         return next((run.cached_cost for run in self.runs if run.over and run.planned
                      and (run.mechanism, run.cache_point) == (mechanism, cache_point)), None)
 
@@ -103,12 +103,12 @@ _histories: LruCache[History] = LruCache(MAX_NODES)
 
 
 def history_of(workflow: str, node: str) -> History | None:
-    """The runs of a node in the workflow with this id; None where there are none."""
+    """The runs of a node in the workflow with this id, or None."""
     return _histories.get((workflow, node))
 
 
 class RunMonitor:
-    """Follows the runs of one Budget node from its execution on; does nothing where no page is served.
+    """Follows the runs of one Budget node from its execution on; does nothing without a server.
 
     Args:
         layout: of the model's network (see model_identity.layout).
@@ -124,7 +124,7 @@ class RunMonitor:
             return
         try:
             self.model_sampling = copy.deepcopy(model.get_model_object("model_sampling")).to("cpu")
-        except Exception:  # another pack's noise schedule, which can't be copied: plans do with a stand-in
+        except Exception:  # a noise schedule of another pack that can't be copied: plans use a stub
             log.debug("ReCache: the noise schedule of a model could not be copied.", exc_info=True)
 
     def evaluated(self, index: int, computed: bool, schedule: Sequence[bool] | None) -> None:
@@ -176,6 +176,6 @@ class RunMonitor:
 
 
 def _running_workflow(server) -> str | None:
-    """The id of the workflow that is executed; None where it has none, as when a script queued it."""
+    """The id of the workflow that is being executed; None if it has none, as when a script queued it."""
     running, _ = server.prompt_queue.get_current_queue_volatile()
     return workflow_id((running[0][3] if running else {}).get("extra_pnginfo"))

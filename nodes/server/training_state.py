@@ -1,7 +1,7 @@
-"""Trainings as the page shows them: what each does, and the wish to end one early and keep its best.
+"""The state of trainings, for the page, and the request to stop one early and keep its best.
 
-The page gets the whole state of a training with every event, so that a lost one does not matter, and asks for all
-trainings when it is loaded.
+Every event has the whole state of a training, so that a lost event does not matter; a page that is loaded gets the
+states of all trainings.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from .page import add_route, send_event
 EVENT = "recache.training"
 ROUTE = "/recache/training"
 STOP_ROUTE = "/recache/stop"
-EVENT_SECONDS = 0.5  # at least, between two events of one training
-KEPT = 20
+EVENT_SECONDS = 0.5  # minimum between two events of one training
+MAX_TRAININGS = 20
 
 
 @dataclass(frozen=True)
 class State:
-    """What is known of one training.
+    """The state of one training.
 
     Attributes:
-        id: of the training. node, workflow: where it was queued; see queued.workflow_id.
+        id: of the training. node, workflow: ids of where it was queued (see prompt_info.workflow_id).
         state: "running", "done", "cancelled" or "failed".
-        phase: of a running one: those of training.Progress, the `part` of `parts` that there are, and "choosing" by
-            held-out samples once the search is over.
+        phase: while running, see request.Progress, with `part` of `parts`; or "choosing" by held-out samples, once the
+            search is over.
         evaluations, limit: network evaluations that the search has taken, and may take.
         gain: mean share of the uniform schedules' error that the best schedules save on the training samples.
         curve: (evaluations, gain) after every improvement.
         budgets: (k, n, gain) for every budget: k of n evaluations computed.
         seconds_left: of the search, at most; None if not known yet.
         stopping: whether the artist asked to keep the best so far.
-        summary: how it ended, in a sentence.
+        summary: the result, in a sentence.
     """
 
     id: int
@@ -62,7 +62,7 @@ class State:
     summary: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For the page; a gain that is no finite number is 0."""
+        """For the page; gains that are not finite become 0."""
         finite = [(spent, gain if math.isfinite(gain) else 0.0) for spent, gain in self.curve]
         budgets = [(k, n, gain if math.isfinite(gain) else 0.0) for k, n, gain in self.budgets]
         gain = self.gain if math.isfinite(self.gain) else 0.0
@@ -113,7 +113,7 @@ def training(node: str | None, workflow: str | None, limit: int) -> Iterator[Tra
     id = next(_ids)
     with _lock:
         _states[id] = State(id, str(node), workflow, limit=limit)
-        for old in list(_states)[:-KEPT]:
+        for old in list(_states)[:-MAX_TRAININGS]:
             del _states[old]
     watched = TrainingMonitor(id)
     watched.now()

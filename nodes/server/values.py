@@ -1,6 +1,6 @@
-"""Plain values that ComfyUI's own nodes make of plain values, such as a number of steps that a switch chooses.
+"""Plain values that ComfyUI's own nodes compute from plain values, such as a number of steps behind a switch.
 
-The page describes them as the trees of `graph`, with the number of the node's output under "output".
+The page describes them by trees as in `graph`, with the index of the node's output under "output".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import nodes
 
 log = logging.getLogger(__name__)
 
-# Their results depend on nothing but their inputs, and take no time.
+# Pure functions of their inputs that take no time.
 NODES = (
     "PrimitiveInt", "PrimitiveFloat", "PrimitiveBoolean", "PrimitiveString", "PrimitiveStringMultiline", "CustomCombo",
     "ComfySwitchNode", "ComfyNumberConvert", "ComfyMathExpression", "StringConcatenate", "StringReplace",
@@ -22,7 +22,7 @@ MAX_TEXT = 10_000
 
 
 def evaluate(value: Any) -> Any:
-    """A plain value as it is, and what a tree of `NODES` makes; None where that can't be told."""
+    """The value of a plain value or of a tree of `NODES`; None if it can't be computed."""
     if not isinstance(value, dict):
         return value
     node = nodes.NODE_CLASS_MAPPINGS.get(value["type"]) if value["type"] in NODES else None
@@ -48,4 +48,4 @@ def _arguments(node: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     taken = inspect.signature(node.execute).parameters
     if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return arguments
-    return {name: given for name, given in arguments.items() if name in taken}  # without the page's own widgets
+    return {name: given for name, given in arguments.items() if name in taken}  # drops widgets that only the page has

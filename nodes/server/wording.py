@@ -22,7 +22,7 @@ class PageLanguage:
 
 
 def language() -> str:
-    """ComfyUI's language setting, else the page's own choice; English where the pack has no words in it."""
+    """ComfyUI's language setting, else the page's language; English if the pack is not translated into it."""
     settings = Path(folder_paths.get_user_directory(), "default", "comfy.settings.json")
     try:
         chosen = json.loads(settings.read_text("utf-8")).get("Comfy.Locale")
@@ -38,7 +38,7 @@ def _words(language: str) -> dict[str, Any]:
 
 
 def text(key: str, language: str, **values: Any) -> str:
-    """The words of `key`, such as "report.planned", with the values in their places."""
+    """The words of `key`, such as "report.planned", with its placeholders filled in."""
     section, name = key.split(".")
     return _words(language)[section][name].format(**values)
 
@@ -58,7 +58,7 @@ def _value(name: str, value: Any, language: str) -> Any:
 
 
 def error_text(error: Exception) -> str:
-    """The message of an error, or the engine's reasons for it where it has them."""
+    """The engine's reasons for an error if it has any, else its message."""
     return " ".join(reason_text(reason, language()) for reason in getattr(error, "reasons", ())) or str(error)
 
 
@@ -79,7 +79,7 @@ def summary(report: Report, language: str = "en") -> str:
 
 
 def remarks(report: Report, language: str = "en") -> list[str]:
-    """The notes that the summary does not have."""
+    """The notes that are not in the summary."""
     return [reason_text(note, language) for note in report.notes] if report.planned else []
 
 

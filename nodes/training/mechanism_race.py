@@ -1,7 +1,7 @@
-"""Which mechanism a training is for, where the artist leaves that open: candidates race on its samples.
+"""The mechanism of a training whose mechanism is "auto": candidates race on its samples.
 
-Every candidate is tried with the schedules that cost nothing to find: the default one, and the dynamic program's for
-its own recorded forecast errors.
+Every candidate is tried with schedules that need no rollouts: the default one, and the dynamic program's for its own
+recorded forecast errors.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Candidate:
     tried: dict[int, list[Schedule]]
 
     def cost(self, k: int, samples: Sequence[int]) -> float:
-        """Mean over these samples, of the better schedule."""
+        """Mean cost of the best schedule over these samples."""
         return min(self.memo.mean_cost(schedule, samples) for schedule in self.tried[k])
 
 
 def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,
                     mechanism: mechanisms.Mechanism) -> dict[int, list[Schedule]]:
-    """{k: schedules that cost no evaluation to find}.
+    """{k: schedules that are found without rollouts}.
 
     Args:
-        gram, kind: see caching.recording; ignored if gram is not [n, n], because an evaluation was not recorded.
+        gram, kind: see caching.recording; ignored if gram is not [n, n] because an evaluation was not recorded.
     """
     n, times = len(evaluations), evaluations.times
     found = {k: [Schedule(default_schedule(n, k).computed, times)] for k in ks}
@@ -67,7 +67,7 @@ def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarra
 
 
 def race(candidates: Sequence[Candidate]) -> Candidate:
-    """The winner of successive halving, by the mean over k of the cost over the first candidate's on two samples."""
+    """The winner of successive halving, by the costs relative to the first candidate's, summed over k."""
     first = candidates[0]
 
     @cache

@@ -1,4 +1,4 @@
-"""What schedules are compared by: a metric of latents, or of the pictures that a VAE makes of them."""
+"""The objective of a training: a metric of latents, or of the pictures that a VAE decodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decode_pictures(vae, latent: torch.Tensor) -> torch.Tensor:
     """Pictures [1, height, width, 3] or [1, frames, height, width, 3] in 0..1, half precision, on the CPU.
 
     Raises:
-        WorkflowError: the VAE is not of this latent's kind.
+        WorkflowError: the VAE decodes pictures and the latent is a video.
     """
     if vae.latent_dim == 2 and latent.ndim == 5 and latent.shape[2] > 1:
         raise WorkflowError("the VAE makes pictures and this workflow videos; connect the video model's VAE, or none.")
@@ -28,7 +28,7 @@ def decode_pictures(vae, latent: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric of latents, decoded first where it is one of pictures.
+    """A metric, and the VAE that decodes latents for it.
 
     Attributes:
         vae: the host's VAE of the model; None for a metric of latents.
@@ -39,7 +39,7 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """The metric's."""
+        """The metric's name."""
         return self.metric.name
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
@@ -61,16 +61,16 @@ class Objectives:
 
 def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip_vision=None, clip=None,
          prompt: str = "") -> tuple[Objectives, list[str]]:
-    """The objectives that an artist chose, and sentences on what stands in for what is not available.
+    """The objectives that an artist chose, and sentences on what replaces what is not available.
 
     Args:
-        distance: one of DISTANCES. "auto" learns by the latents' error, which takes no decoding, and with a VAE chooses
+        distance: one of DISTANCES. "auto" learns by the latents' error, which needs no decoding, and with a VAE chooses
             by LPIPS, or SSIM where LPIPS is not available: pictures show what latents miss. With a reward it learns by
             pictures too.
         reward: one of REWARDS; those of CLIP need a VAE, `clip_vision` and `clip` of one CLIP.
 
     Raises:
-        WorkflowError: something that is chosen needs something that is not connected.
+        WorkflowError: a choice needs an input that is not connected.
     """
     if distance not in ("auto", "latent") and vae is None:
         raise WorkflowError(f"the distance {distance} compares pictures; connect the VAE, or choose latent.")

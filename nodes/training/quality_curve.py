@@ -21,13 +21,13 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class Point:
-    """One way to make the pictures.
+    """A point of the curve: the measurements of one Variant.
 
     Attributes:
         computed: evaluations of the network in a run.
-        seconds: of the sampler in a run; the median over the samples.
+        seconds: duration of the sampler in a run; the median over the samples.
         figures: the mean over the samples (and frames).
-        picture: what it made of the first sample, [height, width, 3] (a video's middle frame); None without a VAE.
+        picture: of the first sample, [height, width, 3] (a video's middle frame); None without a VAE.
     """
 
     computed: int
@@ -43,7 +43,7 @@ class Curve:
     Attributes:
         evaluations: of the uncached run.
         cached: {budget: point}, by rising budget.
-        fewer: {budget: point} of uncached runs that take as many evaluations; empty if they were not asked for.
+        fewer: {budget: point} of uncached runs with equally many evaluations; empty if they were not measured.
         knee: the budget at the knee (see policies.budget.knee), or None if the curve has none.
         metric: of the figures.
         report: of the engine's last run.
@@ -60,13 +60,13 @@ class Curve:
     notes: list[str]
 
     def speedup(self, point: Point) -> float:
-        """How many times faster than uncached."""
+        """Speed-up over the uncached run."""
         return self.uncached.seconds / point.seconds
 
 
 @dataclass
 class Variant:
-    """One way to make the pictures, and its measurements: a value a sample.
+    """One way to make the pictures, and its measurements, one for each sample.
 
     Attributes:
         name: shown to artists.
@@ -101,7 +101,7 @@ class Runs:
         self.report = report
 
     def run(self, sample: Sample, budget: float) -> tuple[torch.Tensor, int]:
-        """The latent of one run, and how many evaluations were computed.
+        """The latent of one run, and the number of computed evaluations.
 
         Raises:
             WorkflowError: nothing could be cached.
@@ -119,7 +119,7 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
     """The curve of `budgets`, in any order. Runs one sample at a time, and keeps its latents in main memory.
 
     Args:
-        count: samples, 1 or more. fewer_steps: whether to run fewer steps too, as many as each budget computes.
+        count: samples, 1 or more. fewer_steps: whether to run fewer uncached steps too.
         vae: to compare pictures; None compares latents.
         progress: called at every step with what is being done and the share done, 0..1.
 
@@ -132,8 +132,8 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
     def uncached(share: float) -> Callable[[Sample], tuple[torch.Tensor, int]]:
         return lambda sample: (workflow.uncached(sample, share), round(share * n))
 
-    # Warm up both kinds of run before any is timed: a first run may compile. The cached one also tells what a cached
-    # evaluation costs, and so which budgets differ.
+    # Warm up both kinds of run before any is timed: a first run may compile. The cached one also gives the cost of a
+    # cached evaluation, and so which budgets differ.
     warm_up = [Variant("warming up", 1 / n, uncached(1 / n)),
                Variant("warming up", budgets[0], lambda sample: runs.run(sample, budgets[0]))]
     _run(warm_up, samples[:1], workflow, lambda doing, share: progress(doing, 0.0))
@@ -191,7 +191,7 @@ def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workf
 
 def _points(full: Variant, others: Sequence[Variant], objective: Objective, progress: Callable[[str, float], None],
             ) -> list[Point]:
-    """The points of the variants, `full` first; two outputs are decoded at a time."""
+    """The points of the variants, `full` first; two decoded outputs are in memory at a time."""
     variants = [full, *others]
     found: dict[str, list[Figures]] = {variant.name: [] for variant in variants}
     pictures: dict[str, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""Uncached outputs: made, recorded and kept in the checkpoint, or given by the artist and checked."""
+"""References: uncached outputs, made and stored in the checkpoint, or given by the artist and checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.learning.checkpoint import Checkpoint
 from .objective import Objective
 
-SAME_OUTPUT = 0.05  # relative difference of two outputs that counts as none: GPUs do not repeat to the bit
+SAME_OUTPUT = 0.05  # relative difference up to which outputs count as equal: GPUs do not repeat exactly
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class References:
     """The uncached outputs of some samples.
 
     Attributes:
-        decoded: by the objective, one a sample.
+        decoded: by the objective, one for each sample.
         gram: mean inner products of the recorded runs (see recording), [n, n].
-        evaluations: network evaluations that they took.
+        evaluations: network evaluations of the recorded runs.
     """
 
     decoded: list[torch.Tensor]
@@ -38,8 +38,8 @@ def references(workflow: Workflow, samples: Sequence[Sample], objective: Objecti
     """The References of the samples.
 
     Args:
-        kind: of the recording. name: in the checkpoint, and what `on_sample` is called with, before every sample, with
-            its number from 1 and how many there are.
+        kind: of the recording. name: in the checkpoint.
+        on_sample: called before every sample with `name`, its number from 1 and the number of samples.
         given: outputs of the first samples, [count, ...]; the first and the last of them are made again as a check.
 
     Raises:

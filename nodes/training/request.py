@@ -1,4 +1,4 @@
-"""What goes into a training and what comes out of it."""
+"""The input and the result of a training, and its progress callbacks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ...policies.schedule import Schedule
 
 @dataclass(frozen=True)
 class Request:
-    """What an artist asks of a training.
+    """An artist's settings for a training.
 
     Attributes:
         budgets: shares of the full compute, each above 0 and at most 1.
-        samples, held_out: noises of every prompt to learn on and to choose on; 1 or more.
+        samples, held_out: training and held-out noises for every prompt; 1 or more.
         mechanism, order, cache_point: as on ReCache Budget; the mechanism "auto" lets candidates race (see
             mechanism_race), and has no order.
-        evaluations: network evaluations that the search may take on training samples.
-        minutes: after which the best so far is kept; 0 for no limit.
+        evaluations: maximum of network evaluations of the search on training samples.
+        minutes: time limit, after which the best so far is kept; 0 for none.
     """
 
     budgets: tuple[float, ...]
@@ -56,8 +56,8 @@ class Outcome:
 
     Attributes:
         learned: schedules, winners, validation and curve (see policies.learning.search).
-        starts: {name: {k: schedule}}, what learning began with.
-        table: {k: {name: mean held-out cost}}, with fewer steps too.
+        starts: {name: {k: schedule}} that learning began with.
+        table: {k: {name: mean held-out cost}}, including "fewer steps".
         n: evaluations of a run. cache_point, cached_cost: as the engine resolved them.
         evaluations: {purpose: network evaluations}: "uncached", "rollouts" and "held out".
         shared: evaluations that rollouts took from common prefixes instead of the network.

@@ -17,12 +17,12 @@ from .objective import Objective
 
 
 class Rollouts:
-    """An Environment of a workflow's samples; nothing of it grows but `prefix_cache`.
+    """An Environment of a workflow's samples.
 
     Args:
-        references: the objective's decoded uncached output of each sample.
+        references: the uncached output of every sample, decoded by the objective.
         mechanism, order, cache_point: as on ReCache Budget.
-        prefix_cache: network outputs that rollouts share; the caller clears it. None: every rollout computes its own.
+        prefix_cache: for network outputs that rollouts share; the caller clears it. None: rollouts share nothing.
 
     Attributes:
         shares: whether rollouts share common prefixes.

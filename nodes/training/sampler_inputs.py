@@ -1,4 +1,4 @@
-"""The two ways in which workflows sample: what a node asks for to repeat them, and the Workflow that it makes of it."""
+"""The two ways in which workflows sample: a node's inputs for each, and the Workflow that they make."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ class Sampling:
     """One of the ways.
 
     Attributes:
-        inputs: makes the inputs of a node.
-        workflow: makes the Workflow, from more prompts (pairs of positive and negative CONDITIONING) and the values of
-            these inputs by name.
-        connect: tells an artist what to connect.
+        inputs: the inputs of a node.
+        workflow: the Workflow from more prompts (pairs of positive and negative CONDITIONING) and the inputs' values.
+        connect: a sentence for artists on what to connect.
     """
 
     inputs: Callable[[], list[io.Input]]

@@ -1,4 +1,4 @@
-"""The schedules that learning starts from; finding them takes no network evaluation but those of the recorded runs."""
+"""The schedules that learning starts from, found by races on training samples and from recorded runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind:
                 memo: Memo) -> dict[str, dict[int, Schedule]]:
     """{"uniform", "default", "start": {k: schedule}}.
 
-    The start wins a race on the training samples between the default schedule, power laws, and what the recorded
-    forecast errors say: the dynamic program's for several weightings, and the local optima near them.
+    The start is the winner of a race on the training samples between the default schedule, power laws and, from the
+    recorded forecast errors, the dynamic program's schedules for several weightings and the local optima near them.
 
     Args:
-        gram, kind: see recording; ignored if gram is not [n, n], because an evaluation was not recorded.
+        gram, kind: see recording; ignored if gram is not [n, n] because an evaluation was not recorded.
         memo: the training samples.
     """
     n, times = len(evaluations), evaluations.times

@@ -40,8 +40,8 @@ def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoi
     """Train on some samples and choose on held-out ones. Deterministic, unless time runs out.
 
     Args:
-        about: what the policy file says of the workflow; what only training knows is filled in.
-        given: uncached outputs that exist already, in the order of the training samples; they are checked.
+        about: metadata of the policy file; what only training knows is filled in.
+        given: existing uncached outputs, in the order of the training samples; they are checked.
         notes: sentences for the artist, such as the checkpoint's; more are appended.
 
     Raises:
@@ -63,7 +63,7 @@ class _Setup:
 
     Attributes:
         started: a monotonic time in seconds.
-        suffix: of the names of memos in the checkpoint, where several mechanisms have their own.
+        suffix: of the names of memos in the checkpoint, one for each mechanism if several race.
     """
 
     workflow: Workflow
@@ -129,7 +129,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
                            f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
     spent = {"uncached": uncached.evaluations + held_out_uncached.evaluations,
              "rollouts": probe.evaluations + raced + learned.evaluations, "held out": learned.held_out_evaluations}
-    shared = sum(each.asked - each.evaluations for each in (memo, held_out_memo))
+    shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
                       _about(setup, about, probe.report, sum(spent.values()), entries), table)
     return Outcome(file, learned, starts, table, n, probe.report.cache_point, probe.report.cached_cost, spent, shared,
@@ -138,7 +138,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
 
 def _choose_mechanism(setup: _Setup, entries: Sequence[tuple[str, int]], rollouts: Callable[[_Setup], Rollouts],
                       tried: Callable[[_Setup], dict]) -> tuple[_Setup, Memo, int]:
-    """The setup with the best mechanism of the entries, its memo, and the evaluations that the other ones took."""
+    """The setup with the best mechanism of the entries, its memo, and the evaluations that the others took."""
     if len(entries) == 1:
         return setup, setup.memo(rollouts(setup), "costs"), 0
     setup.progress.phase("mechanisms", 1, 1)
@@ -151,7 +151,7 @@ def _choose_mechanism(setup: _Setup, entries: Sequence[tuple[str, int]], rollout
 
 @dataclass(frozen=True)
 class _Probe:
-    """How the engine caches the workflow, whether rollouts may share prefixes, and the evaluations this took."""
+    """How the engine caches the workflow, whether rollouts may share prefixes, and the evaluations of the probe."""
 
     report: caching.Report
     shares: bool
@@ -159,11 +159,11 @@ class _Probe:
 
 
 def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
-    """Makes a cached run or two.
+    """Probe the workflow with one or three cached runs.
 
-    The first is compared with the checkpoint, whose fingerprint does not cover everything that other nodes put on a
-    model. Whether other nodes make an evaluation depend on earlier ones, so that rollouts must not share prefixes, is
-    tried once and kept in the checkpoint, because the counts of evaluations depend on it.
+    The first is compared with the checkpoint's, because the fingerprint does not cover everything that other nodes put
+    on a model. Rollouts must not share prefixes if other nodes make an evaluation depend on earlier ones; this is tried
+    once and stored in the checkpoint, because the counts of evaluations depend on it.
     """
     rollouts = partial(setup.rollouts, n, samples, setup.objectives.learn, [])
     schedule = uniform(n, max(1, n // 4))
@@ -172,7 +172,7 @@ def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
     latent = whole.run(schedule, 0)
     stored = setup.checkpoint.tensors("probe") or {}
     if stored and not ("latent" in stored and relative_difference(stored["latent"], latent) <= SAME_OUTPUT):
-        setup.checkpoint.forget("The checkpoint is not of this workflow any more, so training begins anew.")
+        setup.checkpoint.clear("The checkpoint is not of this workflow any more, so training begins anew.")
         stored = {}
     if "shares" not in stored:
         sharing = rollouts(shares=True)
@@ -184,7 +184,7 @@ def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
 
 
 def _computed(budgets: Sequence[float], n: int, cached_cost: float) -> list[int]:
-    """The k of the budgets that leave a choice, ascending."""
+    """The k of the budgets, ascending, without those that leave no choice."""
     ks = sorted({computed_for_budget(b, n, cached_cost) for b in budgets} - {1, n})
     if not ks:
         raise WorkflowError("these budgets pay for every evaluation or for one, so there is nothing to learn; choose "

@@ -1,8 +1,8 @@
-"""What a training has computed so far, on disk, so that it goes on after a crash, a restart or a cancelled run.
+"""The checkpoint of a training on disk, from which it resumes after a crash, a restart or a cancelled run.
 
-Learning is deterministic given the costs of its rollouts, so they are all that is kept, a line each: a process that is
-killed loses the rollout that it was at, and a torn last line is cut off. What uncached runs gave is kept in files that
-are written whole or not at all.
+Learning is deterministic given the costs of its rollouts, so these are what is stored, one a line: a killed process
+loses at most the current rollout, and an incomplete last line is cut off. Results of uncached runs are stored in files
+that are written atomically.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Checkpoint:
     """The folder of one training.
 
     Args:
-        folder: made if it is not there; its name stands for everything that the costs depend on.
-        note: called with one sentence for what is there and can't be used; it is computed again.
+        folder: made if it does not exist; one for each combination of everything that the costs depend on.
+        note: called with one sentence about stored results that can't be used and are computed again.
     """
 
     def __init__(self, folder: Path, note: Note = lambda sentence: None):
@@ -36,7 +36,7 @@ class Checkpoint:
         self.folder, self._note = folder, note
 
     def memo(self, environment: Environment, name: str) -> Memo:
-        """A Memo of `environment` that knows the costs stored under `name`, and stores every new one."""
+        """A Memo of `environment` with the costs stored under `name`; it stores every new one."""
         path = self.folder / f"{name}.jsonl"
         known = self._costs(path, environment)
         file = path.open("a", encoding="ascii")
@@ -49,7 +49,7 @@ class Checkpoint:
         return Memo(environment, known, record)
 
     def tensors(self, name: str) -> dict[str, torch.Tensor] | None:
-        """What was stored under `name`, or None."""
+        """The tensors stored under `name`, or None."""
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             return None
@@ -60,7 +60,7 @@ class Checkpoint:
             return None
 
     def store(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Store tensors under `name`."""
+        """Store tensors under `name`, atomically."""
         path = self.folder / f"{name}.safetensors"
         part = path.with_suffix(".part")
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part)
@@ -68,8 +68,8 @@ class Checkpoint:
             os.fsync(file.fileno())
         part.replace(path)
 
-    def forget(self, reason: str) -> None:
-        """Delete what is stored, and say why."""
+    def clear(self, reason: str) -> None:
+        """Delete everything that is stored, and say why."""
         self._note(reason)
         for path in self.folder.iterdir():
             path.unlink()

@@ -13,13 +13,13 @@ def solve(cost: np.ndarray, ks: Iterable[int], times: tuple[float, ...] | None =
     """For every k the schedule with the least sum of segment costs, of all that compute k of n evaluations.
 
     Args:
-        cost: cost[i, j, m], [n, n + 1, n + 1] or [n, n, n + 1]: the error summed over the evaluations after computed
-            evaluation j and before computed evaluation m (m = n: the end), forecast from j with i the computed
-            evaluation before it (i = j = 0: none). At least 0; +inf where not measured.
+        cost: cost[i, j, m], [n, n + 1, n + 1] or [n, n, n + 1]: the summed error of the evaluations between computed
+            evaluations j and m (m = n: the end), forecast from j and i, the computed one before j (i = j = 0: none). At
+            least 0; +inf where not measured.
         ks: the k wanted, each in 1..n. times: stored in the schedules.
 
     Returns:
-        {k: schedule}; a k for which no schedule was measured throughout is left out.
+        {k: schedule}, without the k for which every schedule has a segment that was not measured.
 
     Raises:
         ScheduleError: a cost array of another shape, a NaN, a negative cost, or a k outside 1..n.
@@ -32,7 +32,7 @@ def solve(cost: np.ndarray, ks: Iterable[int], times: tuple[float, ...] | None =
     for k in ks:
         check_k(k, n)
     segment = cost[:, :n, :].astype(np.float64)
-    total = np.full((n, n), np.inf)  # total[i, j]: the least cost before j, with i and j the last two computed
+    total = np.full((n, n), np.inf)  # total[i, j]: the least cost up to j, where i and j are the last two computed
     total[0, 0] = 0.0
     before: list[np.ndarray] = []  # before[c][j, m]: the best i where m is computed evaluation number c + 1
     best: dict[int, Schedule] = {}

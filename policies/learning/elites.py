@@ -1,4 +1,4 @@
-"""The best schedules found so far, one for each k."""
+"""The elites: the best schedules found so far, one for each k."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def evaluated(memo: Memo, schedule: Schedule, on_rollout: Callable[[], None]) ->
 
 
 class Elites:
-    """The best schedule of every k, and how much each gains on the first start.
+    """The best schedule of every k, and its gain over the first start.
 
     Args:
         memo: the training samples.
-        starts: {name: {k: schedule}}; the first name has every k. An elite is at first the best of them.
+        starts: {name: {k: schedule}}; the first name has every k. The best of them are the first elites.
         on_rollout: called with (evaluations, gains) before every rollout of the starts.
 
     Attributes:
         schedules: {k: elite}, by rising k.
-        scale: {k: training cost of the first start}, 1 where that is 0.
+        scale: {k: training cost of the first start, or 1 if that is 0}.
         gains: {k: share of the first start's training cost that the elite saves}.
         curve: (evaluations so far, mean gain) after every improvement.
     """

@@ -1,4 +1,4 @@
-"""Small n exactly: every schedule of k of n evaluations, where the search may take as many rollouts."""
+"""Exhaustive search: every schedule of k of n evaluations, where the evaluations allow it (small n)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .environment import Memo
 def every_schedule(n: int, ks: Collection[int], times: tuple[float, ...] | None = None) -> Iterator[Schedule]:
     """All schedules of k of n evaluations, for every k of `ks` (each in 1..n), in lexicographic order of their indices.
 
-    Depth first, that is: schedules with a common prefix follow each other, so that a prefix cache that holds one
-    schedule's outputs for each sample computes no prefix twice.
+    This is depth first: schedules with a common prefix follow each other, so a prefix cache that holds one schedule's
+    outputs for each sample computes no prefix twice.
     """
     for later in merge(*(combinations(range(1, n), k - 1) for k in ks)):
         yield from_indices((0, *later), n, times)
@@ -26,8 +26,8 @@ def evaluations_of_every_schedule(n: int, ks: Collection[int], shares: bool) -> 
     """Network evaluations of all schedules of k of n, for every k of `ks`, on one sample, as Memo counts them.
 
     Args:
-        shares: whether schedules share common prefixes. A prefix of c computed evaluations that ends in evaluation j
-            is one of comb(j - 1, c - 2), and part of a schedule of k if the k - c others find room after j.
+        shares: whether schedules share common prefixes. There are comb(j - 1, c - 2) prefixes of c computed evaluations
+            that end in evaluation j; a schedule of k begins with one if k - c more evaluations fit after j.
     """
     if not shares:
         return sum(k * comb(n - 1, k - 1) for k in ks)
@@ -45,7 +45,7 @@ def try_all(elites: Elites, memo: Memo, out_of_budget: Callable[[], bool]) -> No
     """Make the best of all schedules, by mean cost over all samples, the elite of its k.
 
     Args:
-        out_of_budget: asked before every rollout; True ends the search with the best so far.
+        out_of_budget: called before every rollout; True ends the search with the best so far.
     """
     def is_better(candidate: Schedule, elite: Schedule) -> bool:
         return memo.mean_cost(candidate) < memo.mean_cost(elite)

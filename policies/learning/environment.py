@@ -1,4 +1,4 @@
-"""The environment of the learner: the cost of a schedule on a sample, and a memo that counts network evaluations."""
+"""The learner's environment: the cost of a schedule on a sample, and a memo that counts network evaluations."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Environment(Protocol):
         ...
 
 
-WORST = 1e30  # stands in for a cost that is not finite: a run that ends in NaN is a bad schedule, not an error
+WORST = 1e30  # replaces a cost that is not finite: a run that ends in NaN is a bad schedule, not an error
 
 
 def prefixes(schedule: Schedule) -> Iterator[int]:
-    """For each computed evaluation the decisions up to it, as the bits of an int: equal for equal prefixes."""
+    """For each computed evaluation the prefix that ends in it, as an int with a bit for each computed evaluation."""
     decided = 0
     for i in schedule.indices:
         decided |= 1 << i
@@ -42,13 +42,13 @@ class Memo:
     Attributes:
         shares: whether the environment shares prefixes.
         rollouts: distinct (schedule, sample) pairs so far.
-        asked: sum of k over them.
-        evaluations: network evaluations that they take: `asked`, or, where prefixes are shared, the
-            number of distinct prefixes of each sample that end in a computed evaluation.
+        unshared: network evaluations that they take without sharing prefixes: the sum of their k.
+        evaluations: network evaluations that they take: `unshared` or, where prefixes are shared, the number of
+            distinct prefixes of each sample that end in a computed evaluation.
 
     Args:
-        known: costs of an earlier run, {(computed, sample): cost}. A search with the same seed that is given what
-            `record` was called with repeats the earlier one without rollouts.
+        known: costs of an earlier run, {(computed, sample): cost}. With all costs that `record` got, a search with the
+            same seed repeats the earlier one without rollouts.
         record: called with (computed, sample, cost) for every cost that is computed.
     """
 
@@ -60,30 +60,30 @@ class Memo:
     ):
         self.n = environment.n
         self.samples = environment.samples
-        self.evaluations = self.asked = self.rollouts = 0
+        self.evaluations = self.unshared = self.rollouts = 0
         self.shares: bool = getattr(environment, "shares", False)
         self._reached: set[tuple[int, int]] = set()
         self._environment = environment
         self._known = known or {}
         self._record = record
-        self._asked: dict[tuple[tuple[bool, ...], int], float] = {}
+        self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
 
     def cost(self, schedule: Schedule, sample: int) -> float:
-        """See Environment; a schedule and sample that were asked for before are not counted again."""
+        """See Environment; a pair of schedule and sample is evaluated and counted once."""
         key = (schedule.computed, sample)
-        if key not in self._asked:
+        if key not in self._costs:
             cost = self._known.get(key)
             if cost is None:
                 cost = float(self._environment.cost(schedule, sample))
                 cost = cost if math.isfinite(cost) else WORST
                 self._record(*key, cost)
-            self._asked[key] = cost
+            self._costs[key] = cost
             self._count(schedule, sample)
-        return self._asked[key]
+        return self._costs[key]
 
     def _count(self, schedule: Schedule, sample: int) -> None:
         self.rollouts += 1
-        self.asked += schedule.k
+        self.unshared += schedule.k
         if not self.shares:
             self.evaluations += schedule.k
             return

@@ -20,9 +20,9 @@ def imitate(
 
     Args:
         policy: trained in place. elites: {k: schedule of k computed evaluations}.
-        min_pick_probability: go on until the geometric mean of the picks' probabilities is at least this, 0 <= p < 1:
+        min_pick_probability: train until the geometric mean of the picks' probabilities is at least this, 0 <= p < 1:
             near 1 for a nearly deterministic policy, lower for one that explores.
-        steps: at most. learning_rate: of Adam.
+        steps: at most so many. learning_rate: of Adam.
 
     Returns:
         whether policy.schedule(k) computes what elites[k] does, for every k.

@@ -14,7 +14,7 @@ Objective = Callable[[Schedule], float]
 
 @dataclass(frozen=True)
 class Move:
-    """Compute the evaluations `into` instead of `out`: as many, and none of them 0."""
+    """Compute the evaluations `into` instead of `out`: equally many, without evaluation 0."""
 
     out: frozenset[int]
     into: frozenset[int]
@@ -34,7 +34,7 @@ class Move:
 
 
 def singles(schedule: Schedule, radius: int, keep: int = 1) -> Iterator[Move]:
-    """Every move of one computed evaluation by at most `radius`, nearest first; the first `keep` evaluations stay."""
+    """Every move of one computed evaluation by at most `radius`, nearest first, not among the first `keep`."""
     for distance in range(1, radius + 1):
         for source in (i for i in schedule.indices if i >= keep):
             for target in (source - distance, source + distance):
@@ -56,7 +56,7 @@ def shifts(schedule: Schedule) -> Iterator[Move]:
 
 
 def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: int = 20, keep: int = 1) -> Schedule:
-    """Steepest descent over `singles`: at most `rounds` times the best of all moves, until none is better."""
+    """Steepest descent over `singles`: the best of all moves, at most `rounds` times, until none improves."""
     best, best_cost = start, objective(start)
     for _ in range(rounds):
         candidates = [move.apply(best) for move in singles(best, radius, keep)]

@@ -13,12 +13,12 @@ MIN_SAMPLES = 3  # before a candidate may be dropped
 
 
 def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Sequence[int]], float]) -> Entry:
-    """The winner of successive halving: all on an eighth of the samples, then the better half on twice as many.
+    """The winner of successive halving: all on an eighth of the samples, the better half on twice as many, and so on.
 
     Begins with at least two samples, because one sample is often misleading. Deterministic.
 
     Args:
-        samples: how many there are. cost: mean of an entry over samples; lower is better.
+        samples: number of samples. cost: mean of an entry over some of them; lower is better.
     """
     left, count = list(entries), max(2, samples // 8)
     while len(left) > 1:
@@ -34,10 +34,10 @@ def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
 
 
 def beats(candidate: Schedule, incumbent: Schedule, memo: Memo, out_of_budget: Callable[[], bool]) -> bool:
-    """Whether the candidate's mean cost over all samples is lower; it loses once it is behind after three of them.
+    """Whether the candidate's mean cost is lower; it loses once it is behind on MIN_SAMPLES samples or more.
 
     Args:
-        out_of_budget: asked before every sample; ends the race in favour of the incumbent.
+        out_of_budget: called before every sample; True ends the race in favour of the incumbent.
     """
     if candidate.computed == incumbent.computed:
         return False

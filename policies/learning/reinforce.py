@@ -19,7 +19,7 @@ class ReinforceConfig:
 
     Attributes:
         updates: optimiser steps.
-        batch: elements of a step, each one (sample, k) with k ~ q(k) and a uniform sample; 1 or more.
+        batch: elements of a step, each a pair (sample, k), k ~ q(k), the sample uniform; 1 or more.
         schedules: n, sampled for each element; at least 2, for the leave-one-out baseline.
         learning_rate: of Adam, at the start; decays linearly to zero.
         max_loss: upper bound of L. A run that ends in NaN costs WORST, whose square overflows Adam's second moment: one
@@ -64,8 +64,8 @@ def train(
     Args:
         environment: usually a Memo, so that a schedule that is sampled again costs nothing.
         budgets: q(k), {k: weight}, weights above 0; k = 1 and k = n leave no choice and are skipped.
-        loss: L of (cost, k): costs of different k differ by orders of magnitude, and L should not.
-        should_stop: asked before every rollout; ends training with the policy of the last update.
+        loss: L(cost, k); should even out that costs of different k differ by orders of magnitude.
+        should_stop: called before every rollout; ends training with the policy of the last update.
         on_update: called after every update with its number (from 0) and the mean L of its samples.
     """
     ks = [k for k in budgets if 1 < k < policy.n]

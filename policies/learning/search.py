@@ -1,7 +1,7 @@
 """Learning one policy for all budgets: imitation, REINFORCE and local search, from top to bottom.
 
 1. The starts (uniform, the dynamic program's, ...) are evaluated; the best of each k is its first elite.
-2. Where the evaluations allow every schedule to be tried, every one is, and 3 and 4 are left out.
+2. Where the evaluations suffice to try every schedule, all are tried, and 3 and 4 are left out.
 3. The policy imitates the elites; REINFORCE trains it for all k; its most likely schedules challenge the elites.
 4. Local search climbs from every elite until none improves, then from perturbed elites (iterated local search), until
    the evaluations are spent.
@@ -36,10 +36,10 @@ class LearnConfig:
     Attributes:
         reinforce: of the policy gradient.
         min_pick_probability: of the elites under the policy while it learns (see imitate).
-        evaluations: network evaluations that the search may take on training samples.
-        radius: distance, in evaluations, of the moves of a single computed evaluation.
+        evaluations: maximum of network evaluations on training samples.
+        radius: maximum distance, in evaluations, that a local move shifts a single computed evaluation.
         perturbations: climbs from a perturbed elite, per k.
-        perturbed: computed evaluations that a perturbation moves, anywhere.
+        perturbed: computed evaluations that a perturbation moves to random places.
         seed: of every random choice.
     """
 
@@ -57,13 +57,13 @@ class Learned:
     """The result of learning.
 
     Attributes:
-        policy: policy.schedule(k) is schedules[k] for every k that was asked for.
+        policy: policy.schedule(k) is schedules[k] for every k of the starts.
         schedules: {k: the winner on the held-out samples}.
         winners: {k: its name, "learned" or a start's}.
         validation: {k: {name: mean held-out cost}}.
         evaluations, held_out_evaluations: network evaluations taken on training and on held-out samples.
-        curve: (evaluations so far, gain so far) after every improvement; gain is the mean over k of the share of the
-            first start's training cost that the elite saves: at most 1.
+        curve: (evaluations so far, gain so far) after every improvement; the gain is the share of the first start's
+            training cost that the elite saves, the mean over k: at most 1.
     """
 
     policy: PlackettLuce
@@ -86,11 +86,11 @@ def learn(
     """Learn one policy for all k of the starts. Deterministic.
 
     Args:
-        environment, held_out: training and held-out samples of the same run. A Memo is used as it is, so that a caller
-            can store its costs and resume.
+        environment, held_out: training and held-out samples of the same run. A Memo is not wrapped again, so that a
+            caller can store its costs and resume.
         starts: {name: {k: schedule}}. The first name has every k; gains are measured against it.
-        should_stop: asked before every rollout of the search; True ends the search as spent evaluations do. The
-            starts and the held-out samples are evaluated all the same.
+        should_stop: called before every rollout of the search; True ends the search. The starts and the held-out
+            samples are evaluated nevertheless.
         on_rollout: called with the evaluations and {k: gain} so far before every rollout.
     """
     memo = environment if isinstance(environment, Memo) else Memo(environment)

@@ -19,7 +19,7 @@ _ALEXNET = "alexnet-owt-7be5be79.pth"
 
 
 class DistanceError(RuntimeError):
-    """A distance that can't be had here; the message is one sentence for the artist."""
+    """A distance that can't be computed here; the message is one sentence for the artist."""
 
 
 class Distance(Protocol):
@@ -49,7 +49,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """1 - SSIM of pictures or videos in 0..1 (Wang et al. 2004: 11 x 11 Gaussian window, sigma 1.5): 0 to 2.
 
     Raises:
-        DistanceError: also pictures smaller than 11 x 11.
+        DistanceError: likewise for pictures smaller than 11 x 11.
     """
     return _frame_by_frame(_ssim, a, b)
 
@@ -100,7 +100,7 @@ class LPIPS:
             weights = torch.load(path, map_location="cpu", weights_only=True)
             for name, parameter in self._model.net.named_parameters():  # "slice2.3.weight" is "features.3.weight"
                 parameter.copy_(weights["features." + name.split(".", 1)[1]])
-        except Exception as error:  # whatever a damaged or strange file raises
+        except Exception as error:  # a damaged or foreign file may raise anything
             raise DistanceError(f"AlexNet's weights in {path} are damaged; download them again.") from error
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class LPIPS:
 
 
 def perceptual() -> tuple[Distance, str, list[str]]:
-    """LPIPS and its name; where it can't be had, what stands in for it, that one's name, and a sentence on why."""
+    """LPIPS or, where it is not available, its replacement: the distance, its name, and sentences on why."""
     try:
         return LPIPS(), "LPIPS", []
     except DistanceError as error:

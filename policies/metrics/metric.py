@@ -22,7 +22,7 @@ class Metric:
         name: such as "latent RMSE".
         distance, reward: d and R. alpha: weight of the reward, 0 or more.
         of_pictures: whether it compares pictures in 0..1 (see distances) and not latents.
-        notes: sentences on what stands in for what.
+        notes: sentences on what replaces what is not available.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""R(x_cache): how good an output is by itself, and L_image = d(x_cache, x_full) - alpha_iq R(x_cache)."""
+"""R(x_cache), the quality of an output by itself, and L_image = d(x_cache, x_full) - alpha_iq R(x_cache)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Embed = Callable[[Tensor], Tensor]  # pictures [batch, height, width, 3] in 0..1
 
 
 class Reward(Protocol):
-    """A quality that needs no reference; higher is better."""
+    """A measure of quality without a reference; higher is better."""
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Pictures or videos, as in distances -> [batch], float32."""

@@ -41,9 +41,9 @@ def measure(name: str, options, models_dir: Path) -> Iterator[Figure]:
     demo, allowed = demo_models.load(name, models_dir), options.evaluations
     for way in ("shared", "whole"):
         memo, seconds, learned = search(demo, options, way == "shared", allowed)
-        allowed = memo.asked  # as many questions for the second
+        allowed = memo.unshared  # as many questions for the second
         cell = {"model": name, "mechanism": options.mechanism, "cache_point": options.point, "rollouts": way}
-        yield Figure("asked", memo.asked, "1", cell)
+        yield Figure("asked", memo.unshared, "1", cell)
         yield Figure("evaluations", memo.evaluations, "1", cell)
         yield Figure("cpu_seconds", seconds, "s", cell)
         yield Figure("gain", learned.curve[-1][1], "1", cell)

@@ -1,4 +1,4 @@
-"""Questions for the plan of a run, as the page asks them, and the same workflows as the page queues them."""
+"""Requests for the plan of a run, as the page sends them, and the same workflows as the page queues them."""
 
 from __future__ import annotations
 
