@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import inf, isnan
 from statistics import median
 
 import torch
@@ -12,6 +13,7 @@ from .reasons import Reason
 
 MAX_CONFIGS = 32  # whose reports are stored
 MAX_REPORTS = 8  # of each
+TOLERANCE = 1e-3  # between a latent and the same in half precision, or as a sampler's second output
 
 
 @dataclass
@@ -130,16 +132,32 @@ def reports_of(identity: str) -> list[Report]:
     return list(_reports.get(identity, ()))
 
 
-def fingerprint(samples: torch.Tensor) -> bytes:
-    """256 or so numbers of a latent, enough to tell it from others; b"" of anything else."""
-    if not torch.is_tensor(samples) or samples.numel() == 0:
+def fingerprint(samples) -> bytes:
+    """Up to 8,192 numbers of a latent, enough to tell it from others; b"" of anything else.
+
+    The parts of a nested latent, such as video and audio, are packed as the host packs them for its samplers.
+    """
+    parts = samples.unbind() if getattr(samples, "is_nested", False) else [samples]
+    if not all(torch.is_tensor(part) and part.numel() for part in parts):
         return b""
-    flat = samples.flatten()
-    return flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32).numpy().tobytes()
+    flat = torch.cat([part.reshape(len(part), -1) for part in parts], -1).flatten()
+    return flat[:: -(-flat.numel() // 8192)].to("cpu", torch.float32).numpy().tobytes()
 
 
-def report_of(identity: str, samples: torch.Tensor) -> Report | None:
-    """The run with these settings that made `samples`; the last one if that can't be told, None if there is none."""
-    runs = reports_of(identity)
+def report_of(identity: str, samples) -> Report | None:
+    """The run with these settings that made the latent `samples`; None if there is none."""
     made = fingerprint(samples)
-    return next((run for run in reversed(runs) if run.samples == made), runs[-1] if runs else None)
+    runs = [(_difference(run.samples, made), run) for run in reversed(reports_of(identity))]
+    nearest, run = min(runs, key=lambda pair: pair[0], default=(inf, None))
+    return run if nearest <= TOLERANCE else None
+
+
+def _difference(first: bytes, second: bytes) -> float:
+    """The largest between two fingerprints, as a share of the largest number; inf of different latents' sizes."""
+    if not first or len(first) != len(second):
+        return inf
+    if first == second:
+        return 0.0
+    a, b = (torch.frombuffer(bytearray(numbers), dtype=torch.float32) for numbers in (first, second))
+    difference = float((a - b).abs().max() / a.abs().max())
+    return inf if isnan(difference) else difference

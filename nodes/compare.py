@@ -7,9 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..policies.metrics.metric import MIN_SIDE, figures, mean, perceptual
-from .inputs import hidden_input
 from .pictures.comparison import compare_picture, heat_map
-from .server.page import show_text
 
 
 class ReCacheCompare(io.ComfyNode):
@@ -26,7 +24,6 @@ class ReCacheCompare(io.ComfyNode):
                         "ReCache Budget and once without.",
             search_aliases=["compare", "difference", "heat map", "lpips", "psnr", "ssim", "quality", "recache"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Image.Input("uncached", tooltip="Pictures, or the frames of a video, made without ReCache."),
                 io.Image.Input("cached", tooltip="The same ones made with ReCache: as many, of the same size."),
@@ -69,10 +66,10 @@ class ReCacheCompare(io.ComfyNode):
             lines[0] += f" (mean of {count})"
             lines += [f"{i + 1} of {count}: {each[i].text(metric.name)}" for i in shown]
             lines.append(f"least alike is {worst + 1} of {count}: {each[worst].text(metric.name)}")
+        lines.append(f"Higher PSNR and SSIM are closer; {metric.name} is 0 where equal.")
         text = "\n".join([*lines, *metric.notes])
         picture = compare_picture(uncached, cached, heat, shown, [row.text(metric.name) for row in each], heat_scale,
                                   lines[0])
-        show_text(hidden_input(cls, "unique_id"), lines[0])
         preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
         return io.NodeOutput(picture, heat, text, total.difference, total.psnr, total.ssim, ui=preview)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import comfy.model_management
 import comfy.utils
@@ -17,6 +19,7 @@ from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library.ranking import Target
 from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
+from .server import prompt_info
 from .server.page import show_text
 from .server.wording import error_text
 from .training import sampler_inputs
@@ -101,6 +104,7 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
               mechanism: str = "taylor", order: int = 1, cache_point: str = "auto", vae=None, **connected,
               ) -> io.NodeOutput:
     node_id = hidden_input(cls, "unique_id")
+    tell = partial(show_text, prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo")), node_id)
     try:
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
@@ -108,20 +112,19 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         choice = PolicyChoice(policy, layout, Target(mechanism, order, cache_point, 1.0), trained=trained)
         choice.resolve(RunSettings())  # what is wrong with a file is said at once
         runs = Runs(flow, choice)
-        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id))
+        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id, tell))
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
     except comfy.model_management.InterruptProcessingException:
-        show_text(node_id, "cancelled")
+        tell("cancelled")
         raise
     text, picture = describe(curve), frontier_picture(curve)
-    show_text(node_id, text.splitlines()[0])
     preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
     best = max(curve.cached) if curve.knee is None else curve.knee
     return io.NodeOutput(picture, best, text, json.dumps(table(curve)), ui=preview)
 
 
-def _progress(node_id: str | None):
+def _progress(node_id: str | None, tell: Callable[[str], None]) -> Callable[[str, float], None]:
     """A callback that shows the progress on the node."""
     bar, said = comfy.utils.ProgressBar(1000, node_id=node_id), [""]
 
@@ -130,7 +133,7 @@ def _progress(node_id: str | None):
         bar.update_absolute(int(1000 * share))
         if doing != said[0]:
             said[0] = doing
-            show_text(node_id, doing)
+            tell(doing)
 
     return progress
 
@@ -138,17 +141,18 @@ def _progress(node_id: str | None):
 def describe(curve: Curve) -> str:
     """The curve as lines for an artist; the first is the summary."""
     def line(point: Point) -> str:
-        return (f"{point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s, "
-                f"{curve.speedup(point):.2g}x faster, {point.figures.text(curve.metric.name)}")
+        return (f"{curve.pace(point)}, {point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s; "
+                f"{point.figures.text(curve.metric.name)}")
 
-    gist = "no knee: here, quality falls as fast as time" if curve.knee is None else (
-        f"knee at budget {curve.knee:g}: {line(curve.cached[curve.knee])}")
-    lines = [gist, f"uncached: {curve.evaluations} evaluations, {curve.uncached.seconds:.3g} s"]
+    lines = [curve.summary(), f"uncached: {curve.evaluations} computed, {curve.uncached.seconds:.3g} s"]
     for budget, point in curve.cached.items():
         lines.append(f"{budget:g}: {line(point)}")
         if budget in curve.fewer:
-            lines.append(f"    fewer steps instead: {line(curve.fewer[budget])}")
-    return "\n".join([*lines, *curve.notes, *curve.metric.notes])
+            lines.append(f"fewer steps: {line(curve.fewer[budget])}")
+    report = curve.report
+    order = f" of order {report.order}" if report.order else ""
+    how = f"{report.mechanism}{order}, cached at {report.cache_point}."
+    return "\n".join([*lines, how, *curve.notes, *curve.metric.notes])
 
 
 def table(curve: Curve) -> dict:

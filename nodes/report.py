@@ -7,9 +7,7 @@ import json
 from comfy_api.latest import io, ui
 
 from .. import caching
-from .inputs import hidden_input
 from .pictures.schedule import schedule_picture
-from .server.page import show_text
 from .server.wording import language, report_text
 
 
@@ -26,7 +24,6 @@ class ReCacheReport(io.ComfyNode):
                         "it was, what was not as planned and why. Connect the sampled latent and ReCache's model.",
             search_aliases=["cache report", "speed", "timing", "time saved", "skipped steps", "recache"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Latent.Input("samples", tooltip="The latent from the sampler; it is passed through unchanged."),
                 io.Model.Input("model", tooltip="The model that came out of ReCache Budget."),
@@ -46,12 +43,8 @@ class ReCacheReport(io.ComfyNode):
         if settings is None:
             raise ValueError("ReCache Report: this model has no ReCache on it; connect the model that comes out of "
                              "ReCache Budget.")
-        report = caching.report_of(settings.identity, samples["samples"])
-        if report is None:
-            raise ValueError("ReCache Report: no run of this model is known; connect the latent of the sampler that "
-                             "uses ReCache Budget's model, and queue again.")
-        spoken = language()
+        report, spoken = caching.report_of(settings.identity, samples["samples"]), language()
         text, picture = report_text(report, spoken), schedule_picture(report, spoken)
-        show_text(hidden_input(cls, "unique_id"), text)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
-        return io.NodeOutput(samples, text, picture, json.dumps(report.as_dict()), ui=shown)
+        known = None if report is None else report.as_dict()
+        return io.NodeOutput(samples, text, picture, json.dumps(known), ui=shown)

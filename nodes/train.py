@@ -245,5 +245,6 @@ def describe(outcome: Outcome) -> str:
                         f"{about.training['mechanisms tried']}; use the policy with it")
     for k, row in table.items():
         costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
-        lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]} [{outcome.learned.schedules[k]}]; {costs}")
+        lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]}; {costs}")
+        lines.append(f"computed, counted from 0 as for the policy 'list': {outcome.learned.schedules[k]}")
     return "\n".join(lines + outcome.notes)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from recache.nodes.pictures import drawing
 from tests.bench import frontier
 from tests.bench.figures import Figure, publish, table
 from tests.bench.memory import peak
@@ -66,6 +67,15 @@ def test_the_frontier_has_a_line_for_every_way_worst_first(tmp_path):
     assert frontier.lines(figures, "flux", 25) == {}
     frontier.draw(found, "a title", tmp_path / "frontier.png")
     assert Image.open(tmp_path / "frontier.png").size == (900, 500)
+
+
+def test_the_frontier_has_the_colours_of_the_packs_pictures():
+    shared = {frontier.BACKGROUND: drawing.BACKGROUND, frontier.TEXT: drawing.TEXT, frontier.FAINT: drawing.FAINT,
+              frontier.GRID: drawing.GRID, frontier.COMPUTED: drawing.COMPUTED,
+              frontier.COLOURS["fewer steps"]: drawing.FEWER_STEPS}
+    assert {colour: "#{:02x}{:02x}{:02x}".format(*drawn) for colour, drawn in shared.items()} == {
+        colour: colour for colour in shared}
+    assert len(set(frontier.COLOURS.values())) == len(frontier.COLOURS)
 
 
 def test_the_peak_counts_what_is_alive_at_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -95,7 +96,7 @@ def test_every_point_is_what_the_stock_nodes_make_at_that_budget():
         assert row["fewer_steps"]["difference"] == pytest.approx(rmse(stock(given, steps=k), full), rel=1e-4)
         assert row["psnr"] is None and row["seconds"] > 0
         assert row["speedup"] == pytest.approx(table["uncached"]["seconds"] / row["seconds"])
-        assert f"{row['budget']:g}: {k} of {N} computed" in text
+        assert re.search(rf"^{row['budget']:g}: \S.*, {k} of {N} computed", text, re.MULTILINE)
     assert best == (table["knee"] or 0.75) and table["measure"] == "latent RMSE"
 
 
@@ -136,7 +137,7 @@ def test_samplers_of_two_evaluations_a_step_keep_their_budgets_and_so_do_blocks(
 
 def test_pictures_and_videos_are_compared_where_there_is_a_vae():
     picture, _, text, table = run(**sampled(), **asked(vae=Vae()))
-    assert table["measure"] == "1 - SSIM" and "SSIM was used instead." in text
+    assert table["measure"] == "1 - SSIM" and "1 - SSIM stands in for LPIPS." in text
     assert all(row["psnr"] > 0 and 0 < row["ssim"] <= 1 for row in table["budgets"])
     without = run(**sampled(), **asked())[0]
     assert picture.shape[1] > without.shape[1] + 100  # thumbnails
@@ -185,7 +186,7 @@ def test_cancelling_ends_it_at_once_and_leaves_nothing(monkeypatch):
         return sum(torch.is_tensor(thing) for thing in gc.get_objects())
 
     count = tensors()
-    monkeypatch.setattr(frontier, "_progress", lambda node_id: cancel)
+    monkeypatch.setattr(frontier, "_progress", lambda node_id, tell: cancel)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         run(**given, **asked())
     comfy.model_management.interrupt_current_processing(False)
@@ -196,7 +197,7 @@ def test_cancelling_ends_it_at_once_and_leaves_nothing(monkeypatch):
 
 def test_progress_rises_to_the_end(monkeypatch):
     seen = []
-    monkeypatch.setattr(frontier, "_progress", lambda node_id: lambda doing, share: seen.append((doing, share)))
+    monkeypatch.setattr(frontier, "_progress", lambda *given: lambda doing, share: seen.append((doing, share)))
     run(**sampled(), **asked(samples=2, budgets="0.5"))
     shares = [share for _, share in seen]
     assert shares == sorted(shares) and shares[0] == 0.0 and shares[-1] == pytest.approx(1.0)
@@ -255,6 +256,15 @@ def test_every_curve_is_drawn(drawn):
     assert frontier_picture(replace(drawn, fewer={})).shape[1] < picture.shape[1]
 
 
+def test_a_slower_run_is_never_called_faster():
+    drawn = curve({0.2: 0.5, 0.4: 0.1}, knee=0.4)
+    slow = replace(drawn.uncached, seconds=3.6)  # the run at 0.4 takes 4 s
+    said = [replace(drawn, uncached=replace(slow, seconds=s)).pace(drawn.cached[0.4]) for s in (3.6, 3.9, 4.1, 4.4)]
+    assert said == ["0.9x (slower)", "no faster", "no faster", "1.1x faster"]
+    slower = replace(drawn, uncached=slow, cached={0.4: drawn.cached[0.4]}, fewer={})
+    assert "faster" not in frontier.describe(slower)
+
+
 # ---- on a server
 
 
@@ -284,7 +294,8 @@ def test_the_knee_feeds_the_budget_and_compare_shows_what_it_costs(server, clien
     table = json.loads(result.outputs["7"]["text"][0])
     assert [row["computed"] for row in table["budgets"]] == [3, 4, 7]
     chosen = next(row for row in table["budgets"] if row["budget"] == table["knee"])
-    assert result.outputs["6"]["text"][0].startswith(f"knee at budget {table['knee']:g}: {chosen['computed']} of {N}")
+    assert result.outputs["6"]["text"][0].startswith(f"Knee at budget {table['knee']:g}: ")
+    assert f", {chosen['computed']} of {N} computed, " in result.outputs["6"]["text"][0]
     # The same seed at the same budget: Compare sees what the frontier saw, but for its half precision.
     assert float(result.outputs["14"]["text"][0]) == pytest.approx(chosen["psnr"], abs=0.1)
     assert result.outputs["13"]["text"][0].startswith("1 - SSIM ")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import comfy.model_management
 import pytest
 import torch
+from comfy.nested_tensor import NestedTensor
+from comfy.samplers import CFGGuider, calculate_sigmas, sampler_object
+from comfy.utils import pack_latents
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_custom_sampler import RandomNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from recache import caching
 from recache.caching import Reason, block_mapping
 from recache.caching.history import History
+from recache.caching.report import fingerprint, publish
+from recache.nodes.report import ReCacheReport
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
 
@@ -137,8 +144,44 @@ def test_the_report_of_a_latent_is_that_of_its_run():
     first, second = (ksampler(FAMILY, steps=steps)(attached) for steps in (5, 8))
     assert caching.report_of(recache.identity, first).evaluations == 5
     assert caching.report_of(recache.identity, second).evaluations == 8
-    assert caching.report_of(recache.identity, torch.zeros(1)).evaluations == 8
+    assert caching.report_of(recache.identity, second.half()).evaluations == 8
     assert caching.report_of("nothing", first) is None
+    uncached = ksampler(FAMILY, steps=8)(models(FAMILY)[0])
+    for other in (uncached, torch.zeros_like(first), first * 1.01, first[..., :-2], torch.zeros(1),
+                  torch.nn.functional.interpolate(first, scale_factor=2.0), None):
+        assert caching.report_of(recache.identity, other) is None
+
+
+def test_a_samplers_last_prediction_is_of_its_run_too():
+    recache = settings(0.4)
+    attached = caching.attach(models(FAMILY)[0], recache)
+    guider = CFGGuider(attached)
+    guider.set_conds(*FAMILIES[FAMILY].conditioning())
+    sigmas = calculate_sigmas(attached.get_model_object("model_sampling"), "simple", 5)
+    latent = {"samples": torch.zeros(1, *FAMILIES[FAMILY].latent_shape)}
+    result, denoised = SamplerCustomAdvanced.execute(
+        RandomNoise.execute(1).args[0], guider, sampler_object("euler"), sigmas, latent).args
+    assert caching.report_of(recache.identity, result["samples"]).evaluations == 5
+    assert caching.report_of(recache.identity, denoised["samples"]).evaluations == 5
+
+
+def test_every_part_of_a_nested_latent_counts():
+    video, sound = torch.rand(2, 16, 5, 40, 30), torch.rand(2, 8, 121, 16)
+    run_report = caching.Report("taylor", 1, evaluations=7, samples=fingerprint(pack_latents([video, sound])[0]))
+    publish("nested", run_report)
+    assert caching.report_of("nested", NestedTensor([video, sound])).evaluations == 7
+    for other in (NestedTensor([video, sound + 0.1]), NestedTensor([video + 0.1, sound]), NestedTensor([video]), video):
+        assert caching.report_of("nested", other) is None
+
+
+def test_report_says_that_it_can_not_be_told_and_passes_the_latent_on(monkeypatch):
+    monkeypatch.setattr(ReCacheReport, "hidden", SimpleNamespace(prompt=None, extra_pnginfo=None), raising=False)
+    attached = caching.attach(models(FAMILY)[0], settings(0.4))
+    ksampler(FAMILY, steps=5)(attached)
+    latent = {"samples": torch.zeros(1, *FAMILIES[FAMILY].latent_shape)}
+    passed, text, picture, known = ReCacheReport.execute(latent, attached).args
+    assert passed is latent and text.startswith("It can't be told how this latent was made") and known == "null"
+    assert picture.shape == (1, *picture.shape[1:3], 3)
 
 
 # ---- things that go wrong

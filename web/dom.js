@@ -22,11 +22,15 @@ export const svg = (tag, parent = null, className = "") =>
 
 /**
  * Adds an element to a node as a widget without a value: it is neither saved nor sent, and has no row in the side panel.
- * @param height in pixels; `grows`: the widget takes what room the node has left.
+ * @param height in pixels, 0 for no room at all; the element's `minHeight` changes it later.
+ * @param grows: the widget takes what room the node has left.
  */
 export function mountWidget(node, name, element, height, { grows = false } = {}) {
   element.style.minHeight = `${height}px`;
-  const total = () => height + 2 * MARGIN;
+  const total = () => {
+    const least = parseFloat(element.style.minHeight);
+    return least && least + 2 * MARGIN;
+  };
   const limits = grows ? { getMinHeight: total } : { getMinHeight: total, getMaxHeight: total };
   const widget = node.addDOMWidget(name, `recache_${name}`, element, {
     serialize: false, hideOnZoom: false, hideInPanel: true, ...limits,

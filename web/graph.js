@@ -56,6 +56,9 @@ export function nodeAt(id) {
   return graph?.getNodeById(last) ?? graph?.getNodeById(Number(last)) ?? null;
 }
 
+/** Under which key the page stores what a node has shown: its id, after its subgraph's id if it is in one. */
+export const outputKey = ({ id, graph }) => (graph === root() ? String(id) : `${graph.id}:${id}`);
+
 /** What the server calls the node at a place. */
 export const executionId = ({ node, path }) => [...path, node].map(({ id }) => id).join(":");
 

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 
 import torch
 
-from .drawing import COMPUTED, FAINT, MARGIN, UNCACHED, new_image, text_style, to_image, to_picture
+from .drawing import (
+    COMPUTED,
+    FAINT,
+    MARGIN,
+    NORMAL,
+    SMALL,
+    TITLE,
+    UNCACHED,
+    new_image,
+    text_style,
+    to_image,
+    to_picture,
+)
 
-BOX = 448  # the longer side of a picture
-MIN_COLUMN = 256  # width, so that the words fit
-HEADING, CAPTION, LEGEND, LINE = 30, 34, 58, 22
+BOX = 400  # the longer side of a picture
+MIN_COLUMN = 290  # width, so that the words fit
+HEADING, CAPTION, LEGEND, LINE = 38, 46, 50, 40
 HEAT = torch.tensor([(12, 12, 20), (72, 24, 110), (190, 50, 90), (245, 140, 40), (255, 245, 190)]) / 255.0
 
 
@@ -38,28 +50,28 @@ def compare_picture(uncached: torch.Tensor, cached: torch.Tensor, heat: torch.Te
     """A row for each of the `shown` pairs, its caption below: IMAGE [1, height, width, 3].
 
     Args:
-        captions: one for every pair. scale: of the heat map. gist: a line above everything.
+        captions: one for every pair; not drawn where there is only one. scale: of the heat map.
+        gist: a line above everything.
     """
     size = to_picture(heat[0], (BOX, BOX)).size
     column = max(MIN_COLUMN, size[0])
-    top = MARGIN + LINE + HEADING
-    image, draw = new_image(4 * MARGIN + 3 * column, top + len(shown) * (size[1] + CAPTION) + LEGEND)
+    top, caption = MARGIN + LINE + HEADING, CAPTION if len(captions) > 1 else MARGIN
+    image, draw = new_image(4 * MARGIN + 3 * column, top + len(shown) * (size[1] + caption) + LEGEND)
     lefts = [MARGIN + i * (column + MARGIN) for i in range(3)]
-    draw.text((MARGIN, MARGIN - 4), gist, **text_style(17))
+    draw.text((MARGIN, MARGIN - 4), gist, **text_style(TITLE))
     for left, name, colour in zip(lefts, ("uncached", "cached", "difference"), (UNCACHED, COMPUTED, FAINT)):
-        draw.text((left, top - HEADING + 4), name, **text_style(17, colour))
+        draw.text((left, top - HEADING + 2), name, **text_style(NORMAL, colour))
     y = top
     for row in shown:
         for left, pictures in zip(lefts, (uncached, cached, heat)):
             image.paste(to_picture(pictures[row], (BOX, BOX)), (left, y))
-        number = f"{row + 1} of {len(captions)}:  " if len(captions) > 1 else ""
-        draw.text((MARGIN, y + size[1] + 6), number + captions[row], **text_style(15))
-        y += size[1] + CAPTION
-    bar = to_picture(_heat(torch.linspace(0.0, 1.0, size[0])).expand(12, -1, -1), (size[0], 12))
+        if len(captions) > 1:
+            words = f"{row + 1} of {len(captions)}:  {captions[row]}"
+            draw.text((MARGIN, y + size[1] + 6), words, **text_style(NORMAL))
+        y += size[1] + caption
+    bar = to_picture(_heat(torch.linspace(0.0, 1.0, column)).expand(12, -1, -1), (column, 12))
     image.paste(bar, (lefts[2], y))
     for share, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
         label = f"{share * scale:.3g}" + (" or more" if share == 1.0 else "")
-        draw.text((lefts[2] + share * size[0], y + 16), label, anchor=anchor, **text_style(14))
-    draw.text((MARGIN, y), "Higher PSNR and SSIM are closer; LPIPS and 1 - SSIM are 0 where equal.",
-              **text_style(14, FAINT))
+        draw.text((lefts[2] + share * column, y + 18), label, anchor=anchor, **text_style(SMALL))
     return to_image(image)

@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, MARGIN = 960, 16
+# Of text, in pixels. A node shows a picture at about half its size (web/result.js), where small ones can just be read.
+TITLE, NORMAL, SMALL = 30, 25, 21
 BACKGROUND, TEXT, FAINT, GRID = (28, 30, 36), (220, 224, 230), (150, 156, 168), (62, 66, 76)
 COMPUTED, CACHED, UNPLANNED = (240, 150, 40), (70, 78, 92), (220, 60, 60)
 UNCACHED, FEWER_STEPS = (90, 170, 240), (170, 110, 220)

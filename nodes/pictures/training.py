@@ -9,29 +9,29 @@ from PIL import Image
 
 from ..training.request import Outcome
 from . import drawing
-from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, WIDTH, text_style
+from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, SMALL, UNCACHED, WIDTH, text_style
 
-PLOT_HEIGHT, ROW = 260, 22
-LABEL = text_style(14)
-COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": (90, 170, 240),
+PLOT_HEIGHT, ROW, LINE, NAMES = 260, 36, 28, 120  # heights; width of what stands left of bars and strips
+LABEL = text_style(SMALL)
+COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": UNCACHED,
            "uniform": (200, 200, 205), "fewer steps": FEWER_STEPS}
 
 
 def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image.Image:
     """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
     image, draw = drawing.new_image(WIDTH, PLOT_HEIGHT)
-    left, top, right, bottom = MARGIN + 44, MARGIN + 20, WIDTH - MARGIN, PLOT_HEIGHT - MARGIN - 18
+    left, top, right, bottom = MARGIN + 70, MARGIN + 32, WIDTH - MARGIN, PLOT_HEIGHT - MARGIN - 28
     draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **LABEL)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for share in (0.0, 0.5, 1.0):
         y = bottom - share * (bottom - top)
         draw.line((left, y, right, y), fill=GRID)
-        draw.text((MARGIN, y - 9), f"{share:.0%}", **LABEL)
-    draw.text((left, bottom + 4), f"{evaluations:,} network evaluations", **LABEL)
+        draw.text((left - 10, y), f"{share:.0%}", anchor="rm", **LABEL)
+    draw.text((right, bottom + 6), f"{evaluations:,} network evaluations", anchor="ra", **LABEL)
     points = [(left, bottom)]
     for spent, gain in [*curve, (evaluations, curve[-1][1] if curve else 0.0)]:
         x = left + (right - left) * spent / max(1, evaluations)
         points += [(x, points[-1][1]), (x, bottom - min(1.0, max(0.0, gain)) * (bottom - top))]
-    draw.line(points, fill=COMPUTED, width=3)
+    draw.line(points, fill=COMPUTED, width=4)
     return image
 
 
@@ -52,32 +52,32 @@ def _frontier(outcome: Outcome) -> Image.Image:
     """Held-out cost of every candidate at every k, as bars relative to the uniform schedule's."""
     table = outcome.table
     names = [name for name in COLOURS if any(name in row for row in table.values())]
-    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 24 + len(table) * (len(names) * 16 + 12))
-    title = f"{outcome.policy.about.reward} on samples that were not trained on; lower is better"
+    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 36 + len(table) * (len(names) * LINE + 14))
+    title = f"{outcome.policy.about.reward} on samples not trained on; lower is better"
     draw.text((MARGIN, MARGIN - 8), title, **LABEL)
-    y = MARGIN + 20
+    y = MARGIN + 32
     for k, row in table.items():
         longest = max(abs(cost) for cost in row.values()) or 1.0
-        draw.text((MARGIN, y), f"{k} of {outcome.n}", **LABEL)
+        draw.text((MARGIN, y - 2), f"{k} of {outcome.n}", **LABEL)
         for name in (name for name in names if name in row):
-            length = abs(row[name]) / longest * (WIDTH - 420)
-            draw.rectangle((MARGIN + 90, y + 2, MARGIN + 90 + length, y + 13), fill=COLOURS[name])
-            draw.text((MARGIN + 98 + length, y - 1), f"{name} {row[name]:.4g}", **LABEL)
-            y += 16
-        y += 12
+            length = abs(row[name]) / longest * (WIDTH - NAMES - 300)
+            draw.rectangle((MARGIN + NAMES, y, MARGIN + NAMES + length, y + LINE - 7), fill=COLOURS[name])
+            draw.text((MARGIN + NAMES + 10 + length, y - 3), f"{name} {row[name]:.4g}", **LABEL)
+            y += LINE
+        y += 14
     return image
 
 
 def _strips(outcome: Outcome) -> Image.Image:
     """The chosen schedule of every k."""
     schedules = outcome.learned.schedules
-    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 24 + len(schedules) * ROW)
-    draw.text((MARGIN, MARGIN - 8), "which evaluations are computed", **LABEL)
-    cell = (WIDTH - 2 * MARGIN - 90) / outcome.n
+    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 36 + len(schedules) * ROW)
+    draw.text((MARGIN, MARGIN - 8), "which steps are computed", **LABEL)
+    cell = (WIDTH - 2 * MARGIN - NAMES) / outcome.n
     for row, (k, schedule) in enumerate(schedules.items()):
-        y = MARGIN + 20 + row * ROW
-        draw.text((MARGIN, y - 2), f"{k}: {outcome.learned.winners[k]}"[:11], **LABEL)
+        y = MARGIN + 32 + row * ROW
+        draw.text((MARGIN, y), f"{k}: {outcome.learned.winners[k]}"[:11], **LABEL)
         for i, computed in enumerate(schedule.computed):
-            x = MARGIN + 90 + i * cell
-            draw.rectangle((x, y, x + max(1.0, cell - 2), y + ROW - 7), fill=COMPUTED if computed else CACHED)
+            x = MARGIN + NAMES + i * cell
+            draw.rectangle((x, y, x + max(1.0, cell - 2), y + ROW - 9), fill=COMPUTED if computed else CACHED)
     return image

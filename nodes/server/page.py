@@ -32,8 +32,6 @@ def one_line(text: Any) -> str:
     return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 3] + "..."
 
 
-def show_text(node_id: str | None, text: str) -> None:
-    """Show `text` on the node `node_id`, if there is a server."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
+def show_text(workflow: str | None, node_id: str | None, text: str) -> None:
+    """Show `text` on a node of a workflow while it runs, if there is a server."""
+    send_event("recache.text", {"workflow": workflow, "node": node_id, "text": text})

@@ -62,8 +62,10 @@ def error_text(error: Exception) -> str:
     return " ".join(reason_text(reason, language()) for reason in getattr(error, "reasons", ())) or str(error)
 
 
-def summary(report: Report, language: str = "en") -> str:
-    """A report in one line."""
+def summary(report: Report | None, language: str = "en") -> str:
+    """A report in one line. None: of a latent that no known run made."""
+    if report is None:
+        return text("report.unknown", language)
     if not report.planned:
         why = [reason_text(note, language) for note in report.notes] or [text("report.nothing_cached", language)]
         return f"{text('report.uncached', language, n=report.evaluations)}: {' '.join(why)}"
@@ -83,9 +85,11 @@ def remarks(report: Report, language: str = "en") -> list[str]:
     return [reason_text(note, language) for note in report.notes] if report.planned else []
 
 
-def report_text(report: Report, language: str = "en") -> str:
-    """A report as lines; the first is its summary."""
+def report_text(report: Report | None, language: str = "en") -> str:
+    """A report as lines; the first is its summary. None: of a latent that no known run made."""
     lines = [summary(report, language)]
+    if report is None:
+        return lines[0]
     if report.cache_point != "none":
         key = "report.mechanism" if report.order is None else "report.mechanism_order"
         how = text(key, language, mechanism=report.mechanism, order=report.order, point=report.cache_point)

@@ -63,6 +63,19 @@ class Curve:
         """Speed-up over the uncached run."""
         return self.uncached.seconds / point.seconds
 
+    def pace(self, point: Point) -> str:
+        """The same in words, such as "3.1x faster"."""
+        speedup = f"{self.speedup(point):.1f}"
+        return "no faster" if speedup == "1.0" else f"{speedup}x {'faster' if float(speedup) > 1 else '(slower)'}"
+
+    def summary(self) -> str:
+        """A line for the artist: the knee and what it gives."""
+        if self.knee is None:
+            return "No knee: quality falls as fast as time"
+        point = self.cached[self.knee]
+        return (f"Knee at budget {self.knee:g}: {self.pace(point)}, {point.seconds:.3g} s instead of "
+                f"{self.uncached.seconds:.3g} s")
+
 
 @dataclass
 class Variant:

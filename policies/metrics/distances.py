@@ -92,8 +92,8 @@ class LPIPS:
         path = Path(torch.hub.get_dir(), "checkpoints", _ALEXNET)
         if not path.is_file():
             raise DistanceError(
-                f"LPIPS needs AlexNet's weights, {_ALEXNET} from pytorch.org, in the folder {path.parent}; "
-                "put the file there, or use SSIM."
+                f"LPIPS needs AlexNet, a download of 233 MB that ReCache does not make by itself; put {_ALEXNET} from "
+                f"pytorch.org into the folder {path.parent}, or use SSIM."
             )
         self._model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval().requires_grad_(False)
         try:
@@ -115,7 +115,7 @@ def perceptual() -> tuple[Distance, str, list[str]]:
     try:
         return LPIPS(), "LPIPS", []
     except DistanceError as error:
-        return ssim, "1 - SSIM", [f"{error} SSIM was used instead."]
+        return ssim, "1 - SSIM", [f"1 - SSIM stands in for LPIPS. {error}"]
 
 
 def _frame_by_frame(distance: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:

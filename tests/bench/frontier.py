@@ -18,7 +18,11 @@ from matplotlib import pyplot
 
 TITLES = {"flux": "FLUX demo model", "wan": "Wan demo model"}
 
-LEARNED = {"linewidth": 3, "color": "black"}
+# Those of nodes/pictures/drawing.py, and one for each way to spend evaluations; other ways share the last.
+BACKGROUND, TEXT, FAINT, GRID, COMPUTED = "#1c1e24", "#dce0e6", "#969ca8", "#3e424c", "#f09628"
+COLOURS = {
+    "learned": COMPUTED, "fewer steps": "#aa6edc", "uniform": TEXT, "dp": "#78c882", "annealing": "#5aaaf0",
+    "EasyCache": "#50beb4", "LazyCache": FAINT, "DiCache, probe": "#eb78aa", "": "#e6d25a"}
 
 Line = dict[int, tuple[float, float]]
 
@@ -47,20 +51,26 @@ def lines(figures: list[dict], model: str, n: int) -> dict[str, Line]:
 
 def draw(found: dict[str, Line], title: str, path: Path) -> None:
     """Write the picture; both axes are logarithmic."""
-    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained", facecolor=BACKGROUND)
+    axes.set_facecolor(BACKGROUND)
     ks = sorted({k for line in found.values() for k in line})
     for i, (name, line) in enumerate(found.items()):
         means, halves = zip(*line.values())
         below = [min(half, 0.7 * mean) for mean, half in line.values()]  # an interval may reach below zero
         shifted = [k * 1.006 ** (i - len(found) / 2) for k in line]  # so that bars stand side by side
+        colour = next(colour for ending, colour in COLOURS.items() if name.endswith(ending))
         axes.errorbar(shifted, means, yerr=(below, halves), label=name, marker="o", markersize=5, capsize=2,
-                      **(LEARNED if "learned" in name else {}))
+                      color=colour, linewidth=3.5 if colour == COMPUTED else 1.5)
     axes.set(xscale="log", yscale="log", title=title, xlabel="computed evaluations",
              ylabel="ST-LPIPS to the uncached output (lower is better)")
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
+    axes.grid(color=GRID)
+    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+        text.set_color(TEXT)
+    axes.tick_params(which="both", colors=TEXT)
+    axes.spines[:].set_color(GRID)
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=TEXT)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import time
 import urllib.error
 import urllib.parse
@@ -16,8 +15,6 @@ from typing import Any
 
 import websocket
 from PIL import Image
-
-_TEXT_EVENT = 3  # binary websocket message: progress text of one node
 
 
 class PromptRejected(RuntimeError):
@@ -161,8 +158,8 @@ class Client:
             except websocket.WebSocketTimeoutException:
                 continue
             if isinstance(message, bytes):
-                self._on_binary(message)
-            elif message:
+                continue  # a preview picture
+            if message:
                 event = json.loads(message)
                 self._on_event(event["type"], event.get("data") or {})
             else:
@@ -210,6 +207,8 @@ class Client:
         return self._results.setdefault(prompt_id, Result(prompt_id))
 
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
+        if kind == "recache.text":
+            self._on_text(data["node"], data["text"])
         prompt_id = data.get("prompt_id")
         if prompt_id is None:
             return
@@ -235,11 +234,7 @@ class Client:
             result.seconds = time.monotonic() - self._started.get(prompt_id, time.monotonic())
             self._finished.add(prompt_id)
 
-    def _on_binary(self, message: bytes) -> None:
-        if len(message) < 8 or struct.unpack(">I", message[:4])[0] != _TEXT_EVENT:
-            return  # a preview picture
-        length = struct.unpack(">I", message[4:8])[0]
-        node, text = message[8 : 8 + length].decode(), message[8 + length :].decode()
+    def _on_text(self, node: str, text: str) -> None:
         running = [r for prompt_id, r in self._results.items() if prompt_id not in self._finished]
         if running:  # texts carry no prompt id, and the server runs one workflow at a time, in order
             running[0].texts.setdefault(node, []).append(text)
