@@ -30,6 +30,13 @@ def computed_for_budget(budget: float, n: int, cached_cost: float = 0.0) -> int:
     return min(n, max(1, math.floor(paid + _TOLERANCE * n)))
 
 
+def budget_for(k: int, n: int, cached_cost: float = 0.0) -> float:
+    """The least budget, in hundredths, that pays for k of n evaluations (see computed_for_budget)."""
+    _check(n, cached_cost)
+    check_k(k, n)
+    return min(1.0, math.ceil(100 * (k + (n - k) * cached_cost) / n - _TOLERANCE * 100) / 100)
+
+
 def listed(text: str) -> tuple[float, ...]:
     """The budgets in an artist's list such as "0.14, 0.18, 0.26", in its order.
 

@@ -8,6 +8,7 @@ from math import exp, log
 # ST-LPIPS (arXiv 2207.13686) to the uncached picture up to which a word holds; beyond the last the picture is "broken".
 THRESHOLDS = {"same": 0.001, "details": 0.02, "another": 0.15}
 WORDS = (*THRESHOLDS, "broken")
+PRESETS = {"draft": 0.15, "fast": 0.02, "balanced": 0.005, "safe": 0.001}  # the same, of budgets to choose from
 
 # {evaluations: {computed: the ST-LPIPS that nine of ten pictures stay below}}, of the default schedule and mechanism on
 # the demo model that comes out worst; `bench few_steps`, st_lpips_q90.
@@ -37,6 +38,14 @@ def expected_distance(n: int, k: int) -> float:
     below = max([length for length in lengths if length <= n] or lengths[:1])
     above = min([length for length in lengths if length >= n] or lengths[-1:])
     return max(_at(_MEASURED[length], k) for length in (below, above))
+
+
+def presets(n: int) -> dict[str, int]:
+    """{one of PRESETS: the fewest computed evaluations, of n, that keep to it}."""
+    def fewest(most: float) -> int:
+        return next((k for k in range(1, n) if expected_distance(n, k) <= most), n)
+
+    return {name: fewest(most) for name, most in PRESETS.items()}
 
 
 def _at(measured: dict[int, float], k: int) -> float:

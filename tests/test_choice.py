@@ -7,8 +7,9 @@ import pytest
 from recache.caching import AUTO, Reason
 from recache.nodes.library.choice import RunChoice
 from recache.nodes.library.folders import SHIPPED
+from recache.policies.budget import budget_for, computed_for_budget
 from recache.policies.defaults import default_mechanism, default_schedule, least_computed
-from recache.policies.expected_quality import WORDS, expected_distance, word_of
+from recache.policies.expected_quality import PRESETS, WORDS, expected_distance, presets, word_of
 from recache.policies.policy_file import load
 from recache.policies.schedule import ScheduleError
 from recache.policies.uniform import uniform
@@ -82,6 +83,17 @@ def test_between_measured_lengths_the_worse_one_counts():
     assert expected_distance(10, 6) == max(expected_distance(8, 6), expected_distance(12, 6))
     assert expected_distance(12, 6) > expected_distance(12, 7) > expected_distance(12, 8)
     assert expected_distance(1000, 60) == expected_distance(50, 45)
+
+
+def test_presets_are_the_least_budgets_that_keep_to_their_distance():
+    for n in range(2, 120):
+        found = presets(n)
+        assert list(found.values()) == sorted(found.values()), "from draft to safe"
+        for name, k in found.items():
+            assert computed_for_budget(budget_for(k, n, 0.1), n, 0.1) in (k, k + 1)
+            assert k == n or expected_distance(n, k) <= PRESETS[name]
+            assert k == 1 or expected_distance(n, k - 1) > PRESETS[name]
+    assert presets(4)["safe"] == 4
 
 
 def test_times_that_repeat_keep_the_even_schedule():

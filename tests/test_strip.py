@@ -53,12 +53,23 @@ def test_the_strip_says_what_a_budget_costs(page, renderer):
         page.set_widget(8, "budget", budget)
         now = until(page, lambda now, word=word: now["quality"] == word)
         assert word in now["spoken"] and f"{round(20 * budget)} of 20" in now["head"]
-        page.screenshot(f"strip-quality-{budget:g}-{renderer}", 8)
+        page.screenshot(f"strip-quality-{budget:g}", 8)
     page.set_widget(8, "budget", 1.0)
-    assert until(page, lambda now: "Unchanged" in now["head"])["quality"] == ""
+    now = until(page, lambda now: "Unchanged" in now["head"])
+    assert (now["quality"], now["bar"]) == ("", 0)
+    before = page.widget(8, "budget")
+    presets = ("Draft", "Maybe another picture"), ("Fast", "Small details differ"), ("Safe", "The same picture")
+    for preset, word in presets:
+        page.tab.locator(".recache-strip button", has_text=preset).click()
+        until(page, lambda now, word=word: now["quality"] == word)
+    assert 0.5 < page.widget(8, "budget") < before
+    page.screenshot("strip-preset", 8)
+    page.undo()
+    assert until(page, lambda now: now["quality"] != "The same picture")
     page.set_widget(8, "policy", "list")
     page.set_widget(8, "evaluations", "0, 9")
     assert until(page, lambda now: now["computed"] == [0, 9])["quality"] == ""
+    assert page.tab.locator(".recache-strip button:disabled").count() == 4
 
 
 @RENDERERS

@@ -270,7 +270,7 @@ def test_it_is_comfyuis_own_template_but_for_recache(workflow, opened, host):
 # Per input name, what is made small; the tiny models are square and short.
 SMALL = {"width": 64, "height": 64, "length": 5, "megapixels": 0.0157, "evaluations": 100, "samples": 1,
          "budgets": "0.4"}
-STEPS = 10
+STEPS = 12
 RUN = [name for name in BY_NAME if re.search("FLUX.1|Wan|SDXL|Compare|Choose", name)]
 
 

@@ -16,7 +16,7 @@ const strips = new Map(); // node -> BudgetStrip, of all nodes that are in a gra
 class BudgetStrip {
   constructor(node) {
     this.node = node;
-    this.strip = new Strip();
+    this.strip = new Strip((budget) => this.setBudget(budget));
     this.plan = null; // the server's last answer
     this.run = null; // the run that is sampling
     this.id = ""; // what the server calls the node
@@ -52,6 +52,13 @@ class BudgetStrip {
       onSerialize?.call(this, saved);
       if (saved.widgets_values) saved.widgets_values = Object.values(saved.widgets_values); // without the gap
     };
+  }
+
+  setBudget(budget) {
+    const widget = this.node.widgets.find(({ name }) => name === "budget");
+    widget.value = budget;
+    widget.callback?.(budget);
+    this.node.graph?.setDirtyCanvas(true);
   }
 
   /** Asks the server for a plan if anything that it depends on has changed; never throws. */
@@ -139,7 +146,8 @@ class BudgetStrip {
     const result = plan.run ? measured(plan.run) : "";
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
-    return { head: planned(plan), quality: plan.quality, result, notes: this.notes() };
+    const presets = plan.policy?.kind === "list" ? {} : plan.presets;
+    return { head: planned(plan), presets, quality: plan.quality, result, notes: this.notes() };
   }
 
   notes() {

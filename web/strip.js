@@ -4,12 +4,14 @@ import { t } from "./i18n.js";
 
 const KINDS = ["forecast", "computed", "was-forecast", "was-computed"];
 const QUALITIES = ["broken", "another", "details", "same"]; // the bar is as full as the place here
-export const HEIGHT = 98;
+const PRESETS = ["draft", "fast", "balanced", "safe"];
+export const HEIGHT = 120;
 
-/** A strip's element; `show` draws it. */
+/** A strip's element; `show` draws it, and `onBudget` gets the budget of a preset that is pressed. */
 export class Strip {
-  constructor() {
+  constructor(onBudget) {
     this.element = html("div", null, "recache recache-strip");
+    this.presets = PRESETS.map((name) => this.preset(name, onBudget));
     this.svg = svg("svg", this.element);
     this.svg.setAttribute("role", "img");
     this.svg.setAttribute("tabindex", "0");
@@ -38,9 +40,9 @@ export class Strip {
 
   /**
    * Draws cells (each one of KINDS), a headline, how close to the uncached picture (one of QUALITIES), what was
-   * measured, and notes; `listed`: the artist wrote the list.
+   * measured, and notes. `presets`: {one of PRESETS: budget}; `listed`: the artist wrote the list.
    */
-  show({ cells = [], head, quality = null, result = "", notes = "", dim = false, listed = false }) {
+  show({ cells = [], head, presets = {}, quality = null, result = "", notes = "", dim = false, listed = false }) {
     [this.cells, this.headline, this.listed] = [cells, head, listed];
     this.svg.style.display = this.legend.style.display = cells.length ? "" : "none";
     this.svg.setAttribute("viewBox", `0 0 ${Math.max(1, cells.length)} 1`);
@@ -50,11 +52,31 @@ export class Strip {
       this.paths[kind].setAttribute("d", drawn);
     }
     this.element.classList.toggle("dim", dim);
+    this.showPresets(presets);
     this.showQuality(quality);
     this.result.textContent = result;
     this.notes.textContent = this.notes.title = notes;
     this.svg.setAttribute("aria-label", [head, this.quality.word.textContent, result, notes, this.spoken()].filter(Boolean).join("; "));
     this.highlight(this.highlighted < cells.length ? this.highlighted : -1);
+  }
+
+  /** A button that sets the budget. */
+  preset(name, onBudget) {
+    const row = this.element.querySelector(".presets") ?? html("div", this.element, "presets");
+    const button = html("button", row);
+    button.type = "button";
+    button.textContent = t(`strip.preset_${name}`);
+    button.addEventListener("click", () => onBudget(button.budget));
+    return button;
+  }
+
+  showPresets(presets) {
+    PRESETS.forEach((name, i) => {
+      const button = this.presets[i];
+      button.budget = presets[name];
+      button.disabled = button.budget === undefined;
+      button.title = button.disabled ? "" : t("strip.preset_title", { name: t(`strip.preset_${name}`), budget: button.budget });
+    });
   }
 
   showQuality(quality) {

@@ -10,7 +10,8 @@ from ...caching import Reason, RunSettings, model_identity
 from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.lru import LruCache
 from ...caching.mechanisms import make
-from ...policies.budget import planned_speedup
+from ...policies.budget import budget_for, planned_speedup
+from ...policies.expected_quality import presets
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 from ..library.ranking import Target
@@ -67,10 +68,19 @@ class PlanAnswer:
     Attributes:
         provisional: what is not known before a run, of "model", "cost", "trained", "sampler" and "input".
         run: the one that is sampling, else the last one with this plan.
+<<<<<<< HEAD
+        refusal: why nothing would be cached, a Reason or the words of an error.
+        missing: the policy that is named and not there.
+        remark: on this choice beside fewer steps (see RunChoice.remark), or None.
+        quality: how close to the uncached picture (see RunChoice.expected_word), or None.
+        presets: {name: budget} to choose from (see expected_quality.presets).
+        n: evaluations of the run; 0 where they are not known, and no schedule is.
+=======
         refusal: why nothing would be cached, a Reason or an error's message.
         missing: that the chosen policy is missing, or None.
         remark: see RunChoice.remark. quality: see RunChoice.expected_word.
         n: evaluations of the run; 0 if they are not known, and then there is no schedule.
+>>>>>>> main
         computed: those that would be computed, 0-based.
         speedup: planned.
     """
@@ -81,6 +91,7 @@ class PlanAnswer:
     missing: Reason | None = None
     remark: Reason | None = None
     quality: str | None = None
+    presets: dict[str, float] = field(default_factory=dict)
     policy: PolicySummary | None = None
     n: int = 0
     computed: list[int] = field(default_factory=list)
@@ -93,6 +104,7 @@ class PlanAnswer:
             "refusal": self.refusal.as_json() if isinstance(self.refusal, Reason) else self.refusal,
             "missing": self.missing and self.missing.as_json(),
             "remark": self.remark and self.remark.as_json(), "quality": self.quality,
+            "presets": self.presets,
             "policy": self.policy and asdict(self.policy),
             "n": self.n, "computed": self.computed, "speedup": self.speedup}
 
@@ -148,6 +160,7 @@ def plan(request: PlanRequest) -> PlanAnswer:
         answer.refusal = str(error)
         return answer
     answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
+    answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
     if history and answer.run is None:
         answer.run = history.last(mechanism, answer.computed, evaluations.times)
@@ -177,7 +190,7 @@ def _planned_run(request: PlanRequest, history: run_state.History | None, provis
 
 def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | None:
     try:
-        found = graph.sampling(sampler, history and graph.stand_in(history.model_sampling))
+        found = graph.sampling(sampler, history and graph.model_stub(history.model_sampling))
     except graph.Unknown:
         return None
     if found.known:

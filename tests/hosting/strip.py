@@ -29,8 +29,7 @@ SHOWN = """(id) => {
   const cells = [...strip.querySelectorAll('path')].map((path) =>
     [path.getAttribute('class'), [...path.getAttribute('d').matchAll(/M(\\d+)/g)].map((m) => Number(m[1]))]);
   const text = (name) => strip.querySelector('.' + name).textContent;
-  const bar = [...strip.querySelectorAll('.quality i')].filter(({ offsetWidth }) => offsetWidth)
-    .map(({ className }) => className);
+  const bar = [...strip.querySelectorAll('.quality i')].filter((part) => part.className === 'full').length;
   return { ...Object.fromEntries(cells), head: text('head'), quality: text('quality'), bar,
            result: text('result'), notes: text('notes'),
            spoken: strip.querySelector('svg').getAttribute('aria-label'), dim: strip.classList.contains('dim') };
@@ -67,7 +66,6 @@ def agrees(page: ComfyPage, budget: float, node="8", **sampler) -> dict:
     assert sorted(now["computed"] + now["forecast"]) == list(range(told["n"]))
     assert now["head"] == f"{told['speedup']:.1f}x faster, {len(told['computed'])} of {told['n']} computed"
     assert now["quality"] == QUALITIES[told["quality"]]
-    assert now["bar"] == ["full"] * (list(QUALITIES).index(told["quality"]) + 1) + [""] * (
-        len(QUALITIES) - 1 - list(QUALITIES).index(told["quality"]))
+    assert now["bar"] == 1 + list(QUALITIES).index(told["quality"])
     assert now["head"] in now["spoken"] and ", ".join(str(i + 1) for i in told["computed"]) in now["spoken"]
     return now
