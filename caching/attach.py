@@ -8,7 +8,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 from . import model_identity
-from .block_cache import is_compiled
+from .block_probe import is_compiled
 from .dry_run import Evaluations, dry_run, evaluation_times
 from .prefix_run import PrefixRun
 from .reasons import Reason
@@ -113,8 +113,7 @@ def predict_noise(executor, x, timestep, model_options, seed):
     run = _run(model_options.get("transformer_options", {}))
     if run is None:
         return executor(x, timestep, model_options, seed)
-    with run.evaluation(float(timestep.flatten()[0])):
-        return executor(x, timestep, model_options, seed)
+    return run.evaluate(float(timestep.flatten()[0]), lambda: executor(x, timestep, model_options, seed))
 
 
 def calc_cond_batch(executor, model, conds, x_in, timestep, model_options):

@@ -1,4 +1,4 @@
-"""A mapping that stands for every transformer block through `patches_replace`: probes, records or skips them."""
+"""A mapping that stands for every transformer block through `patches_replace`: records or skips them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
-from .flops import FlopMeter
-from .memory import own_work
-from .reasons import Reason
-
 PROBE_STRIDE = 8  # the ratio of two means needs no more tokens, and a whole probe would cost a feature of memory
 
 
 def first_residual(output: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
     """The residual of the first block, on every PROBE_STRIDE-th token."""
     return output[:, ::PROBE_STRIDE] - base[:, ::PROBE_STRIDE]
+
+
+def tokens_of(args: dict) -> dict[str, torch.Tensor]:
+    """The tokens among a block's arguments or results, [batch, tokens, channels]: the image's and mostly the text's."""
+    return {name: args[name] for name in ("img", "txt") if torch.is_tensor(args.get(name))}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class BlockMapping(dict):
         return 1
 
     def get(self, key, default=None):
-        return self[key]
+        replaced = key in self
+        return self[key] if replaced else default
 
     def __getitem__(self, key):
         def block(args: dict, extra: dict) -> dict:
@@ -81,88 +83,6 @@ class BlockMapping(dict):
 
     def run(self, key: tuple, args: dict, compute: Callable[[dict], dict]) -> dict:
         raise NotImplementedError
-
-
-class BlockProbe(BlockMapping):
-    """The first computed call: finds the sequence of blocks, and whether skipping it whole is sound.
-
-    It is sound if every block receives what the one before it returned: nothing is added in between (ControlNet,
-    VACE and other residuals), apart from text tokens that join the image's.
-
-    Args:
-        with_base: keep the stack's input.
-        probes: keep the first block's residual, which needs the stack's input.
-        meter: counts the operations outside of blocks and of the first block of every kind, which stands for its
-            kind; entered by the caller. None: nothing is counted.
-    """
-
-    def __init__(self, others: dict, with_base: bool, probes: bool, meter: FlopMeter | None):
-        super().__init__(others)
-        self.with_base = with_base
-        self.probes = probes
-        self.meter = meter
-        self.kind_flops: dict[str, int] = {}
-        self.called = False
-        self.keys: list[tuple] = []
-        self.base: torch.Tensor | None = None
-        self.probe: torch.Tensor | None = None
-        self.output: torch.Tensor | None = None
-        self.tokens = 0
-        self.refusal: Reason | None = None
-
-    def run(self, key, args, compute):
-        self.called = True
-        image = args.get("img")
-        if not (torch.is_tensor(image) and image.ndim == 3):
-            self.refusal = self.refusal or Reason("blocks_not_one_stream")
-        if self.refusal is not None:
-            return compute(args)
-        if self.output is None:
-            self.tokens = image.shape[1]
-            with own_work():
-                self.base = image.clone() if self.with_base else None
-        elif not self._linked(image):
-            self.refusal = Reason("tokens_changed_between_blocks")
-            return compute(args)
-        out = self._count(key, args, compute)
-        if not (isinstance(out, dict) and torch.is_tensor(out.get("img")) and set(out) <= set(args)):
-            self.refusal = Reason("blocks_return_other")
-            return out
-        with own_work():
-            if self.probes and not self.keys:
-                self.probe = first_residual(out["img"], self.base)
-            self.output = out["img"].clone()  # models go on to change this tensor in place
-        self.keys.append(key)
-        return out
-
-    def _linked(self, image: torch.Tensor) -> bool:
-        output = self.output
-        if image.shape == output.shape:
-            return torch.equal(image, output)
-        count = output.shape[1]
-        if image.shape[::2] != output.shape[::2] or image.shape[1] < count:
-            return False
-        return torch.equal(image[:, -count:], output)
-
-    def _count(self, key, args, compute):
-        kind = key[0]
-        if self.meter is None:
-            return compute(args)
-        if kind in self.kind_flops:
-            with self.meter.paused():
-                return compute(args)
-        before = self.meter.flops
-        out = compute(args)
-        self.kind_flops[kind] = self.meter.flops - before
-        return out
-
-    def stack(self) -> Stack:
-        """The stack; call only if there are keys and no refusal."""
-        in_blocks = sum(self.kind_flops.get(key[0], 0) for key in self.keys)
-        if not in_blocks:  # not counted, or operations that can't be, such as quantised ones
-            return Stack(self.keys[-1], 0.0, 1.0 / len(self.keys))
-        total = self.meter.flops - sum(self.kind_flops.values()) + in_blocks
-        return Stack(self.keys[-1], 1.0 - in_blocks / total, self.kind_flops[self.keys[0][0]] / total)
 
 
 class Recorder(BlockMapping):
@@ -187,12 +107,10 @@ class Recorder(BlockMapping):
         first = self.tokens == 0
         if first:
             self.tokens = args["img"].shape[1]
-            with own_work():
-                self.base = args["img"].clone() if self.with_base else None
+            self.base = args["img"].clone() if self.with_base else None
         out = compute(args)
         if first and self.probes:
-            with own_work():
-                self.probe = first_residual(out["img"], self.base)
+            self.probe = first_residual(out["img"], self.base)
         if key == self.stack.last:
             self.record(self.stack.image_tokens(out["img"], self.tokens), self.base, self.probe)
         return out
@@ -217,17 +135,14 @@ class Skipper(BlockMapping):
         self.done = False
 
     def run(self, key, args, compute):
-        out = {name: args[name] for name in ("img", "txt") if name in args}
+        out = tokens_of(args)
         if self.base is None:
             self.base = args["img"]
             if self.probes:
-                with own_work():
-                    self.base = args["img"].clone()
+                self.base = args["img"].clone()
                 out = compute(args)
-                with own_work():
-                    self.probe = first_residual(out["img"], self.base)
+                self.probe = first_residual(out["img"], self.base)
         if key == self.stack.last:
-            with own_work():
-                out["img"] = self.stack.with_image_tokens(out["img"], self.forecast(self.base, self.probe))
+            out["img"] = self.stack.with_image_tokens(out["img"], self.forecast(self.base, self.probe))
             self.done = True
         return out

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import comfy.model_management
-import torch
 
-# In CUDA's AcceleratorError, and in the RuntimeErrors of MPS and the CPU allocator.
-_MESSAGES = ("out of memory", "out_of_device_memory", "can't allocate memory", "not enough memory")
-
-
-class OutOfMemory(Exception):
-    """Memory ran out in ReCache's own work, and not in the host's: the evaluation is computed without caching."""
+# Of CUDA's and HIP's errors that are no OutOfMemoryError, of cuBLAS and cuDNN, of XPU, NPU, MPS and DirectML, and of
+# the CPU's allocator on every system.
+_MESSAGES = (
+    "out of memory", "out_of_memory", "out_of_device_memory", "out_of_host_memory", "out_of_resources", "alloc_failed",
+    "allocation_failed", "can't allocate memory", "cannot allocate memory", "not enough memory",
+    "not enough gpu video memory")
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception says that memory could not be allocated."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    """Whether an exception says that memory could not be allocated: the host says so, or its message does."""
+    management = comfy.model_management
+    known = management.OOM_EXCEPTION  # Exception, where torch has none of its own
+    is_oom = getattr(management, "is_oom", lambda error: isinstance(error, known))  # it also clears CUDA's error
+    if known is not Exception and is_oom(error):
         return True
-    if not (isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES)):
-        return False
-    host = getattr(comfy.model_management, "is_oom", None)
-    if host is not None:
-        host(error)  # it also clears CUDA's pending error
-    return True
-
-
-@contextmanager
-def own_work():
-    """Raise OutOfMemory where memory runs out in the ``with`` block.
-
-    Raises:
-        OutOfMemory: in place of the allocator's own exception.
-    """
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise OutOfMemory from None
-        raise
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES))

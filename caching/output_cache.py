@@ -7,7 +7,6 @@ import torch
 from .feature_kind import FeatureKind
 from .history import Features, Histories, NoForecast
 from .host_calls import CondBatch
-from .memory import own_work
 from .reasons import Reason
 
 
@@ -30,7 +29,6 @@ class OutputCache:
 
         Raises:
             NoForecast: the batch must be computed.
-            OutOfMemory: likewise.
         """
         x = batch.x
         histories = [None if key is None else self.histories.get(key) for key in batch.keys]
@@ -38,9 +36,7 @@ class OutputCache:
                    for key, history in zip(batch.keys, histories)):
             raise NoForecast(Reason("no_history"))
         base = x if self.kind is FeatureKind.RESIDUAL else None
-        with own_work():
-            features = [
-                None if history is None else history.forecast(position, x.device, base) for history in histories]
-            return [torch.zeros_like(x) if feature is None
-                    else feature.mul_(-sigma).add_(x) if self.kind is FeatureKind.DIRECTION else feature
-                    for feature in features]
+        features = [None if history is None else history.forecast(position, x.device, base) for history in histories]
+        return [torch.zeros_like(x) if feature is None
+                else feature.mul_(-sigma).add_(x) if self.kind is FeatureKind.DIRECTION else feature
+                for feature in features]

@@ -80,6 +80,11 @@ class Planner:
         return self.disabled is None and self.plan.caches_from(self.index + 1)
 
     @property
+    def may_hold(self) -> bool:
+        """Whether memory may be held for this or a later forecast."""
+        return self.disabled is None and self.plan.caches_from(self.index)
+
+    @property
     def unplanned(self) -> Reason | None:
         """Why this evaluation was computed though the plan has it cached; None if the plan has it computed."""
         if self.plan.computes(self.index):

@@ -28,6 +28,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "blocks_return_other": (),
     "blocks_other_batch": (),
     "blocks_failed": ("error",),
+    "blocks_differ": (),
     "tokens_patched": (),
     "controlnet": (),
     "multigpu": (),

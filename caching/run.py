@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from .dry_run import Evaluations
 from .feature_kind import feature_kind
 from .history import Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch
-from .memory import OutOfMemory, own_work
+from .memory import is_out_of_memory
 from .output_cache import OutputCache
 from .planner import Planner
 from .reasons import Reason
@@ -63,24 +64,36 @@ class Run:
         """Position of this evaluation (see Evaluations.positions)."""
         return self.positions[self.index]
 
-    @contextmanager
-    def evaluation(self, sigma: float):
-        """One call of the denoiser by the sampler."""
+    def evaluate(self, sigma: float, denoise: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """One call of the denoiser by the sampler; where memory runs out in it, once more without a cache."""
         self.planner.begin_evaluation(sigma)
-        self.keys.begin_evaluation()
-        self.sampling, self.sigma, self.prefix_hit, self.watch.ran = True, sigma, False, False
+        self.sigma = sigma
         if self.planner.disabled is not None:
             self.histories.clear()
-        try:
-            with self.clock.span():
-                yield
-        finally:
-            self.sampling = False
+        with self.clock.span():
+            out = self._attempt(denoise)
+            if out is None:
+                out = self._attempt(denoise)
         self._report_evaluation()
         if not self.planner.caches_later:
             self.histories.clear()
         elif self.planner.plan.computes(self.index) and self.planner.stores:
             self.histories.drop_all_but(self.position())
+        return out
+
+    def _attempt(self, denoise: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+        """What `denoise` returns; None where memory runs out that a cache may have taken, which is then free again."""
+        self.keys.begin_evaluation()
+        self.sampling, self.prefix_hit, self.watch.ran = True, False, False
+        try:
+            return denoise()
+        except Exception as error:
+            if not (self.planner.may_hold and is_out_of_memory(error)):
+                raise
+            self._disable(Reason("out_of_memory_caching"))
+        finally:
+            self.sampling = False
+        return None
 
     # ---- compute or forecast
 
@@ -113,11 +126,9 @@ class Run:
             out = self._try(lambda: self.blocks.forecast(call, self.position()))
             if out is not None:
                 return out
-        with self._disabling():
-            if self.planner.probing and self.planner.obstacle is None:
-                return self._probe(call)
-            return self.blocks.compute(call, self.receivers())
-        return call.run()
+        if self.planner.probing and self.planner.obstacle is None:
+            return self._probe(call)
+        return self.blocks.compute(call, self.receivers())
 
     def _probe(self, call: NetworkCall) -> torch.Tensor:
         probed = self.blocks.probe(call)
@@ -144,7 +155,9 @@ class Run:
             return forecast()
         except NoForecast as error:
             self.planner.force(error.reason)
-        except OutOfMemory:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             self._disable(Reason("out_of_memory_forecasting"))
         return None
 
@@ -157,11 +170,11 @@ class Run:
     def store(self, features: Features) -> None:
         """Store a computed evaluation's features for forecasts."""
         if self.planner.disabled is None:
-            with self._disabling(), own_work():
+            with self._disabling():
                 self.histories.record(features, self.position())
 
     def _record_outputs(self, batch: CondBatch, outs: list[torch.Tensor]) -> None:
-        with self._disabling(), own_work():
+        with self._disabling():
             if self.planner.caches_later and not all(bool(torch.isfinite(out).all()) for out in outs):
                 self._disable(Reason("not_finite", {"index": self.index}))
             if self.planner.plan.cache_point == "output" and self.planner.stores:
@@ -170,10 +183,12 @@ class Run:
 
     @contextmanager
     def _disabling(self):
-        """Disable caching if memory runs out for ReCache's own work in the ``with`` block."""
+        """Disable caching if memory runs out in the ``with`` block."""
         try:
             yield
-        except OutOfMemory:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             self._disable(Reason("out_of_memory_caching"))
 
     def _disable(self, reason: Reason) -> None:
@@ -191,7 +206,10 @@ class Run:
     def close(self, samples: torch.Tensor | None) -> Report:
         """End the run with its latent, None if it was cut short. Frees everything but the report."""
         self.histories.clear()
+        made = b""
+        with self._disabling():
+            made = fingerprint(samples)
         return replace(
-            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None,
-            samples=fingerprint(samples), evaluations=self.index + 1, times=self.evaluations.times,
-            seconds=self.clock.seconds(), peak_cache_bytes=self.histories.peak_bytes)
+            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None, samples=made,
+            evaluations=self.index + 1, times=self.evaluations.times, seconds=self.clock.seconds(),
+            peak_cache_bytes=self.histories.peak_bytes)

@@ -160,15 +160,15 @@ class ReCacheTrainCustom(io.ComfyNode):
 def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutput:
     node_id = hidden_input(cls, "unique_id")
     workflow_id = prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo"))
-    with training_state.training(node_id, workflow_id, evaluations) as watched:
-        outcome = _outcome(watched, node_id, sampled, evaluations=evaluations, **asked)
+    with training_state.training(node_id, workflow_id, evaluations) as monitor:
+        outcome = _outcome(monitor, node_id, sampled, evaluations=evaluations, **asked)
         text, picture = describe(outcome), training_picture(outcome)
-        watched.ended("done", text.splitlines()[0])
+        monitor.end("done", text.splitlines()[0])
     shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
     return io.NodeOutput(outcome.policy, picture, text, ui=shown)
 
 
-def _outcome(watched: training_state.TrainingMonitor, node_id: str | None, sampled: Sampling, *, budgets: str,
+def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, sampled: Sampling, *, budgets: str,
              samples: int, evaluations: int, minutes: float, mechanism: str, order: int, cache_point: str,
              distance: str, reward: str, alpha: float, references=None, vae=None, clip_vision=None, clip=None,
              prompt: str = "", prompts: tuple = (), **connected) -> Outcome:
@@ -190,12 +190,12 @@ def _outcome(watched: training_state.TrainingMonitor, node_id: str | None, sampl
             None if vae is None else vae.first_stage_model.state_dict())
         return train(
             flow, request, objectives, Checkpoint(folders.training_folder(print_of), notes.append), about,
-            None if references is None else references["samples"], _progress(watched, node_id, request), notes)
+            None if references is None else references["samples"], _progress(monitor, node_id, request), notes)
     except ValueError as error:
         raise ValueError(f"ReCache Train: {error_text(error)}") from None
 
 
-def _progress(watched: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:
+def _progress(monitor: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:
     """Callbacks that show the training's progress on the node."""
     bar = comfy.utils.ProgressBar(1000, node_id=node_id)
     started = time.monotonic()
@@ -205,7 +205,7 @@ def _progress(watched: training_state.TrainingMonitor, node_id: str | None, requ
         comfy.model_management.throw_exception_if_processing_interrupted()
         if name == "search":
             searched[0] = time.monotonic()
-        watched.now(phase=name, part=part, parts=parts)
+        monitor.update(phase=name, part=part, parts=parts)
 
     def on_rollout(evaluations: int, gains: dict[int, float], curve: list[tuple[int, float]], n: int) -> None:
         now = time.monotonic()
@@ -213,15 +213,15 @@ def _progress(watched: training_state.TrainingMonitor, node_id: str | None, requ
         if 100 * evaluations > request.evaluations:
             limits.append((now - searched[0]) * (request.evaluations / evaluations - 1.0))
         left = min(limits, default=None)
-        over = watched.stopped() or (left is not None and left <= 0.0)
-        told = watched.now(
+        over = monitor.stopped() or (left is not None and left <= 0.0)
+        sent = monitor.update(
             phase="choosing" if over else "search", evaluations=evaluations, gain=mean_gain(gains), curve=tuple(curve),
             budgets=tuple((k, n, gain) for k, gain in gains.items()),
             seconds_left=None if over else left)
-        if told:
+        if sent:
             bar.update_absolute(min(999, 1000 * evaluations // request.evaluations))
 
-    return Progress(phase, on_rollout, watched.stopped)
+    return Progress(phase, on_rollout, monitor.stopped)
 
 
 def _minutes(seconds: float) -> str:

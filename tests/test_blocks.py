@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from recache.caching import Reason
-from recache.caching.block_mapping import BlockProbe
+from recache.caching import Reason, mechanisms
+from recache.caching.block_probe import probe_blocks
+from recache.caching.host_calls import NetworkCall, NetworkWatch
 from tests.bench import families
 from tests.sampling import Script, ksampler, models, observe, run, settings
 from tests.tiny.families import FAMILIES
+from tests.tiny.odd_paths import ODD
 
 pytestmark = pytest.mark.usefixtures("host")
 COMPUTED = families.COMPUTED
@@ -46,9 +49,10 @@ def test_output_skips_the_network(name):
 def test_blocks_skips_every_block(name):
     trace = families.traced(name, "blocks")
     calls, blocks = zip(*((evaluation.calls, evaluation.blocks) for evaluation in trace.evaluations))
-    assert calls == (calls[0],) * 7, "embedding and final layers run on every evaluation"
-    assert blocks == tuple(blocks[0] if i in COMPUTED else 0 for i in range(7))
-    assert blocks[0] >= FAMILIES[name].blocks
+    assert calls == (calls[1] + 1,) + (calls[1],) * 6, "embedding and final layers run on every evaluation"
+    assert blocks[1:] == tuple(blocks[3] if i in COMPUTED else 0 for i in range(1, 7))
+    assert blocks[3] >= FAMILIES[name].blocks
+    assert 1 <= blocks[0] - blocks[3] <= 2, "the replay of the first call runs one block of every kind"
     assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
     assert trace.report.cache_point == "blocks"
     assert 0.0 < trace.report.cached_cost < 1.0
@@ -130,8 +134,8 @@ def test_taylor_at_the_blocks_beats_reuse_on_a_smooth_path(name):
 def test_dicache_runs_the_first_block_and_is_charged_for_it(name):
     trace = run(name, settings(computed=COMPUTED, mechanism="dicache"), steps=7, cfg=4.0)
     blocks = [evaluation.blocks for evaluation in trace.evaluations]
-    passes = blocks[0] // FAMILIES[name].blocks  # one for both conds together, or one each
-    assert blocks == [blocks[0] if i in COMPUTED else passes for i in range(7)]
+    passes = blocks[3] // FAMILIES[name].blocks  # one for both conds together, or one each
+    assert blocks[1:] == [blocks[3] if i in COMPUTED else passes for i in range(1, 7)]
     cheap = run(name, settings(computed=COMPUTED, mechanism="residual"), steps=7, cfg=4.0).report.cached_cost
     assert trace.report.cached_cost > cheap
 
@@ -178,14 +182,13 @@ def test_a_patch_that_adds_tokens_between_blocks_is_respected():
 
 @pytest.mark.parametrize("mechanism", ["reuse", "residual", "taylor", "dicache"])
 def test_features_of_other_tokens_are_not_forecast_from(mechanism):
-    """A reference image whose tokens are there in the first call only, as where the host keeps their keys and values.
-    """
+    """A reference image whose tokens are there in the first evaluation only."""
     def model():
-        calls = []
+        times = []
 
         def first_with_reference(executor, x, timestep, context, y, guidance, ref_latents, *args, **kwargs):
-            calls.append(0)
-            references = [torch.ones_like(x)] if len(calls) == 1 else ref_latents
+            times.append(float(timestep[0]))
+            references = [torch.ones_like(x)] if times[-1] == times[0] else ref_latents
             return executor(x, timestep, context, y, guidance, references, *args, **kwargs)
 
         made = models("flux")[0].clone()
@@ -199,6 +202,22 @@ def test_features_of_other_tokens_are_not_forecast_from(mechanism):
     assert trace.report.unplanned == [(1, Reason("tokens_changed"))]
     assert trace.report.computed == [0, 1, 4] and not trace.report.notes
     assert torch.equal(script.answers[1], plain.answers[1])
+
+
+def test_a_network_that_does_another_thing_when_it_is_called_again_is_cached_at_its_output():
+    """A reference image whose tokens are there once, as where the host keeps their keys and values."""
+    calls = []
+
+    def first_with_reference(executor, x, timestep, context, y, guidance, ref_latents, *args, **kwargs):
+        calls.append(0)
+        references = [torch.ones_like(x)] if len(calls) == 1 else ref_latents
+        return executor(x, timestep, context, y, guidance, references, *args, **kwargs)
+
+    model = models("flux")[0].clone()
+    model.add_wrapper(WrappersMP.DIFFUSION_MODEL, first_with_reference)
+    report = Script().run("flux", settings(computed={0, 4}, cache_point="blocks"), model=model).report
+    assert report.cache_point == "output" and report.cache_point_reason == Reason("blocks_differ")
+    assert report.computed == [0, 4]
 
 
 def test_a_model_whose_path_for_replaced_blocks_is_broken_is_cached_at_its_output():
@@ -219,10 +238,93 @@ def test_a_model_whose_path_for_replaced_blocks_is_broken_is_cached_at_its_outpu
     assert torch.equal(script.answers[0], plain.answers[0])
 
 
-def test_blocks_that_return_a_tensor_are_refused_and_left_alone():
-    probe, image = BlockProbe({}, False, False, None), torch.ones(1, 2, 3)
-    out = probe["double_block", 0]({"img": image}, {"original_block": lambda args: args["img"] * 2.0})
-    assert torch.equal(out, image * 2.0) and probe.refusal == Reason("blocks_return_other")
+@pytest.mark.parametrize("mechanism", ["reuse", "dicache", "residual"])
+@pytest.mark.parametrize(("name", "code"), [
+    ("kandinsky5", "blocks_not_one_stream"), ("hunyuan3d21", "blocks_not_one_stream"),
+    ("stable_audio3", "blocks_differ")])
+def test_a_model_whose_path_for_replaced_blocks_is_another_is_computed_on_its_plain_one(name, code, mechanism):
+    odd, computed = ODD[name](), {0, 3, 4}
+    script, plain = Script(), Script()
+    options = {"model": odd.model, "prompts": odd.prompts, "latent": odd.latent, "cfg": 3.0}
+    plain.run("flux", None, **options)
+    trace = script.run("flux", settings(computed=computed, cache_point="blocks", mechanism=mechanism), **options)
+    if mechanism == "dicache":
+        assert trace.report.notes == [Reason("dicache_needs_blocks", {"because": Reason(code)})]
+        computed = set(range(8))
+    else:
+        assert trace.report.cache_point == "output" and trace.report.cache_point_reason == Reason(code)
+    assert trace.report.computed == sorted(computed)
+    for i in computed:
+        assert torch.equal(script.answers[i], plain.answers[i]), i
+
+
+class Network(torch.nn.Module):
+    """A network of two kinds of blocks; replacing those of the second changes what they do.
+
+    Args:
+        kinds: of its blocks, such as "aabb".
+        drops: the kind whose replaced path leaves the shift out.
+        uses_text: the output layer reads what the last block made of the text.
+    """
+
+    def __init__(self, kinds, drops="", uses_text=False):
+        super().__init__()
+        self.kinds, self.drops, self.uses_text = kinds, drops, uses_text
+        self.ran: list[int] = []
+
+    def forward(self, x, replaced):
+        img, txt = x.clone(), torch.ones(1, 2, x.shape[2])
+        for i, kind in enumerate(self.kinds):
+            def block(img, txt, shift, i=i):
+                self.ran.append(i)
+                return img * 1.5 + shift, txt + 1.0
+
+            def original(args, block=block, kind=kind):
+                out = block(args["img"], args["txt"], 0.0 if kind == self.drops else 1.0)
+                return dict(zip(("img", "txt"), out))
+
+            if (kind, i) in replaced:
+                out = replaced[kind, i]({"img": img, "txt": txt}, {"original_block": original})
+                img, txt = out["img"], out["txt"]
+            else:
+                img, txt = block(img, txt, 1.0)
+        return img.mul_(txt.mean() if self.uses_text else 2.0)
+
+
+def probed(network):
+    """What probing the blocks of this network finds, and how many of them ran."""
+    x = torch.arange(24.0).reshape(1, 4, 6)
+
+    def executor(options):
+        return network(x, options.get("patches_replace", {}).get("dit", {}))
+
+    executor.class_obj = SimpleNamespace(diffusion_model=network)
+    call = NetworkCall(executor, (), {}, {}, ("a cond",), NetworkWatch())
+    found = probe_blocks(call, mechanisms.make("residual"))
+    ran = len(network.ran)
+    assert torch.equal(found.out, network(x, {})), "the answer is the plain path's"
+    return found, ran
+
+
+@pytest.mark.parametrize("kinds", ["aaaa", "aabbb", "abbb", "aaab", "a", "abab"])
+def test_one_block_of_every_kind_runs_twice_to_compare_the_paths(kinds):
+    found, ran = probed(Network(kinds))
+    assert found.refusal is None
+    assert torch.equal(found.features[0].feature * 2.0, found.out), "the output layer changes its input in place"
+    assert ran <= len(kinds) + len(set(kinds))
+
+
+@pytest.mark.parametrize(("kinds", "drops"), [
+    ("aaaa", "a"), ("aabbb", "a"), ("aabbb", "b"), ("abbb", "a"), ("abbb", "b"), ("aaab", "b"), ("a", "a"),
+    ("abab", "a"), ("abab", "b")])
+def test_a_kind_of_block_whose_paths_differ_is_found(kinds, drops):
+    found, _ = probed(Network(kinds, drops))
+    assert found.refusal == Reason("blocks_differ") and not found.features
+
+
+def test_a_model_that_needs_more_than_the_image_of_its_last_block_is_not_skipped():
+    found, _ = probed(Network("aaaa", uses_text=True))
+    assert found.refusal == Reason("blocks_differ")
 
 
 def test_the_table_in_the_readme_is_what_the_tests_find():

@@ -73,7 +73,8 @@ def test_together_and_one_by_one(name, batch, cache_point, memory, uncached):
         own = uncached(name, cfg=4.0, batch=batch)
         script = Script()
         trace = script.run(name, settings(computed={0, 3, 4}, cache_point=cache_point), cfg=4.0, batch=batch)
-        assert [evaluation.calls for evaluation in trace.evaluations] == [
+        replays = [int(cache_point == "blocks" and i == 0) for i in range(8)]
+        assert [evaluation.calls - replayed for evaluation, replayed in zip(trace.evaluations, replays)] == [
             (2 if alone else 1) if cache_point == "blocks" or i in (0, 3, 4) else 0 for i in range(8)]
         return torch.stack(own.answers), torch.stack(script.answers)
 

@@ -17,7 +17,7 @@ from comfy_extras.nodes_custom_sampler import RandomNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from recache import caching
-from recache.caching import Reason, block_mapping
+from recache.caching import Reason
 from recache.caching.history import History
 from recache.caching.report import fingerprint, publish
 from recache.nodes.report import ReCacheReport
@@ -206,99 +206,6 @@ def test_nan_from_the_model_ends_caching(cache_point):
     assert trace.report.computed == trace.computed
     assert trace.report.computed[-(10 - spoiled):] == list(range(spoiled, 10))
     assert run(FAMILY, settings(0.5, cache_point=cache_point)).samples.isfinite().all()
-
-
-@pytest.mark.parametrize("failing", [0, 3])
-@BOTH
-def test_out_of_memory_while_recording(cache_point, failing, monkeypatch):
-    records = []
-    record = History.record
-
-    def full(self, *args):
-        records.append(0)
-        if len(records) > failing:
-            raise torch.OutOfMemoryError("no room")
-        record(self, *args)
-
-    monkeypatch.setattr(History, "record", full)
-    trace = run(FAMILY, settings(computed={0, 3, 6, 8}, cache_point=cache_point), steps=10)
-    since = [0, 3, 6, 8][failing]
-    assert trace.report.computed == trace.computed == [i for i in range(10) if i in (0, 3, 6) or i >= since]
-    assert trace.report.notes == [Reason("out_of_memory_caching")]
-    assert trace.report.finished
-
-
-@BOTH
-def test_out_of_memory_while_forecasting(cache_point, monkeypatch):
-    def full(self, *args):
-        raise torch.OutOfMemoryError("no room")
-
-    monkeypatch.setattr(History, "forecast", full)
-    plain = run(FAMILY, None, steps=6)
-    trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
-    assert torch.equal(trace.samples, plain.samples)
-    assert trace.report.computed == trace.computed == list(range(6))
-    assert trace.report.notes == [Reason("out_of_memory_forecasting")]
-
-
-OUT_OF_MEMORY = [
-    torch.OutOfMemoryError("no room"), MemoryError(), RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
-    RuntimeError("CUDA error: out of memory")]
-
-
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
-@pytest.mark.parametrize("where, code", [("record", "caching"), ("forecast", "forecasting")])
-def test_every_device_has_its_own_way_to_be_out_of_memory(error, where, code, monkeypatch):
-    def full(self, *args):
-        raise error
-
-    monkeypatch.setattr(History, where, full)
-    trace = run(FAMILY, settings(computed={0, 2}, cache_point="blocks"), steps=4)
-    assert trace.report.notes == [Reason(f"out_of_memory_{code}")]
-    assert trace.report.finished and trace.computed == [0, 1, 2, 3]
-
-
-def test_other_errors_are_not_hidden(monkeypatch):
-    def wrong(self, *args):
-        raise RuntimeError("The size of tensor a must match the size of tensor b")
-
-    monkeypatch.setattr(History, "record", wrong)
-    with pytest.raises(RuntimeError, match="must match"):
-        run(FAMILY, settings(computed={0, 2}, cache_point="blocks"), steps=4)
-
-
-@pytest.mark.parametrize("failing, code", [(0, "caching"), (1, "forecasting"), (3, "caching")])
-def test_out_of_memory_among_the_blocks(failing, code, monkeypatch):
-    """While probing, in a cached call and in a recorded one; the network itself has enough."""
-    calls = []
-    residual = block_mapping.first_residual
-
-    def full(*args):
-        calls.append(0)
-        if len(calls) > failing:
-            raise torch.OutOfMemoryError("no room")
-        return residual(*args)
-
-    monkeypatch.setattr(block_mapping, "first_residual", full)
-    plain = run(FAMILY, None, steps=6)
-    trace = run(FAMILY, settings(computed={0, 3}, mechanism="dicache"), steps=6)
-    assert trace.report.notes == [Reason(f"out_of_memory_{code}")] and trace.report.finished
-    assert trace.report.computed == ([0, 3, 4, 5] if failing == 3 else list(range(6)))
-    if failing < 3:
-        assert torch.equal(trace.samples, plain.samples)
-
-
-@BOTH
-def test_out_of_memory_in_the_check_for_nan(cache_point, monkeypatch):
-    def full(tensor):
-        raise torch.OutOfMemoryError("no room")
-
-    plain = run(FAMILY, None, steps=6)
-    monkeypatch.setattr(torch, "isfinite", full)
-    trace = run(FAMILY, settings(computed={0, 3}, cache_point=cache_point), steps=6)
-    assert trace.report.notes == [Reason("out_of_memory_caching")]
-    assert torch.equal(trace.samples, plain.samples)
 
 
 @BOTH

@@ -198,9 +198,9 @@ def test_only_hosts_own_nodes_of_samplers_and_noise_levels_are_run(client):
 
 @pytest.mark.parametrize("name", comfy.samplers.KSampler.SAMPLERS)
 def test_counting_beside_a_run_agrees_with_the_dry_run_and_touches_no_generator(name):
-    model_sampling = graph.stand_in().get_model_object("model_sampling")
+    model_sampling = graph.model_stub().get_model_object("model_sampling")
     sampler, sigmas = comfy.samplers.sampler_object(name), comfy.samplers.calculate_sigmas(model_sampling, "simple", 8)
-    whole = dry_run(sampler, sigmas, SimpleNamespace(model_patcher=graph.stand_in(model_sampling)), (1, 1, 8, 8))
+    whole = dry_run(sampler, sigmas, SimpleNamespace(model_patcher=graph.model_stub(model_sampling)), (1, 1, 8, 8))
     torch.manual_seed(5)
     before = torch.get_rng_state()
     counted = dry_run_without_rng(sampler, sigmas, model_sampling)
@@ -215,7 +215,7 @@ def test_noise_of_no_generator_is_not_drawn_when_counting():
             x = model(x + torch.randn_like(x) + torch.rand(x.shape), sigma[None], **(extra_args or {}))
         return x
 
-    model_sampling = graph.stand_in().get_model_object("model_sampling")
+    model_sampling = graph.model_stub().get_model_object("model_sampling")
     before = torch.get_rng_state()
     counted = dry_run_without_rng(comfy.samplers.KSAMPLER(churning), torch.tensor([1.0, 0.5, 0.0]), model_sampling)
     assert torch.equal(torch.get_rng_state(), before) and counted.sigmas == (1.0, 0.5)

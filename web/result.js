@@ -8,10 +8,10 @@ import { nodeAt, outputKey, workflowId } from "./graph.js";
 const SIZES = {
   ReCacheReport: [460, 420],
   ReCacheCompare: [600, 620],
-  ReCacheFrontier: [640, 1240],
-  ReCacheFrontierCustom: [640, 1090],
-  ReCacheTrain: [500, 1180],
-  ReCacheTrainCustom: [500, 1110],
+  ReCacheFrontier: [640, 1400],
+  ReCacheFrontierCustom: [640, 1250],
+  ReCacheTrain: [500, 980],
+  ReCacheTrainCustom: [500, 920],
 };
 const WITH_TEXT = ["ReCacheReport", "ReCacheCompare", "ReCacheFrontier", "ReCacheFrontierCustom"];
 const LINE = 14; // pixels

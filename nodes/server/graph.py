@@ -23,15 +23,15 @@ MAX_STEPS = 2000  # more take too long for a dry run while the artist waits
 
 
 class Unknown(ValueError):
-    """Something of the sampling can't be told from the workflow."""
+    """The workflow does not tell a part of the sampling."""
 
 
 class _AnyFlow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
-    """Stands in for the noise schedule of a model that is not known yet."""
+    """The noise schedule of a model that is not known yet."""
 
 
-def stand_in(model_sampling=None):
-    """In place of a MODEL of which only the noise schedule is known, or not even that."""
+def model_stub(model_sampling=None):
+    """A stub of a MODEL that has nothing but a noise schedule; by default one of a flow model."""
     schedule = model_sampling or _AnyFlow()
     stub = SimpleNamespace(get_model_object={"model_sampling": schedule}.__getitem__, load_device=torch.device("cpu"))
     stub.model = None
@@ -40,15 +40,15 @@ def stand_in(model_sampling=None):
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a sampler node is about to do.
+    """What a sampler node will do.
 
     Attributes:
         sampler: the host's sampler object.
         sigmas: [steps + 1] noise levels.
         model: the MODEL, without weights.
-        known: False where the model is a stand-in.
+        known: False if the model is a stub.
         cfg, size: see caching.RunSettings.
-        guessed: an input that can't be told, and on which the number of steps does not depend, has its default value.
+        guessed: whether an unknown input on which the number of steps does not depend has its default value.
     """
 
     sampler: Any
@@ -64,15 +64,15 @@ def sampling(tree: dict, remembered=None) -> Sampling:
     """The sampling of a sampler node.
 
     Args:
-        remembered: stands in for a MODEL that can't be told.
+        remembered: used as the MODEL if the tree does not tell it.
 
     Raises:
-        Unknown: the sampler or the noise levels can't be told.
+        Unknown: the tree does not tell the sampler or the noise levels.
     """
     inputs = tree["inputs"]
     model = _model(_first(inputs, "model", "guider"))
     known = model is not None
-    model = model or remembered or stand_in()
+    model = model or remembered or model_stub()
     guessed: set[str] = set()
     if "sigmas" in inputs:
         sampler = _run(inputs.get("sampler"), "SAMPLER", model, guessed)
@@ -87,14 +87,14 @@ def sampling(tree: dict, remembered=None) -> Sampling:
 
 
 def _cfg(inputs: dict) -> float | None:
-    """The scale of the guidance; a guider without one has the host's default, 1. None if it can't be told."""
+    """The scale of the guidance, 1 for a guider without one, as in the host; None if it is not known."""
     guider = _first(inputs, "guider")
     cfg = values.evaluate(inputs.get("cfg") if guider is None else guider["inputs"].get("cfg", 1.0))
     return float(cfg) if _is_number(cfg) else None
 
 
 def _size(inputs: dict) -> tuple[int, ...]:
-    """Width, height and frames, if the latent comes from a node that is told them; empty if that can't be told."""
+    """Width, height and frames, if they are inputs of the latent's node; else empty."""
     latent = _first(inputs, "latent_image", "latent")
     given = [] if latent is None else [values.evaluate(latent["inputs"].get(n)) for n in ("width", "height", "length")]
     return tuple(int(side) for side in given if side is not None) if all(map(_is_number, given[:2])) else ()
@@ -120,7 +120,7 @@ def _ksampler(inputs: dict, model) -> tuple[Any, torch.Tensor]:
 
 
 def _model(tree: Any):
-    """The MODEL at the end of a chain of nodes; None if it can't be told."""
+    """The MODEL at the end of a chain of nodes; None if it is not known."""
     if not isinstance(tree, dict):
         return None
     inputs = tree["inputs"]
@@ -137,9 +137,9 @@ def _model(tree: Any):
 
 
 def _run(tree: Any, kind: str, model, guessed: set[str]) -> Any:
-    """What one of ComfyUI's own nodes gives, which makes a `kind` of plain values and other such nodes.
+    """The output of one of ComfyUI's own nodes that makes a `kind` from plain values and other such nodes.
 
-    `guessed` gets the names of inputs that have their default value because theirs can't be told.
+    `guessed` gets the names of inputs that have their default value because theirs is not known.
     """
     if not isinstance(tree, dict):
         raise Unknown
@@ -180,7 +180,7 @@ def _run(tree: Any, kind: str, model, guessed: set[str]) -> Any:
 
 
 def _allowed(value: Any, kind: Any, options: dict | None = None) -> bool:
-    """Whether ComfyUI would take a plain value for an input."""
+    """Whether ComfyUI would accept a plain value for an input."""
     options = options or {}
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
     if choices is not None:
@@ -195,7 +195,7 @@ def _allowed(value: Any, kind: Any, options: dict | None = None) -> bool:
 
 
 def _check_steps(steps: Any, denoise: Any) -> None:
-    """Raises Unknown unless a schedule of so many steps is made in no time."""
+    """Raises Unknown if a schedule of so many steps would take long."""
     if not _is_number(steps) or not 1 <= steps <= MAX_STEPS or not _is_number(denoise) or not 0.0 < denoise <= 1.0:
         raise Unknown
     if steps / denoise > 10 * MAX_STEPS:

@@ -190,7 +190,7 @@ def _planned_run(request: PlanRequest, history: run_state.History | None, provis
 
 def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | None:
     try:
-        found = graph.sampling(sampler, history and graph.stand_in(history.model_sampling))
+        found = graph.sampling(sampler, history and graph.model_stub(history.model_sampling))
     except graph.Unknown:
         return None
     if found.known:

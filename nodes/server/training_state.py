@@ -75,21 +75,21 @@ _lock = threading.Lock()  # the workflow runs in one thread, the server in anoth
 
 
 class TrainingMonitor:
-    """A training that runs: changes of its state reach the page, often enough and not too often."""
+    """Updates the state of a running training, and sends it to the page at most every EVENT_SECONDS."""
 
     def __init__(self, id: int):
         self.id, self._sent = id, -math.inf
 
-    def now(self, **changes: Any) -> bool:
-        """The state has changed; the page hears of it, unless it has just heard of another change: whether it does."""
+    def update(self, **changes: Any) -> bool:
+        """Change the state; return whether it was sent to the page, which happens at most every EVENT_SECONDS."""
         state = _change(self.id, **changes)
         due = time.monotonic() - self._sent >= EVENT_SECONDS
         if due:
             self._send(state)
         return due
 
-    def ended(self, state: str, summary: str) -> None:
-        """It has ended as "done", "cancelled" or "failed"."""
+    def end(self, state: str, summary: str) -> None:
+        """End the training as "done", "cancelled" or "failed", with a summary."""
         self._send(_change(self.id, state=state, summary=summary, stopping=False, seconds_left=None))
 
     def stopped(self) -> bool:
@@ -109,33 +109,33 @@ def _change(id: int, **changes: Any) -> State:
 
 @contextmanager
 def training(node: str | None, workflow: str | None, limit: int) -> Iterator[TrainingMonitor]:
-    """A training that runs while the ``with`` block lasts; it has ended with it, however that ends."""
+    """A training that lasts as long as the ``with`` block, and ends with it in any case."""
     id = next(_ids)
     with _lock:
         _states[id] = State(id, str(node), workflow, limit=limit)
         for old in list(_states)[:-MAX_TRAININGS]:
             del _states[old]
-    watched = TrainingMonitor(id)
-    watched.now()
+    monitor = TrainingMonitor(id)
+    monitor.update()
     try:
-        yield watched
+        yield monitor
     except comfy.model_management.InterruptProcessingException:
-        watched.ended("cancelled", "cancelled; nothing is lost, queue again to go on from here")
+        monitor.end("cancelled", "cancelled; nothing is lost, queue again to go on from here")
         raise
     except BaseException as error:
-        watched.ended("failed", str(error))
+        monitor.end("failed", str(error))
         raise
 
 
-async def told(request: web.Request) -> web.Response:
-    """GET: {"trainings": states}, the oldest first, for a page that was not there when the events came."""
+async def get_trainings(request: web.Request) -> web.Response:
+    """GET: {"trainings": states}, the oldest first, for a page that missed the events."""
     with _lock:
         states = list(_states.values())
     return web.json_response({"trainings": [state.as_json() for state in states]})
 
 
-async def stop(request: web.Request) -> web.Response:
-    """POST {"training": id}: that training ends and its best goes on to the next node; {"stopped": whether it runs}."""
+async def post_stop(request: web.Request) -> web.Response:
+    """POST {"training": id}: stop that training and keep its best so far; {"stopped": whether it was running}."""
     try:
         id = (await request.json())["training"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -152,5 +152,5 @@ async def stop(request: web.Request) -> web.Response:
 
 def register() -> None:
     """Add the routes, where a page is served."""
-    add_route("GET", ROUTE, told)
-    add_route("POST", STOP_ROUTE, stop)
+    add_route("GET", ROUTE, get_trainings)
+    add_route("POST", STOP_ROUTE, post_stop)
