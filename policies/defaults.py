@@ -6,12 +6,15 @@ With a model that predicts a velocity or noise, and Euler's method, repeating th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .schedule import Schedule, from_indices
 from .uniform import uniform
 
 FEW = 3  # computed evaluations: too few to continue a trend
 SHORT = 8  # evaluations: in shorter runs continuing a trend does not help
 FINE = 6  # evaluations for each computed one: from here on it does not matter that schedules are rounded to evaluations
+CROWDED = 0.8  # time at the middle of the run; 0.75 with a shift of 3, 0.89 with 8
 LONG = 12  # evaluations: from here on the full linear trend is better than the damped one
 
 
@@ -44,13 +47,26 @@ def default_mechanism(n: int, k: int) -> tuple[str, int]:
     return ("hermite", 1) if n < LONG or k < 6 else ("taylor", 1)
 
 
-def least_computed(n: int, k: int) -> int:
-    """The least number of evaluations, k or more, by which the default comes as close as as many steps without a cache.
+def least_computed(n: int, k: int, times: Sequence[float]) -> int:
+    """The fewest evaluations, k or more, by which the default comes as close as as many steps without a cache.
 
-    That is k, unless the prediction is repeated and the k steps of the shorter run lie between those of this one: then
-    the nearest ones are worse than fewer steps on one of the demo models.
+    That is k, unless the prediction is repeated and the k steps of the shorter run lie between those of this one. Then
+    the nearest ones are worse than fewer steps where the noise levels are crowded at the start, as with a shift of 4
+    and more, and in every run of a few evaluations of which more than every other is cached.
+
+    Args:
+        times: evaluation times, [n].
     """
-    return next(c for c in range(k, n + 1) if gains(n, c) or n % c == 0 or n >= FINE * c or FEW < c == n - 2)
+    middle = (times[n // 2] + times[min(n - 1, (n + 1) // 2)]) / 2
+    crowded = middle > CROWDED
+
+    def as_good(c: int) -> bool:
+        if gains(n, c) or n % c == 0 or n >= FINE * c:
+            return True
+        alternating = c > FEW and 2 * (n - c) <= n - 2
+        return alternating and n - c == 2 if crowded else alternating or c <= FEW < n
+
+    return next(c for c in range(k, n + 1) if as_good(c))
 
 
 def gains(n: int, k: int) -> bool:

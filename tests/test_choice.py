@@ -15,17 +15,19 @@ from recache.policies.schedule import ScheduleError
 from recache.policies.uniform import uniform
 
 
-def times(n: int) -> tuple[float, ...]:
-    return tuple(1.0 - i / n for i in range(n))
+def times(n: int, shift: float = 1.0) -> tuple[float, ...]:
+    return tuple(shift * t / (1.0 + (shift - 1.0) * t) for t in (1.0 - i / n for i in range(n)))
 
 
 def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
     for n in range(1, 60):
         for k in range(1, n + 1):
-            assert sum(RunChoice(k / n, mechanism=AUTO).schedule(times(n))) == least_computed(n, k)
+            for shift in (1.0, 8.0):
+                computed = sum(RunChoice(k / n, mechanism=AUTO).schedule(times(n, shift)))
+                assert computed == least_computed(n, k, times(n, shift)) >= k
             assert sum(RunChoice(k / n, mechanism="reuse").schedule(times(n))) == k
     for n, k, instead in ((4, 3, 4), (8, 3, 4), (5, 2, 5)):
-        remark = RunChoice(k / n, mechanism=AUTO).remark(times(n))
+        remark = RunChoice(k / n, mechanism=AUTO).remark(times(n, 8.0))
         assert remark == Reason("raised", {"steps": n, "computed": k, "instead": instead})
     for n, k in ((4, 1), (8, 2), (50, 3)):  # here auto repeats the last evaluation
         remark = RunChoice(k / n, mechanism=AUTO).remark(times(n))
@@ -40,17 +42,17 @@ def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
     assert RunChoice(0.3, load(SHIPPED / "demo-flux-taylor1.safetensors", SHIPPED)).remark(times(8)) is None
 
 
-@pytest.mark.parametrize("n, k, computed", [
-    (2, 1, 1), (3, 2, 3), (4, 2, 2), (4, 3, 4), (5, 2, 5), (6, 4, 4), (6, 5, 6), (7, 4, 5), (7, 6, 7), (8, 3, 4),
-    (8, 7, 7), (12, 5, 5), (20, 3, 3)])
-def test_where_it_would_be_worse_than_fewer_steps_more_is_computed(n, k, computed):
-    assert least_computed(n, k) == computed
+@pytest.mark.parametrize("n, k, even, crowded", [
+    (2, 1, 1, 1), (3, 2, 3, 3), (4, 2, 2, 2), (4, 3, 3, 4), (5, 2, 2, 5), (6, 4, 4, 4), (6, 5, 5, 6), (7, 4, 5, 5),
+    (7, 6, 6, 7), (8, 3, 3, 4), (8, 7, 7, 7), (12, 5, 5, 5), (20, 3, 3, 3)])
+def test_where_it_would_be_worse_than_fewer_steps_more_is_computed(n, k, even, crowded):
+    assert [least_computed(n, k, times(n, shift)) for shift in (1.0, 3.0, 5.0, 8.0)] == [even, even, crowded, crowded]
 
 
 def test_a_policy_and_a_list_keep_to_what_they_say():
     file = load(SHIPPED / "demo-flux-taylor1.safetensors", SHIPPED)
-    assert sum(RunChoice(0.75, file, mechanism=AUTO).schedule(times(4))) == 3
-    assert sum(RunChoice(0.75, listed="0, 1, 3", mechanism=AUTO).schedule(times(4))) == 3
+    assert sum(RunChoice(0.75, file, mechanism=AUTO).schedule(times(4, 8.0))) == 3
+    assert sum(RunChoice(0.75, listed="0, 1, 3", mechanism=AUTO).schedule(times(4, 8.0))) == 3
 
 
 def test_auto_takes_the_policys_mechanism_else_the_default_for_the_length():

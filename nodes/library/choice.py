@@ -111,7 +111,7 @@ class RunChoice:
         n = len(times)
         if len(set(times)) < n:  # the default rules were not measured for repeated times, such as Heun's
             return uniform(n, k)
-        return default_schedule(n, least_computed(n, k) if self.mechanism == AUTO else k)
+        return default_schedule(n, least_computed(n, k, times) if self.mechanism == AUTO else k)
 
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:
