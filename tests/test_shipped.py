@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import comfy.samplers
 import numpy as np
@@ -15,6 +16,7 @@ from recache.caching.dry_run import dry_run
 from recache.nodes.library import resolve
 from recache.nodes.library.folders import SHIPPED
 from recache.nodes.library.ranking import Target
+from recache.nodes.server import graph
 from recache.policies.defaults import default_schedule
 from recache.policies.policy_file import PolicyFile, load
 from tests.ship_policies import HALF_CACHED, MODELS, N, from_published, published
@@ -79,5 +81,6 @@ def test_the_times_are_those_of_fifty_steps_in_comfyui(name, schedule):
     flow = Flow()
     flow.set_parameters(shift=real.shift)
     sigmas = comfy.samplers.calculate_sigmas(flow, "simple", N)
-    run = dry_run(comfy.samplers.sampler_object("euler"), sigmas, flow, 4, [])
+    guider = SimpleNamespace(model_patcher=graph.model_stub(flow))
+    run = dry_run(comfy.samplers.sampler_object("euler"), sigmas, guider, (1, 16, 8, 8))
     assert torch.allclose(torch.tensor(run.times), torch.tensor(real.times()), atol=2e-3)

@@ -70,7 +70,7 @@ def resolve_policy(policy: str | None, layout: str | None, target: Target,
     Raises:
         PolicyFileError: the file exists, but is not a policy.
     """
-    policy = policy or "auto"
+    policy = "auto" if policy is None else policy
     if policy in NO_FILE:
         return None, None
     if policy != "auto" and folders.policy_path(policy) is not None:
