@@ -143,7 +143,7 @@ class BudgetStrip {
       return { head, quality: plan?.quality, notes: this.notes() };
     }
     if (!plan) return { head: t("strip.waiting") };
-    const result = plan.run ? measured(plan.run) : "";
+    const result = plan.run ? measured(plan.run) : expected(plan);
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
     const presets = plan.policy?.kind === "list" ? {} : plan.presets;
@@ -178,12 +178,21 @@ function planned({ computed, n, speedup }) {
   return t(`strip.plan_${kind}`, { k: computed.length, n, speedup: text });
 }
 
+/** How long it will take, as far as an earlier run tells: "About 22 s instead of 70 s". */
+function expected({ n, computed, seconds, seconds_uncached: uncached }) {
+  if (seconds === null || seconds === undefined) return "";
+  const key = computed.length === n ? "strip.expected_all" : "strip.expected";
+  return t(key, { seconds: brief(seconds), uncached: brief(uncached) });
+}
+
+/** Seconds, with a decimal where they are few. */
+const brief = (seconds) => seconds.toFixed(seconds >= 10 ? 0 : 1);
+
 function measured({ speedup, saved, finished }) {
   const words = [];
   if (speedup !== null) {
     const { text, kind } = rounded(speedup);
-    const seconds = Math.max(0, saved).toFixed(saved >= 10 ? 0 : 1);
-    words.push(t(`strip.measured_${kind}`, { speedup: text, seconds }));
+    words.push(t(`strip.measured_${kind}`, { speedup: text, seconds: brief(Math.max(0, saved)) }));
   }
   if (!finished) words.push(t("strip.stopped"));
   return words.join(" ");

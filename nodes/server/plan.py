@@ -83,6 +83,7 @@ class PlanAnswer:
 >>>>>>> main
         computed: those that would be computed, 0-based.
         speedup: planned.
+        seconds, seconds_uncached: that the sampler is expected to take, as in the last run of this size; else None.
     """
 
     provisional: list[str]
@@ -96,6 +97,8 @@ class PlanAnswer:
     n: int = 0
     computed: list[int] = field(default_factory=list)
     speedup: float = 1.0
+    seconds: float | None = None
+    seconds_uncached: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -106,7 +109,8 @@ class PlanAnswer:
             "remark": self.remark and self.remark.as_json(), "quality": self.quality,
             "presets": self.presets,
             "policy": self.policy and asdict(self.policy),
-            "n": self.n, "computed": self.computed, "speedup": self.speedup}
+            "n": self.n, "computed": self.computed, "speedup": self.speedup, "seconds": self.seconds,
+            "seconds_uncached": self.seconds_uncached}
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,10 @@ def plan(request: PlanRequest) -> PlanAnswer:
     answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
     answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
+    seconds = history.seconds(run.cfg, run.size) if history else None
+    if seconds is not None:
+        answer.seconds_uncached = answer.n * seconds
+        answer.seconds = answer.seconds_uncached / answer.speedup
     if history and answer.run is None:
         answer.run = history.last(mechanism, answer.computed, evaluations.times)
     return answer

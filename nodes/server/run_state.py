@@ -40,6 +40,7 @@ class Run:
         evaluations: number of evaluations so far.
         times, cfg, size: see caching.RunSettings; set once the run is over.
         cached_cost: cost of a cached evaluation, as a share of a computed one.
+        seconds: of a computed evaluation; None if not measured.
         speedup, saved: measured speed-up, and seconds saved; None if nothing was cached.
         over: whether the run has ended. finished: whether it was not cut short.
         notes: for the artist.
@@ -55,6 +56,7 @@ class Run:
     cfg: float | None = None
     size: tuple[int, ...] = ()
     cached_cost: float = 0.0
+    seconds: float | None = None
     speedup: float | None = None
     saved: float | None = None
     over: bool = False
@@ -92,6 +94,11 @@ class History:
         """The last run at these times that was planned to compute these evaluations, or was not cached; or None."""
         return next((run for run in self.runs if run.over and run.mechanism == mechanism
                      and run.planned in (None, computed) and same_times(run.times, times)), None)
+
+    def seconds(self, cfg: float | None, size: Sequence[int]) -> float | None:
+        """Seconds of a computed evaluation in the last run of this size, with or without guidance; None without one."""
+        return next((run.seconds for run in self.runs if run.over and run.seconds is not None
+                     and tuple(run.size) == tuple(size) and (run.cfg == 1.0) == (cfg == 1.0)), None)
 
     def cached_cost(self, mechanism: str, cache_point: str) -> float | None:
         """Cost of a cached evaluation in the last run with this mechanism and cache point; None without one."""
@@ -152,7 +159,7 @@ class RunMonitor:
             self._begin()
         run = self.run
         run.over, run.finished, run.cached_cost = True, report.finished, report.cached_cost
-        run.times, run.cfg, run.size = report.times, report.cfg, report.size
+        run.times, run.cfg, run.size, run.seconds = report.times, report.cfg, report.size, report.seconds_computed
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
         run.planned, run.notes, run.mechanism = report.planned or None, report.notes, report.mechanism
         if report.planned:
