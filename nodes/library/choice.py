@@ -14,7 +14,7 @@ from ...policies.schedule import Schedule, ScheduleError, explicit, same_times
 from ...policies.uniform import uniform
 
 _MANY = 100_000  # evaluations, more than any run has
-_OTHER_MECHANISM = 4.0  # times the distance of the default one's (docs/few-steps.md)
+_OTHER_MECHANISM = 2.0  # times the distance of the default one's (docs/few-steps.md)
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ class DemoModel:
         """Decoded by the stock VAE: [B, frames, 3, height, width] in [0, 1]; one frame for images."""
         from tests.host_nodes.nodes import FramesToBatch
 
-        frames = self.latent[1] if len(self.latent) == 4 else 1
-        flat = latents if frames == 1 else FramesToBatch.execute({"samples": latents}).args[0]["samples"]
+        frames = latents.shape[2] if latents.ndim == 5 else 1
+        flat = latents if latents.ndim == 4 else FramesToBatch.execute({"samples": latents}).args[0]["samples"]
         images = torch.cat([self.vae.decode(part) for part in flat.split(64)])
         return images.movedim(-1, 1).unflatten(0, (-1, frames)).clamp(0, 1)
 
