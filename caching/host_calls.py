@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,30 @@ def is_active(cond: dict, timestep: torch.Tensor) -> bool:
                 or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))
 
 
+def acting(cond: dict, timestep: torch.Tensor, options: dict) -> tuple[bool, ...]:
+    """Which of a cond's ControlNets and scheduled LoRAs act at `timestep`: where one begins or ends, nothing is alike.
+
+    Args:
+        options: the host's `transformer_options`.
+    """
+    found = []
+    control = cond.get("control")
+    while control is not None:
+        span = getattr(control, "timestep_range", None)
+        found.append(span is None or bool(span[1] <= timestep[0] <= span[0]))
+        control = getattr(control, "previous_controlnet", None)
+    for hook in getattr(cond.get("hooks"), "hooks", ()):
+        keyframes = copy.copy(hook.hook_keyframe)  # the host's own moves on when it computes
+        keyframes.prepare_current_keyframe(curr_t=timestep[0], transformer_options=options)
+        found.append(bool(keyframes.strength))
+    return tuple(found)
+
+
 class CallKeys:
     """Numbers the calls of an evaluation, so that every cond of every call has its own history."""
 
     def __init__(self):
+        self._acting: Mapping = {}
         self._window: tuple[int, ...] = ()
         self._calls: Counter = Counter()
         self._parts: Counter = Counter()
@@ -35,21 +56,27 @@ class CallKeys:
         """Count from 0 again."""
         self._calls.clear()
 
-    def begin_batch(self, options: dict) -> None:
-        """Begin the next call, in the context window (frames) of the host's `transformer_options`."""
+    def begin_batch(self, options: dict, acting: Mapping) -> None:
+        """Begin the next call.
+
+        Args:
+            options: the host's `transformer_options`, with the context window (frames).
+            acting: {uuid of a cond: see `acting`}.
+        """
+        self._acting = acting
         self._window = tuple(getattr(options.get("context_window"), "index_list", ()) or ())
         self._calls[self._window] += 1
         self._parts.clear()
 
     def of_cond(self, conds: Sequence[dict]) -> tuple | None:
         """The key of a list of conds whose predictions the host combines; None if none is active."""
-        return (self.call, tuple(cond["uuid"] for cond in conds)) if conds else None
+        return (self.call, tuple((cond["uuid"], self._acting[cond["uuid"]]) for cond in conds)) if conds else None
 
     def of_network(self, uuids: Sequence, shape: torch.Size) -> tuple:
         """The key of every cond in a call of the network with an input of this shape."""
         keys = []
         for uuid in uuids:
-            key = (self.call, uuid, tuple(shape[1:]), shape[0] // len(uuids))
+            key = (self.call, uuid, self._acting.get(uuid), tuple(shape[1:]), shape[0] // len(uuids))
             keys.append((*key, self._parts[key]))  # a cond can occur several times, for different areas
             self._parts[key] += 1
         return tuple(keys)
@@ -78,8 +105,10 @@ class CondBatch:
     @classmethod
     def of(cls, keys: CallKeys, executor, model, conds, x, timestep, options) -> CondBatch:
         """The batch of a call of the host's calc_cond_batch."""
-        keys.begin_batch(options.get("transformer_options", {}))
         active = [[c for c in cond if is_active(c, timestep)] if cond is not None else None for cond in conds]
+        host_options = options.get("transformer_options", {})
+        keys.begin_batch(host_options, {
+            c["uuid"]: acting(c, timestep, host_options) for cond in active if cond for c in cond})
         return cls(executor, model, conds, x, timestep, options, active, [keys.of_cond(cond) for cond in active])
 
     @property

@@ -52,9 +52,9 @@ def caching_inputs() -> list[io.Input]:
             advanced=True,
             tooltip="How a skipped evaluation is reconstructed. auto: as the policy was trained, else what is best for "
                     "the number of steps. taylor and hermite continue the trend of the last "
-                    "computed ones, reuse repeats the last, residual repeats its change, meancache corrects the last by the "
-                    "slope of the average, dicache lets the first block "
-                    "tell how far things have moved (it costs one block each time)."),
+                    "computed ones, reuse repeats the last, residual repeats its change, meancache corrects the last "
+                    "by the slope of the average, dicache lets the first block tell how far things have moved (it "
+                    "costs one block each time)."),
         io.Int.Input(
             "order", default=1, min=1, max=3, optional=True, advanced=True,
             tooltip="Of taylor and hermite: 1 continues a line, 2 a parabola, 3 a cubic. Higher needs more memory and "

@@ -19,6 +19,7 @@ from tests.tiny.guidance import Control, Flipping, Rising, areas, lora_hooks, ma
 
 pytestmark = pytest.mark.usefixtures("host")
 STILL = torch.full((7,), 0.5)  # six evaluations at one noise level
+TWO_LEVELS = torch.tensor([0.9] * 3 + [0.3] * 4)  # three evaluations at each; halfway is between them
 NO_HISTORY = Reason("no_history")
 BOTH = pytest.mark.parametrize("cache_point", ["output", "blocks"])
 
@@ -281,7 +282,7 @@ def test_lora_hooks(cache_point, uncached):
 
 @BOTH
 def test_a_schedule_of_lora_strength_goes_on_during_cached_evaluations(cache_point, uncached):
-    strengths = (0.0, 0.4, 0.8, 1.2, 1.6)
+    strengths = (0.2, 0.4, 0.8, 1.2, 1.6)
     script, plain = Script(), uncached("flux", cfg=3.0, prompts=with_hooks(lora_hooks(strengths)))
     trace = script.run("flux", settings(computed={0, 7}, cache_point=cache_point), cfg=3.0,
                        prompts=with_hooks(lora_hooks(strengths)))
@@ -289,7 +290,31 @@ def test_a_schedule_of_lora_strength_goes_on_during_cached_evaluations(cache_poi
     assert torch.equal(script.answers[7], plain.answers[7])
 
 
+@BOTH
+def test_nothing_from_before_a_lora_ends_is_forecast_after_it(cache_point, uncached):
+    def prompts():
+        return with_hooks(lora_hooks((1.0, 0.0)))  # for half of the run each
+
+    script, plain = Script(0.0), uncached("flux", TWO_LEVELS, 0.0, cfg=1.0, prompts=prompts())
+    trace = script.run("flux", settings(computed={0}, cache_point=cache_point), TWO_LEVELS, cfg=1.0, prompts=prompts())
+    assert trace.report.computed == [0, 3] and trace.report.unplanned == [(3, NO_HISTORY)]
+    assert_same(script, plain, cache_point)
+
+
 # ---- ControlNet
+
+
+def test_nothing_from_before_a_controlnet_ends_is_forecast_after_it():
+    def prompts():
+        control = Control()
+        control.set_cond_hint(torch.zeros(1), timestep_percent_range=(0.0, 0.5))
+        return prompt("flux", 1, control=control, control_apply_to_uncond=True), prompt("flux", 2)
+
+    plain, script = Script(0.0), Script(0.0)
+    plain.run("flux", None, TWO_LEVELS, cfg=3.0, prompts=prompts())
+    trace = script.run("flux", settings(computed={0}), TWO_LEVELS, cfg=3.0, prompts=prompts())
+    assert trace.report.computed == [0, 3] and trace.report.unplanned == [(3, NO_HISTORY)]
+    assert_same(script, plain, "output")
 
 
 @pytest.mark.parametrize("cache_point, mechanism", [("output", "taylor"), ("blocks", "taylor"), ("auto", "residual")])

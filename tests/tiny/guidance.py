@@ -95,6 +95,8 @@ class Control(ControlBase):
 
     def get_control(self, x_noisy, t, cond, batched_number, *transformer_options):
         self.asked += 1
+        if self.timestep_range is not None and t[0] < self.timestep_range[1]:
+            return None
         residual = torch.full((x_noisy.shape[0], 24, 128), 0.3)
         return {"input": [residual, residual], "output": [residual]}
 
