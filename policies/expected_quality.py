@@ -8,7 +8,8 @@ from math import exp, log
 # ST-LPIPS (arXiv 2207.13686) to the uncached picture up to which a word holds; beyond the last the picture is "broken".
 THRESHOLDS = {"same": 0.001, "details": 0.02, "another": 0.15}
 WORDS = (*THRESHOLDS, "broken")
-PRESETS = {"draft": 0.15, "fast": 0.02, "balanced": 0.005, "safe": 0.001}  # the same, of budgets to choose from
+# The same of the budgets to choose from.
+PRESETS = {"draft": THRESHOLDS["another"], "fast": THRESHOLDS["details"], "balanced": 0.005, "safe": THRESHOLDS["same"]}
 
 # {evaluations: {computed: the ST-LPIPS that nine of ten pictures stay below}}, of the default schedule and mechanism on
 # the demo model that comes out worst; `bench few_steps`, st_lpips_q90.

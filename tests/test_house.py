@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def test_functions_are_short(layer):
              for path, text in files(layer).items() for node in ast.walk(ast.parse(text))
              if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     assert {where: count for where, count in lines.items() if count > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def test_no_merge_was_left_open():
+    folders = [ROOT / name for name in ("caching", "docs", "locales", "nodes", "policies", "tests", "web", "workflows")]
+    texts = [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    texts = [path for path in texts if path.suffix in (".py", ".js", ".css", ".md", ".json", ".toml", ".txt", ".tsv")]
+    marker = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [path for path in texts if marker.search(path.read_text(encoding="utf-8"))] == []
 
 
 def imported(path: Path, text: str) -> Iterator[str]:

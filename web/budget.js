@@ -146,8 +146,7 @@ class BudgetStrip {
     const result = plan.run ? measured(plan.run) : expected(plan);
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
-    const presets = plan.policy?.kind === "list" ? {} : plan.presets;
-    return { head: planned(plan), presets, quality: plan.quality, result, notes: this.notes() };
+    return { head: planned(plan), presets: plan.presets, quality: plan.quality, result, notes: this.notes() };
   }
 
   notes() {

@@ -11,7 +11,8 @@ export const HEIGHT = 120;
 export class Strip {
   constructor(onBudget) {
     this.element = html("div", null, "recache recache-strip");
-    this.presets = PRESETS.map((name) => this.preset(name, onBudget));
+    const presets = html("div", this.element, "presets");
+    this.presets = PRESETS.map((name) => this.addPreset(presets, name, onBudget));
     this.svg = svg("svg", this.element);
     this.svg.setAttribute("role", "img");
     this.svg.setAttribute("tabindex", "0");
@@ -19,8 +20,8 @@ export class Strip {
     this.paths = Object.fromEntries(KINDS.map((kind) => [kind, svg("path", this.svg, kind)]));
     this.head = html("div", this.element, "head");
     this.quality = html("div", this.element, "quality");
-    this.quality.bar = QUALITIES.map(() => html("i", this.quality));
-    this.quality.word = html("span", this.quality);
+    this.bar = QUALITIES.map(() => html("i", this.quality));
+    this.word = html("span", this.quality);
     const line = html("div", this.element, "line");
     this.result = html("div", line, "result");
     this.legend = html("div", line, "legend"); // hidden where it has no room beside the result
@@ -56,13 +57,13 @@ export class Strip {
     this.showQuality(quality);
     this.result.textContent = result;
     this.notes.textContent = this.notes.title = notes;
-    this.svg.setAttribute("aria-label", [head, this.quality.word.textContent, result, notes, this.spoken()].filter(Boolean).join("; "));
+    const spoken = [head, this.word.textContent, result, notes, this.spoken()];
+    this.svg.setAttribute("aria-label", spoken.filter(Boolean).join("; "));
     this.highlight(this.highlighted < cells.length ? this.highlighted : -1);
   }
 
   /** A button that sets the budget. */
-  preset(name, onBudget) {
-    const row = this.element.querySelector(".presets") ?? html("div", this.element, "presets");
+  addPreset(row, name, onBudget) {
     const button = html("button", row);
     button.type = "button";
     button.textContent = t(`strip.preset_${name}`);
@@ -81,9 +82,9 @@ export class Strip {
 
   showQuality(quality) {
     const full = QUALITIES.indexOf(quality) + 1;
-    this.quality.setAttribute("class", `quality ${quality ?? ""}`);
-    this.quality.bar.forEach((part, i) => part.classList.toggle("full", i < full));
-    this.quality.word.textContent = quality ? t(`strip.quality_${quality}`) : "";
+    this.quality.setAttribute("class", `quality ${quality ?? "unknown"}`);
+    this.bar.forEach((part, i) => part.classList.toggle("full", i < full));
+    this.word.textContent = quality ? t(`strip.quality_${quality}`) : "";
   }
 
   /** Which evaluations are computed, for a screen reader; counted from 1. */

@@ -68,19 +68,11 @@ class PlanAnswer:
     Attributes:
         provisional: what is not known before a run, of "model", "cost", "trained", "sampler" and "input".
         run: the one that is sampling, else the last one with this plan.
-<<<<<<< HEAD
-        refusal: why nothing would be cached, a Reason or the words of an error.
-        missing: the policy that is named and not there.
-        remark: on this choice beside fewer steps (see RunChoice.remark), or None.
-        quality: how close to the uncached picture (see RunChoice.expected_word), or None.
-        presets: {name: budget} to choose from (see expected_quality.presets).
-        n: evaluations of the run; 0 where they are not known, and no schedule is.
-=======
         refusal: why nothing would be cached, a Reason or an error's message.
         missing: that the chosen policy is missing, or None.
         remark: see RunChoice.remark. quality: see RunChoice.expected_word.
+        presets: {name: budget} to choose from (see expected_quality.presets); empty where a list takes its place.
         n: evaluations of the run; 0 if they are not known, and then there is no schedule.
->>>>>>> main
         computed: those that would be computed, 0-based.
         speedup: planned.
         seconds, seconds_uncached: that the sampler is expected to take, as in the last run of this size; else None.
@@ -164,7 +156,8 @@ def plan(request: PlanRequest) -> PlanAnswer:
         answer.refusal = str(error)
         return answer
     answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
-    answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
+    if answer.policy.kind != "list":
+        answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
     seconds = history.seconds(run.cfg, run.size) if history else None
     if seconds is not None:

@@ -52,7 +52,7 @@ def figures(found: list[tuple[str, torch.Tensor, dict]]) -> Iterator[Figure]:
     from recache.policies.expected_quality import THRESHOLDS, WORDS
 
     most = [*THRESHOLDS.values(), float("inf")]
-    groups = [(word, distance, cell) for word, distance, cell in found]
+    groups = [*found]
     for word in WORDS:
         alike = [distance for other, distance, _ in found if other == word]
         if alike:
