@@ -72,7 +72,7 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> 
         obstacle = Reason("compiled")
     elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
-    settings = _settings(guider, sampler, noise, evaluations.times)
+    settings = _settings(guider, sampler, noise, evaluations)
     config = config.for_run(config, settings)
     inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
@@ -82,10 +82,11 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> 
     return run
 
 
-def _settings(guider, sampler, noise, times: tuple[float, ...]) -> RunSettings:
+def _settings(guider, sampler, noise, evaluations: Evaluations) -> RunSettings:
     """Of a run that begins; `noise` [batch, channels, ..., height, width], other latents are of no size."""
     size = model_identity.size_of(guider.model_patcher, tuple(noise.shape)) if noise.ndim >= 4 else ()
-    return RunSettings(model_identity.sampler_name(sampler), times, getattr(guider, "cfg", None), tuple(size))
+    return RunSettings(model_identity.sampler_name(sampler), evaluations.times, getattr(guider, "cfg", None),
+                       tuple(size), evaluations.multistep)
 
 
 def _watch_network(wrappers: dict, run: Run) -> None:

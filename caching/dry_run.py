@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -20,6 +21,7 @@ from .stub_guider import NeedsModel, OtherInput, StubGuider, TooManyEvaluations,
 MAX_EVALUATIONS_PER_STEP = 16
 MAX_SECONDS = 10  # of all runs together
 SAME_SIGMA = 1e-3
+LOOKS_BACK = 1e-4  # share of an input; rounding is below 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Evaluations:
         sigmas: noise level of every evaluation, in order; empty if the run can't be planned.
         times: evaluation times in [0, 1], 1 at the noisiest: the model's timestep over that of its highest noise level.
         stochastic: whether the sampler adds noise between evaluations.
+        multistep: whether it continues the trend of earlier predictions, as dpmpp_2m does and Euler does not.
         refusal: why the run can't be planned, or None if it can.
     """
 
     sigmas: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
     stochastic: bool = False
+    multistep: bool = False
     refusal: Reason | None = None
 
     def __len__(self) -> int:
@@ -111,9 +115,9 @@ def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evalua
 def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked: bool = False) -> Evaluations:
     """List the evaluations that `sampler` will make over `sigmas`, for any sampler object of the host.
 
-    Copies of the sampler run three times on a latent of a few numbers with a stub of the model: twice with different
-    predictions (if the noise levels differ, they depend on the content, and can't be planned), and once with another
-    seed (if the inputs differ, the sampler adds noise). The RNG state is restored.
+    Copies of the sampler run on a latent of a few numbers with a stub of the model: twice with different predictions
+    (if the noise levels differ, they depend on the content, and can't be planned), and with another seed (if the inputs
+    differ, the sampler adds noise). The RNG state is restored.
 
     Args:
         sampler: the host's sampler object (its `sample` method is used).
@@ -149,8 +153,10 @@ class _DryRun:
         try:
             with isolated, torch.inference_mode():
                 first = self._run(lambda x: 0.5 * x, seed=1)
-                content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
-                stochastic = reseed and self._is_stochastic(first)
+                stochastic = reseed and self._depends_on_seed(first)
+                with _NoNoise():
+                    content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
+                    multistep = self._looks_back(content) and not self._depends_on_seed(content)
         except TooManyEvaluations:
             return Evaluations(refusal=Reason("sampler_adaptive"))
         except TooSlow:
@@ -161,13 +167,25 @@ class _DryRun:
             return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error) or type(error).__name__}))
         if first.sigmas != content.sigmas:
             return Evaluations(refusal=Reason("sampler_adaptive"))
-        return Evaluations(tuple(first.sigmas), evaluation_times(first.sigmas, self.model_sampling), stochastic)
+        times = evaluation_times(first.sigmas, self.model_sampling)
+        return Evaluations(tuple(first.sigmas), times, stochastic, multistep)
 
-    def _is_stochastic(self, first: StubGuider) -> bool:
+    def _depends_on_seed(self, run: StubGuider) -> bool:
         try:
-            self._run(first.response, seed=2, expected=first.inputs)
+            self._run(run.response, seed=2, expected=run.inputs)
         except OtherInput:
             return True
+        return False
+
+    def _looks_back(self, run: StubGuider) -> bool:
+        """Whether some input is no weighted sum of the input before and its prediction."""
+        free = slice(None) if self.mask is None else self.mask.flatten() > 0.0
+        inputs = [x.flatten()[free].double() for x in run.inputs]
+        for before, after in pairwise(inputs):
+            known = torch.stack([before, run.response(before)], 1)
+            rest = after - known @ torch.linalg.lstsq(known, after[:, None]).solution[:, 0]
+            if rest.norm() > LOOKS_BACK * after.norm():
+                return True
         return False
 
     def _run(self, response, seed: int, expected: Sequence[torch.Tensor] = ()) -> StubGuider:

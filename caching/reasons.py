@@ -52,6 +52,7 @@ CODES: dict[str, tuple[str, ...]] = {
     # beside simply running fewer steps
     "as_fewer_steps": ("steps", "computed"),
     "raised": ("steps", "computed", "instead"),
+    "may_lose": ("steps", "computed"),
     "worse_than_fewer_steps": ("steps", "computed", "mechanism"),
     # the policy
     "policy_missing": ("policy", "origin", "instead"),  # origin: "" or in brackets; instead: one of the next two

@@ -26,12 +26,14 @@ class RunSettings:
         times: evaluation times; empty if unknown.
         cfg: scale of the guidance; None if unknown.
         size: of the output (see model_identity.size_of); empty if unknown.
+        multistep: of the sampler (see Evaluations).
     """
 
     sampler: str = ""
     times: tuple[float, ...] = ()
     cfg: float | None = None
     size: tuple[int, ...] = ()
+    multistep: bool = False
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,12 @@ class Workflow:
             Sample(g, noise[i:i + 1], latent[i:i + 1], None if mask is None else mask[i:i + 1])
             for g in range(len(self.guiders)) for i in range(count)]
 
+    def samples_in_turn(self, count: int, seed: int) -> list[Sample]:
+        """`count` samples in all, of the prompts in turn; see `samples`."""
+        noises = -(-count // len(self.guiders))
+        samples = self.samples(noises, seed)
+        return [sample for i in range(noises) for sample in samples[i::noises]][:count]
+
     def dry_run(self) -> Evaluations:
         """The evaluations of a run.
 

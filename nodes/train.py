@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
-import comfy.model_management
-import comfy.utils
 from comfy_api.latest import io, ui
 
 from .. import caching
 from ..caching import model_identity
 from ..policies.budget import listed
 from ..policies.learning.checkpoint import Checkpoint
-from ..policies.learning.elites import mean_gain
 from ..policies.policy_file import About
 from .inputs import Policy, hidden_input
 from .library import folders
@@ -22,7 +17,8 @@ from .server import prompt_info, training_state
 from .server.wording import error_text
 from .training import objective, sampler_inputs
 from .training.mechanism_race import label
-from .training.request import Outcome, Progress, Request
+from .training.progress import shown_on
+from .training.request import QUICK_EVALUATIONS, Outcome, Request, noises
 from .training.sampler_inputs import Sampling
 from .training.training import train
 
@@ -67,16 +63,17 @@ def _search_inputs() -> list[io.Input]:
             "samples", default=4, min=1, max=64,
             tooltip="Noises to learn on, for every prompt. More take longer and hold better for other seeds."),
         io.Int.Input(
-            "evaluations", default=3000, min=100, max=10_000_000, step=100,
-            tooltip="How many evaluations of the model the search may take: this times the seconds of one step is how "
-                    "long it takes at most. Most is gained early; watch the curve, and stop when it is flat."),
+            "evaluations", default=3600, min=100, max=10_000_000, step=100,
+            tooltip="How many evaluations of the model the training may take in all: this times the seconds of one "
+                    "step is how long it takes. Uncached runs and checks come first, a few hundred or more; the search "
+                    "gets the rest. Watch the curve, and stop when it is flat."),
         io.Float.Input(
             "minutes", default=0.0, min=0.0, max=100_000.0, step=1.0,
             tooltip="Stop after so many minutes and keep the best so far. 0: no limit."),
         io.Combo.Input(
-            "mechanism", options=[*caching.MECHANISMS, caching.AUTO], default="taylor", advanced=True,
-            tooltip="How a skipped evaluation is reconstructed; use the policy with the same one. auto: several are "
-                    "tried in short runs, and the one closest to the original is trained."),
+            "mechanism", options=[*caching.MECHANISMS, caching.AUTO], default=caching.AUTO, advanced=True,
+            tooltip="How a skipped evaluation is reconstructed. auto: several are tried in short runs, and the one "
+                    "closest to the original is trained. ReCache Budget with the mechanism auto takes the policy's."),
         io.Int.Input(
             "order", default=1, min=1, max=3, advanced=True,
             tooltip="Of taylor and hermite; use the policy with the same one."),
@@ -111,6 +108,10 @@ def _objective_inputs() -> list[io.Input]:
         io.String.Input("prompt", default="", multiline=True, optional=True, advanced=True,
                         tooltip="For the reward 'clip prompt': what the picture should show."),
         Prompts.Input("prompts", optional=True, tooltip="More prompts to learn on, from ReCache Training Prompt."),
+        io.Boolean.Input(
+            "quick", default=False, optional=True,
+            tooltip="A policy from two noises and at most about 900 evaluations: the best of what can be tried without "
+                    "a search. Samples and evaluations above are not used."),
     ]
 
 
@@ -157,11 +158,12 @@ class ReCacheTrainCustom(io.ComfyNode):
         return _train(cls, sampler_inputs.CUSTOM, **given)
 
 
-def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutput:
+def _train(cls, sampled: Sampling, *, evaluations: int, quick: bool = False, **asked) -> io.NodeOutput:
+    evaluations = QUICK_EVALUATIONS if quick else evaluations
     node_id = hidden_input(cls, "unique_id")
     workflow_id = prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo"))
     with training_state.training(node_id, workflow_id, evaluations) as monitor:
-        outcome = _outcome(monitor, node_id, sampled, evaluations=evaluations, **asked)
+        outcome = _outcome(monitor, node_id, sampled, evaluations=evaluations, quick=quick, **asked)
         text, picture = describe(outcome), training_picture(outcome)
         monitor.end("done", text.splitlines()[0])
     shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
@@ -171,10 +173,12 @@ def _train(cls, sampled: Sampling, *, evaluations: int, **asked) -> io.NodeOutpu
 def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, sampled: Sampling, *, budgets: str,
              samples: int, evaluations: int, minutes: float, mechanism: str, order: int, cache_point: str,
              distance: str, reward: str, alpha: float, references=None, vae=None, clip_vision=None, clip=None,
-             prompt: str = "", prompts: tuple = (), **connected) -> Outcome:
+             prompt: str = "", prompts: tuple = (), quick: bool = False, **connected) -> Outcome:
     try:
-        request = Request(listed(budgets), samples, max(4, samples // 2), mechanism, order, cache_point, evaluations,
-                          minutes)
+        prompts = prompts[:1] if quick else prompts
+        samples, held_out = noises(1 + len(prompts), samples, quick)
+        request = Request(
+            listed(budgets), samples, held_out, mechanism, order, cache_point, evaluations, minutes, quick)
         objectives, notes = objective.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
         flow = sampled.workflow(prompts, **connected)
         about = About(
@@ -190,38 +194,9 @@ def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, sampl
             None if vae is None else vae.first_stage_model.state_dict())
         return train(
             flow, request, objectives, Checkpoint(folders.training_folder(print_of), notes.append), about,
-            None if references is None else references["samples"], _progress(monitor, node_id, request), notes)
+            None if references is None else references["samples"], shown_on(monitor, node_id, request), notes)
     except ValueError as error:
         raise ValueError(f"ReCache Train: {error_text(error)}") from None
-
-
-def _progress(monitor: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:
-    """Callbacks that show the training's progress on the node."""
-    bar = comfy.utils.ProgressBar(1000, node_id=node_id)
-    started = time.monotonic()
-    searched = [started]  # when the search began
-
-    def phase(name: str, part: int, parts: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        if name == "search":
-            searched[0] = time.monotonic()
-        monitor.update(phase=name, part=part, parts=parts)
-
-    def on_rollout(evaluations: int, gains: dict[int, float], curve: list[tuple[int, float]], n: int) -> None:
-        now = time.monotonic()
-        limits = [60.0 * request.minutes - (now - started)] if request.minutes else []
-        if 100 * evaluations > request.evaluations:
-            limits.append((now - searched[0]) * (request.evaluations / evaluations - 1.0))
-        left = min(limits, default=None)
-        over = monitor.stopped() or (left is not None and left <= 0.0)
-        sent = monitor.update(
-            phase="choosing" if over else "search", evaluations=evaluations, gain=mean_gain(gains), curve=tuple(curve),
-            budgets=tuple((k, n, gain) for k, gain in gains.items()),
-            seconds_left=None if over else left)
-        if sent:
-            bar.update_absolute(min(999, 1000 * evaluations // request.evaluations))
-
-    return Progress(phase, on_rollout, monitor.stopped)
 
 
 def _minutes(seconds: float) -> str:

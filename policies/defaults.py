@@ -2,6 +2,10 @@
 
 With a model that predicts a velocity or noise, and Euler's method, repeating the last prediction is one longer step. So
 `reuse` on an even schedule is as good as fewer steps by construction, and takes over where no forecast is better.
+
+Multistep samplers such as dpmpp_2m continue the trend of the predictions themselves, so they lose less by fewer steps.
+With guidance they have rules of their own, `multistep` below; without it a short run is taken for one of a model that
+was distilled to few steps, where forecasts pay as they do with Euler's method.
 """
 
 from __future__ import annotations
@@ -15,10 +19,10 @@ FEW = 3  # computed evaluations: too few to continue a trend
 SHORT = 8  # evaluations: in shorter runs continuing a trend does not help
 FINE = 6  # evaluations for each computed one: from here on it does not matter that schedules are rounded to evaluations
 CROWDED = 0.8  # time at the middle of the run; 0.75 with a shift of 3, 0.89 with 8
-LONG = 12  # evaluations: from here on the full linear trend is better than the damped one
+MULTISTEP_LONG = 16  # evaluations: in shorter runs multistep samplers gain little from forecasts
 
 
-def default_schedule(n: int, k: int) -> Schedule:
+def default_schedule(n: int, k: int, multistep: bool = False) -> Schedule:
     """k of n evaluations, for any model.
 
     Where caching every other evaluation is enough, 2 (n - k) <= n - 2, they lie around three quarters of the run, or as
@@ -35,24 +39,30 @@ def default_schedule(n: int, k: int) -> Schedule:
         last = min(n - 2, 3 * n // 4 + cached - 1)
         skipped = range(last, last - 2 * cached, -2)
         return from_indices((i for i in range(n) if i not in skipped), n)
-    if default_mechanism(n, k)[0] == "reuse":
+    if default_mechanism(n, k, multistep)[0] == "reuse":
         return even
     return from_indices((2 * i * n // (2 * k - 1) for i in range(k)), n)
 
 
-def default_mechanism(n: int, k: int) -> tuple[str, int]:
-    """Mechanism and order for k of n evaluations under the default schedule."""
-    if n < SHORT or k <= FEW:
+def default_mechanism(n: int, k: int, multistep: bool = False) -> tuple[str, int]:
+    """Mechanism and order for k of n evaluations under the default schedule.
+
+    Too few evaluations tell no trend; the full linear one, taylor, is better than the damped one, hermite, only where the
+    run is long and much of it computed.
+    """
+    few, many, long = (4, 8, MULTISTEP_LONG) if multistep else (FEW, 6, 12)
+    if n < SHORT or k <= few:
         return "reuse", 1
-    return ("hermite", 1) if n < LONG or k < 6 else ("taylor", 1)
+    return ("hermite", 1) if n < long or k < many else ("taylor", 1)
 
 
-def least_computed(n: int, k: int, times: Sequence[float]) -> int:
+def least_computed(n: int, k: int, times: Sequence[float], multistep: bool = False) -> int:
     """The fewest evaluations, k or more, by which the default comes as close as as many steps without a cache.
 
     That is k, unless the prediction is repeated and the k steps of the shorter run lie between those of this one. Then
     the nearest ones are worse than fewer steps where the noise levels are crowded at the start, as with a shift of 4
-    and more, and in every run of a few evaluations of which more than every other is cached.
+    and more, and in every run of a few evaluations of which more than every other is cached. With a multistep sampler
+    no schedule of more than half of a short run is as good as fewer steps.
 
     Args:
         times: evaluation times, [n].
@@ -61,7 +71,9 @@ def least_computed(n: int, k: int, times: Sequence[float]) -> int:
     crowded = middle > CROWDED
 
     def as_good(c: int) -> bool:
-        if gains(n, c) or n % c == 0 or n >= FINE * c:
+        if multistep and n < MULTISTEP_LONG:
+            return c == n or n >= FINE * c or FEW <= c <= (n // 2 if n >= SHORT else n - 1)
+        if gains(n, c, multistep) or n % c == 0 or n >= FINE * c:
             return True
         alternating = c > FEW and 2 * (n - c) <= n - 2
         return alternating and n - c == 2 if crowded else alternating or c <= FEW < n
@@ -69,6 +81,14 @@ def least_computed(n: int, k: int, times: Sequence[float]) -> int:
     return next(c for c in range(k, n + 1) if as_good(c))
 
 
-def gains(n: int, k: int) -> bool:
+def gains(n: int, k: int, multistep: bool = False) -> bool:
     """Whether the default comes closer to the uncached n steps than k uncached steps do."""
-    return k == n or default_mechanism(n, k)[0] != "reuse"
+    return k == n or default_mechanism(n, k)[0] != "reuse" or (multistep and k >= FEW)
+
+
+def may_lose(n: int, k: int) -> bool:
+    """Whether a multistep sampler without guidance may come closer by k uncached steps than the default does.
+
+    It does where the model was not made for few steps.
+    """
+    return SHORT <= n < MULTISTEP_LONG and 2 * k > n

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from recache.caching import AUTO, Reason
+from recache.caching import AUTO, Reason, RunSettings
 from recache.nodes.library.choice import RunChoice
 from recache.nodes.library.folders import SHIPPED
+from recache.nodes.library.ranking import Target
+from recache.nodes.library.resolve import PolicyChoice
 from recache.policies.budget import budget_for, computed_for_budget
 from recache.policies.defaults import default_mechanism, default_schedule, least_computed
 from recache.policies.expected_quality import PRESETS, WORDS, expected_distance, presets, word_of
@@ -47,6 +49,20 @@ def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
     (7, 6, 6, 7), (8, 3, 3, 4), (8, 7, 7, 7), (12, 5, 5, 5), (20, 3, 3, 3)])
 def test_where_it_would_be_worse_than_fewer_steps_more_is_computed(n, k, even, crowded):
     assert [least_computed(n, k, times(n, shift)) for shift in (1.0, 3.0, 5.0, 8.0)] == [even, even, crowded, crowded]
+
+
+@pytest.mark.parametrize("n, k, guided", [
+    (4, 2, 3), (4, 3, 3), (8, 2, 3), (8, 4, 4), (8, 5, 8), (8, 7, 8), (12, 6, 6), (12, 7, 12), (20, 3, 3),
+    (20, 14, 14)])
+def test_a_multistep_sampler_with_guidance_has_rules_of_its_own_in_short_runs(n, k, guided):
+    choices = {cfg: PolicyChoice("uniform", None, Target(AUTO, 1, "auto", k / n)).choice(
+        None, RunSettings("dpmpp_2m", times(n), cfg, multistep=True)) for cfg in (None, 1.0, 2.0)}
+    assert [sum(choices[cfg].schedule(times(n))) for cfg in (None, 1.0, 2.0)] == [guided, k, guided]
+    raised = Reason("raised", {"steps": n, "computed": k, "instead": guided})
+    assert (choices[2.0].remark(times(n)) == raised) == (guided > k)
+    lost = Reason("may_lose", {"steps": n, "computed": k})
+    assert (choices[1.0].remark(times(n)) == lost) == (8 <= n < 16 and 2 * k > n)
+    assert choices[1.0].mechanism_for(times(n)) == default_mechanism(n, k)
 
 
 def test_a_policy_and_a_list_keep_to_what_they_say():

@@ -45,6 +45,18 @@ def test_every_sampler_is_planned_or_refused(sampler):
     assert not found.expects(0, 0.9 * found.sigmas[0])
 
 
+MULTISTEP = {"dpmpp_2m", "deis", "res_multistep", "uni_pc", "uni_pc_bh2", "ipndm", "lms", "gradient_estimation"}
+SINGLE_STEP = {"euler", "euler_cfg_pp", "euler_ancestral", "ddim", "lcm", "dpmpp_2s_ancestral", "dpmpp_sde"}
+
+
+@pytest.mark.parametrize("name", ["sd3", "sd15"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_samplers_that_continue_the_trend_of_their_predictions_are_told_apart(name, masked):
+    levels = calculate_sigmas(model_sampling(name), "simple", 8)
+    for sampler in MULTISTEP | SINGLE_STEP:
+        assert of(sampler, levels, name, masked=masked).multistep == (sampler in MULTISTEP), sampler
+
+
 @pytest.mark.parametrize("name", ["sd3", "flux", "wan21_t2v", "sd15", "ltxv"])
 def test_times_fall_from_one(name):
     times = of("euler", name=name).times

@@ -205,7 +205,8 @@ def test_counting_beside_a_run_agrees_with_the_dry_run_and_touches_no_generator(
     before = torch.get_rng_state()
     counted = dry_run_without_rng(sampler, sigmas, model_sampling)
     assert torch.equal(torch.get_rng_state(), before)
-    assert counted.refusal or (counted.sigmas, counted.times) == (whole.sigmas, whole.times)
+    assert counted.refusal or (counted.sigmas, counted.times, counted.multistep) == (
+        whole.sigmas, whole.times, whole.multistep)
     assert bool(counted.refusal) == bool(whole.refusal) or name == "ar_video"
 
 

@@ -29,7 +29,7 @@ from tests.tiny.training import REQUEST, N, flow, trained
 
 pytestmark = pytest.mark.usefixtures("host")
 PLENTY = 1 << 30
-SHORT = replace(REQUEST, evaluations=100)
+SHORT = replace(REQUEST, evaluations=250)
 
 
 def asked(n: int, seed: int = 0) -> list:

@@ -29,9 +29,9 @@ from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
 from recache.nodes.library.ranking import Target
 from recache.nodes.training import objective, rollouts
-from recache.nodes.training.request import Progress, Request
+from recache.nodes.training.request import QUICK_EVALUATIONS, Progress, Request, noises
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
-from recache.policies.defaults import default_schedule
+from recache.policies.defaults import default_mechanism, default_schedule
 from recache.policies.learning.environment import Memo
 from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, load, save
@@ -161,6 +161,7 @@ def test_a_policy_is_no_worse_than_its_starts_where_it_was_trained_and_chosen(ou
     assert gains == sorted(gains) and gains[-1] > 0.1
     assert outcome.policy.about.cache_point == "output" and outcome.policy.about.mechanism_options == {"order": 1}
     assert outcome.evaluations["uncached"] == 4 * N and outcome.evaluations["rollouts"] >= 100
+    assert sum(outcome.evaluations.values()) <= REQUEST.evaluations
 
 
 def test_the_same_seed_gives_the_same_policy_and_another_prompt_another_training(outcome, tmp_path):
@@ -423,6 +424,30 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
         train.ReCacheTrain.execute(**sampled, **ask(budgets="0, 2"))
 
 
+def test_half_as_many_samples_are_held_out_and_a_quick_training_takes_two():
+    assert [noises(1, 4, False), noises(8, 2, False), noises(3, 1, False)] == [(4, 4), (2, 8), (1, 4)]
+    assert [noises(1, 9, True), noises(2, 9, True)] == [(2, 2), (1, 2)]
+    run = flow(prompts=2)
+    in_turn, by_prompt = run.samples_in_turn(3, 5), run.samples(2, 5)
+    assert [sample.guider for sample in in_turn] == [0, 1, 0] and torch.equal(in_turn[2].noise, by_prompt[1].noise)
+
+
+def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    family = FAMILIES["flux"]
+    positive, negative = family.conditioning()
+    prompts = train.ReCacheTrainingPrompt.execute(*family.conditioning(5)).args[0]
+    prompts = train.ReCacheTrainingPrompt.execute(*family.conditioning(6), previous=prompts).args[0]
+    policy, _, text = train.ReCacheTrain.execute(
+        model=models("flux")[0], positive=positive, negative=negative, seed=3, steps=N, cfg=1.0, sampler_name="euler",
+        latent_image={"samples": torch.zeros(1, *family.latent_shape)}, scheduler="simple", denoise=1.0,
+        prompts=prompts, quick=True, **ask(mechanism="auto", samples=5)).args
+    training = policy.about.training
+    assert (training["samples"], training["prompts"], training["held-out samples"]) == (2, 2, 2)
+    assert (policy.about.mechanism, "was chosen of" in text) == (default_mechanism(N, 6)[0], False)
+    assert training["evaluations"] <= QUICK_EVALUATIONS
+
+
 def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatch, tmp_path):
     monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
     family = FAMILIES["flux"]
@@ -430,7 +455,7 @@ def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatc
     policy, _, text = train.ReCacheTrain.execute(
         model=models("flux")[0], positive=positive, negative=negative, seed=3, steps=6, cfg=1.0, sampler_name="euler",
         latent_image={"samples": torch.zeros(1, *family.latent_shape)}, scheduler="simple", denoise=1.0,
-        **ask(budgets="0.5, 0.7, 0.9", samples=2)).args
+        **ask(budgets="0.5, 0.7, 0.9", samples=2, evaluations=600)).args
     [costs] = tmp_path.rglob("costs.jsonl")
     found = {}
     for line in costs.read_text().splitlines():

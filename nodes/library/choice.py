@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...caching import AUTO, Reason
 from ...policies.budget import computed_for_budget
-from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed
+from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed, may_lose
 from ...policies.expected_quality import expected_distance, word_of
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule, ScheduleError, explicit, same_times
@@ -27,6 +27,7 @@ class RunChoice:
         listed: the artist's list of evaluations, such as "0-3, 6", used instead of the budget; or None.
         mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length, and then
             more is computed than the budget pays for where it would be worse than fewer steps.
+        multistep, guided: whether the run's sampler is one (see caching.Evaluations), and whether it may be guided.
 
     Raises:
         ScheduleError: a budget outside its range, or a malformed list.
@@ -37,6 +38,8 @@ class RunChoice:
     listed: str | None = None
     mechanism: str = "taylor"
     order: int = 1
+    multistep: bool = False
+    guided: bool = True
 
     def __post_init__(self) -> None:
         computed_for_budget(self.budget, 1)
@@ -63,7 +66,12 @@ class RunChoice:
         if self.file is not None:
             about = self.file.about
             return about.mechanism, about.mechanism_options.get("order", 1)
-        return default_mechanism(len(times), self._count(times))
+        return default_mechanism(len(times), self._count(times), self._own_rules)
+
+    @property
+    def _own_rules(self) -> bool:
+        """Whether the run is under the rules for multistep samplers (see policies.defaults)."""
+        return self.multistep and self.guided
 
     def remark(self, times: Sequence[float]) -> Reason | None:
         """A warning where such a run is no better than running as many steps as it computes; else None."""
@@ -73,9 +81,11 @@ class RunChoice:
         paid = self._paid(n) if self.listed is None else computed
         if computed > paid:
             return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
-        if gains(n, computed):
-            return None
         named = {"steps": n, "computed": computed}
+        if self.multistep and not self.guided and computed < n and may_lose(n, computed):
+            return Reason("may_lose", named)
+        if gains(n, computed, self._own_rules):
+            return None
         mechanism, _ = self.mechanism_for(times)
         return Reason("as_fewer_steps", named) if mechanism == "reuse" else (
             Reason("worse_than_fewer_steps", {**named, "mechanism": mechanism}))
@@ -90,7 +100,8 @@ class RunChoice:
         if computed == n or (self.file is None and self.listed is not None):
             return None
         distance = expected_distance(n, computed)
-        if self.file is None and self.mechanism_for(times) != default_mechanism(n, computed):
+        if self.file is None and self.mechanism_for(times) != default_mechanism(
+                n, computed, self._own_rules):
             distance *= _OTHER_MECHANISM
         return word_of(distance)
 
@@ -111,7 +122,8 @@ class RunChoice:
         n = len(times)
         if len(set(times)) < n:  # the default rules were not measured for repeated times, such as Heun's
             return uniform(n, k)
-        return default_schedule(n, least_computed(n, k, times) if self.mechanism == AUTO else k)
+        least = least_computed(n, k, times, self._own_rules) if self.mechanism == AUTO else k
+        return default_schedule(n, least, self._own_rules)
 
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:

@@ -145,7 +145,7 @@ def plan(request: PlanRequest) -> PlanAnswer:
         if evaluations.refusal is not None:
             answer.refusal = evaluations.refusal
             return answer
-        decided = choice.choice(file)
+        decided = choice.choice(file, run)
         mechanism, order = decided.mechanism_for(run.times)
         cost = _cached_cost(mechanism, order, request.cache_point, history)
         if cost is None:
@@ -219,7 +219,7 @@ def _run_settings(history: run_state.History | None, planned: _PlannedRun) -> Ru
     last = next((run for run in history.runs if run.over), None) if history else None
     cfg = last.cfg if last and planned.cfg is None else planned.cfg
     size = last.size if last and not planned.size else planned.size
-    return RunSettings(planned.sampler, planned.evaluations.times, cfg, size)
+    return RunSettings(planned.sampler, planned.evaluations.times, cfg, size, planned.evaluations.multistep)
 
 
 def _summary(request: PlanRequest, file: PolicyFile | None, evaluations: Evaluations) -> PolicySummary:

@@ -9,6 +9,22 @@ from ...policies.learning.search import Learned
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule
 
+QUICK_EVALUATIONS = 900
+QUICK_SAMPLES = 2  # training samples, and as many held out
+LEAST_HELD_OUT = 4
+
+
+def noises(prompts: int, samples: int, quick: bool) -> tuple[int, int]:
+    """Training noises for every prompt, and held-out samples in all: half as many as training samples, four or more.
+
+    Args:
+        samples: training noises that the artist wants for every prompt.
+        quick: as few as can be compared; there are at most two prompts.
+    """
+    if quick:
+        return QUICK_SAMPLES // prompts, QUICK_SAMPLES
+    return samples, max(LEAST_HELD_OUT, samples * prompts // 2)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -16,11 +32,14 @@ class Request:
 
     Attributes:
         budgets: shares of the full compute, each above 0 and at most 1.
-        samples, held_out: training and held-out noises for every prompt; 1 or more.
+        samples: training noises for every prompt; 1 or more.
+        held_out: held-out samples in all, of the prompts in turn; 1 or more.
         mechanism, order, cache_point: as on ReCache Budget; the mechanism "auto" lets candidates race (see
             mechanism_race), and has no order.
-        evaluations: maximum of network evaluations of the search on training samples.
+        evaluations: maximum of network evaluations in all. The search takes what is left after the uncached runs, the
+            starts and the held-out runs, which are made whatever the maximum.
         minutes: time limit, after which the best so far is kept; 0 for none.
+        quick: the mechanism "auto" is the default one, without a race.
     """
 
     budgets: tuple[float, ...]
@@ -31,6 +50,7 @@ class Request:
     cache_point: str
     evaluations: int
     minutes: float = 0.0
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,8 +60,8 @@ class Progress:
     Attributes:
         phase: called as a phase begins, with its name, its part from 1 and the number of parts: every "reference" and
             "held-out" uncached run, then "mechanisms" (where they race), "starts", "search" and "fewer steps".
-        on_rollout: called before every rollout with (evaluations, {k: gain}, curve so far, evaluations of a run); see
-            policies.learning.search.
+        on_rollout: called before every rollout with (evaluations in all, {k: gain}, curve so far, evaluations of a
+            run); see policies.learning.search.
         stopped: whether the artist asked to stop and keep the best so far.
     """
 

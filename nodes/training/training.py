@@ -15,6 +15,7 @@ from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind, feature_kind
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget
+from ...policies.defaults import default_mechanism
 from ...policies.learning.checkpoint import Checkpoint
 from ...policies.learning.elites import mean_gain
 from ...policies.learning.environment import Memo
@@ -63,7 +64,7 @@ class _Setup:
 
     Attributes:
         started: a monotonic time in seconds.
-        suffix: of the names of memos in the checkpoint, one for each mechanism if several race.
+        suffix: of the names of memos in the checkpoint, one for each mechanism where the training chooses it.
     """
 
     workflow: Workflow
@@ -100,16 +101,19 @@ class _Setup:
 
 def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     workflow, request, objectives = setup.workflow, setup.request, setup.objectives
-    entries = CANDIDATES if request.mechanism == caching.AUTO else ((request.mechanism, request.order),)
-    setup = setup.using(*entries[0])
+    auto = request.mechanism == caching.AUTO
+    first = setup.using(*CANDIDATES[0]) if auto else setup  # the probe and the features are the same for all of them
     evaluations = workflow.dry_run()
     n = len(evaluations)
     samples = workflow.samples(request.samples, workflow.seed)
-    held_out = workflow.samples(request.held_out, (workflow.seed + HELD_OUT_SEED) % 2**64)
-    probe = _probe(setup, n, samples)
+    held_out = workflow.samples_in_turn(request.held_out, (workflow.seed + HELD_OUT_SEED) % 2**64)
+    probe = _probe(first, n, samples)
     ks = _computed(request.budgets, n, probe.report.cached_cost)
+    entries = ((request.mechanism, request.order),)
+    if auto:
+        entries = (default_mechanism(n, ks[len(ks) // 2]),) if request.quick else CANDIDATES
 
-    kind = feature_kind(evaluations, setup.mechanism(evaluations), probe.report.cache_point)
+    kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind)
 
@@ -120,7 +124,8 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
         setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out")
     setup.progress.phase("starts", 1, 1)
     starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
-    learned = _search(setup, n, memo, held_out_memo, starts, request.evaluations - raced)
+    taken = probe.evaluations + uncached.evaluations + held_out_uncached.evaluations + raced
+    learned = _search(setup, n, memo, held_out_memo, starts, taken)
     fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
     table = _with_fewer_steps(setup, learned, fewer_steps)
 
@@ -128,7 +133,8 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
         setup.notes.append(f"{setup.prefix_cache.recomputed:,} evaluations were computed again, because the outputs of "
                            f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
     spent = {"uncached": uncached.evaluations + held_out_uncached.evaluations,
-             "rollouts": probe.evaluations + raced + learned.evaluations, "held out": learned.held_out_evaluations}
+             "rollouts": probe.evaluations + raced + learned.evaluations,
+             "held out": learned.held_out_evaluations + len(held_out) * sum(table)}
     shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
                       _about(setup, about, probe.report, sum(spent.values()), entries), table)
@@ -139,7 +145,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
 def _choose_mechanism(setup: _Setup, entries: Sequence[tuple[str, int]], rollouts: Callable[[_Setup], Rollouts],
                       tried: Callable[[_Setup], dict]) -> tuple[_Setup, Memo, int]:
     """The setup with the best mechanism of the entries, its memo, and the evaluations that the others took."""
-    if len(entries) == 1:
+    if setup.request.mechanism != caching.AUTO:
         return setup, setup.memo(rollouts(setup), "costs"), 0
     setup.progress.phase("mechanisms", 1, 1)
     setups = [setup.using(*entry, suffix="-{}-{}".format(*entry)) for entry in entries]
@@ -192,22 +198,25 @@ def _computed(budgets: Sequence[float], n: int, cached_cost: float) -> list[int]
     return ks
 
 
-def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, evaluations: int) -> Learned:
+def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, taken: int) -> Learned:
+    """Learn with what is left of the evaluations, of which so many are `taken`."""
     request, progress = setup.request, setup.progress
     curve: list[tuple[int, float]] = []
 
     def on_rollout(evaluations: int, gains: dict[int, float]) -> None:
         gain = mean_gain(gains)
         if not curve or gain > curve[-1][1]:
-            curve.append((evaluations, gain))
-        progress.on_rollout(evaluations, gains, curve, n)
+            curve.append((taken + evaluations, gain))
+        progress.on_rollout(taken + evaluations, gains, curve, n)
 
     def should_stop() -> bool:
         out_of_time = request.minutes and time.monotonic() - setup.started > 60.0 * request.minutes
         return bool(out_of_time) or progress.stopped()
 
     progress.phase("search", 1, 1)
-    config = LearnConfig(evaluations=evaluations, seed=setup.workflow.seed % 2**31)
+    compared = len(starts) + 2  # schedules of every k on held-out samples: the learned one, and fewer steps
+    left = request.evaluations - taken - compared * held_out.samples * sum(next(iter(starts.values())))
+    config = LearnConfig(evaluations=left, seed=setup.workflow.seed % 2**31)
     with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
         return learn(memo, held_out, starts, config, should_stop, on_rollout)
 
@@ -225,7 +234,7 @@ def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int
     request, prompts = setup.request, len(setup.workflow.guiders)
     training = {
         "learned by": setup.objectives.learn.name, "samples": request.samples * prompts, "prompts": prompts,
-        "held-out samples": request.held_out * prompts, "evaluations": evaluations,
+        "held-out samples": request.held_out, "evaluations": evaluations,
         "seconds": round(time.monotonic() - setup.started, 1)}
     if len(entries) > 1:
         training["mechanisms tried"] = ", ".join(label(*entry) for entry in entries)

@@ -8,9 +8,10 @@ sampler and with those of ``SOLVERS``.
 Figures of a cell: ``latent_mse``; ``latent_ratio``, the geometric mean over samples of the latent's squared error over
 that of fewer steps with the same sampler, and the bounds of its 95% interval; ``beside``, the same over the best of the
 mechanisms that ``--beside`` names, with this schedule; ``st_lpips`` with half of its 95% interval, ``st_lpips_q90``,
-which nine of ten samples stay below, and ``more``, the paired difference to fewer steps with its own interval. Pictures
-are decoded for fewer steps with the same sampler and with the best other one, and for the ``--pictures`` schedules of
-each k that have the least latent error.
+which nine of ten samples stay below, and ``more`` and ``more_than_learned``, the paired differences to fewer steps and
+to what ReCache Train learned, with their own intervals. Pictures are decoded for fewer steps with the same sampler and
+with the best other one, for what ``--fitted`` names, and for the ``--pictures`` schedules of each k that have the
+least latent error. ``--rivals`` are caches with a threshold that is tuned to k computed evaluations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from math import comb, exp
 from pathlib import Path
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 
 from tests.bench.figures import Figure, publish
+from tests.bench.fitted import METHODS, TRAINING, Fitted
 from tests.bench.sampling import host
 from tests.bench.st_lpips import st_lpips
 
@@ -201,26 +203,59 @@ def to_decode(errors: dict[tuple, torch.Tensor], sampler: str, best: int) -> set
     ranked = sorted(errors, key=lambda key: float(errors[key].clamp_min(1e-12).log().mean()))
     fewer = [key for key in ranked if key[0] == "fewer steps" and key[1] != sampler][:1]
     same = [key for key in errors if key[:2] == ("fewer steps", sampler)]
-    return {*fewer, *same, *[key for key in ranked if key[0] != "fewer steps"][:best]}
+    fitted = [key for key in errors if key[0] in METHODS]
+    return {*fewer, *same, *fitted, *[key for key in ranked if key[0] != "fewer steps"][:best]}
+
+
+def latents_of(runs: Runs, searched: Runs | None, fitted: Fitted | None, rivals: dict, k: int,
+               options) -> dict[tuple, torch.Tensor]:
+    """{(schedule's name, mechanism, computed evaluations): latents} of everything to compare at one k."""
+    found: dict[tuple, torch.Tensor] = {
+        ("fewer steps", solver, "-"): runs.fewer(k, solver)
+        for solver in dict.fromkeys((runs.demo.sampler, *options.solvers))}
+    schedules = list(schedules_of(runs, searched, k, options.mechanisms, options.rules))
+    schedules += [(method, *fitted.find(method)[k]) for method in options.fitted]
+    latents: dict[tuple, torch.Tensor] = {}  # two methods often find the same
+    for name, mechanism, indices in schedules:
+        if (mechanism, indices) not in latents:
+            latents[mechanism, indices] = runs.cached(indices, mechanism)
+        found[name, "{} {}".format(*mechanism), indices] = latents[mechanism, indices]
+    for name, tuned in rivals.items():
+        found[name, f"{tuned[k][1]:.2f} computed", "-"] = tuned[k][0]
+    return found
+
+
+def picture_figures(distances: dict[tuple, torch.Tensor], key: tuple, sampler: str, cell: dict) -> Iterator[Figure]:
+    """ST-LPIPS, and its paired differences to fewer steps and to the learned schedule."""
+    distance = distances[key]
+    yield Figure("st_lpips", float(distance.mean()), "1", cell)
+    yield Figure("ci95", half_interval(distance), "1", cell)
+    yield Figure("st_lpips_q90", float(distance.quantile(0.9)), "1", cell)
+    others = {"more": distances["fewer steps", sampler, "-"]}
+    learned = [other for name, other in distances.items() if name[0] == "learned"]
+    others |= {"more_than_learned": learned[0]} if learned else {}
+    for name, other in others.items():
+        yield Figure(name, float((distance - other).mean()), "1", cell)
+        yield Figure(f"{name}_ci95", half_interval(distance - other), "1", cell)
 
 
 def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
     started = time.monotonic()
-    runs = Runs(demo, demo.samples(options.samples), n)
+    samples = demo.samples(options.samples)
+    runs = Runs(demo, samples, n)
     searched = Runs(demo, demo.samples(SEARCH_SAMPLES, 5000), n) if options.search else None
+    fitted = Fitted(Runs(demo, demo.samples(options.prompts, TRAINING), n), counts,
+                    options.evaluations) if options.fitted else None
     pictures = Pictures(demo, runs.reference) if options.pictures else None
+    rivals = {name: tuned_to(name, demo, samples, n, counts) for name in options.rivals}
     cell = {"model": demo.name, "n": n, "sampler": demo.sampler, "cfg": demo.cfg}
     for k in counts:
-        found = {("fewer steps", solver, "-"): runs.fewer(k, solver)
-                 for solver in dict.fromkeys((demo.sampler, *options.solvers))}
-        fewer = found["fewer steps", demo.sampler, "-"]
-        fewer_error = runs.error(fewer)
-        fewer_distance = pictures.distance(fewer) if pictures else None
-        for name, mechanism, indices in schedules_of(runs, searched, k, options.mechanisms, options.rules):
-            found[name, "{} {}".format(*mechanism), indices] = runs.cached(indices, mechanism)
+        found = latents_of(runs, searched, fitted, rivals, k, options)
         errors = {key: runs.error(latents) for key, latents in found.items()}
+        fewer_error = errors["fewer steps", demo.sampler, "-"]
         decoded = to_decode(errors, demo.sampler, options.pictures) if pictures else set()
-        for key, latents in found.items():
+        distances = {key: pictures.distance(found[key]) for key in decoded}
+        for key in found:
             here = cell | {"k": k, "schedule": key[0], "mechanism": key[1], "computed": key[2]}
             yield Figure("latent_mse", float(errors[key].mean()), "1", here)
             yield from ratio_figures(("latent_ratio", "low", "high"), log_ratio(errors[key], fewer_error), here)
@@ -228,14 +263,17 @@ def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
             if beside and key[0] != "fewer steps":
                 best = min(beside, key=lambda error: float(error.clamp_min(1e-12).log().mean()))
                 yield from ratio_figures(("beside", "beside_low", "beside_high"), log_ratio(errors[key], best), here)
-            if key in decoded:
-                distance = fewer_distance if latents is fewer else pictures.distance(latents)
-                yield Figure("st_lpips", float(distance.mean()), "1", here)
-                yield Figure("ci95", half_interval(distance), "1", here)
-                yield Figure("st_lpips_q90", float(distance.quantile(0.9)), "1", here)
-                yield Figure("more", float((distance - fewer_distance).mean()), "1", here)
-                yield Figure("more_ci95", half_interval(distance - fewer_distance), "1", here)
+            if key in distances:
+                yield from picture_figures(distances, key, demo.sampler, here)
         print(f"{demo.name} {n} {k}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def tuned_to(name: str, demo, samples: Sequence, n: int, counts: Sequence[int]) -> dict:
+    """{k: (latents, mean number of computed evaluations)} of a cache with a threshold."""
+    from tests.bench.rivals import RIVALS, TUNED_ON, tuned
+
+    few, all_samples = (partial(RIVALS[name], demo, part, n) for part in (samples[:TUNED_ON], samples))
+    return tuned(few, all_samples, counts)
 
 
 def measure_all(options, models: Path) -> Iterator[Figure]:
@@ -274,6 +312,10 @@ def main() -> None:
     parser.add_argument("--beside", nargs="*", default=[], help="mechanisms to compare with, like 'taylor 1'")
     parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--solvers", nargs="*", default=list(SOLVERS), help="of fewer steps")
+    parser.add_argument("--fitted", nargs="*", default=[], choices=METHODS, help="schedules fitted to the model")
+    parser.add_argument("--prompts", type=int, default=8, help="training samples of --fitted")
+    parser.add_argument("--evaluations", type=int, default=3600, help="of ReCache Train, in all")
+    parser.add_argument("--rivals", nargs="*", default=[], help="caches with a threshold, like EasyCache")
     parser.add_argument("--search", action="store_true", help="the best of all schedules too, where they are few")
     parser.add_argument("--pictures", type=int, default=3, help="schedules of each k that are decoded; 0: no pictures")
     options = parser.parse_args()
