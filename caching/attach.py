@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import comfy.model_patcher
@@ -9,6 +10,7 @@ from comfy.patcher_extension import WrappersMP
 
 from . import model_identity
 from .block_probe import is_compiled
+from .cond_ranges import beginnings, windows_move
 from .dry_run import Evaluations, dry_run, evaluation_times
 from .prefix_run import PrefixRun
 from .reasons import Reason
@@ -67,6 +69,9 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> 
     evaluations = Evaluations()
     if not config.computes_all:
         evaluations = dry_run(sampler, sigmas, guider, noise.shape, denoise_mask is not None)
+        if windows_move(guider.model_options.get("context_handler"), noise.shape, sigmas):
+            evaluations = Evaluations(refusal=Reason("windows_move"))
+        evaluations = replace(evaluations, begin=beginnings(guider, evaluations.sigmas))
     obstacle = None
     if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
         obstacle = Reason("compiled")

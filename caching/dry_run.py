@@ -31,12 +31,14 @@ class Evaluations:
         times: evaluation times in [0, 1], 1 at the noisiest: the model's timestep over that of its highest noise level.
         stochastic: whether the sampler adds noise between evaluations.
         refusal: why the run can't be planned, or None if it can.
+        begin: evaluations that nothing earlier can be a forecast of, but for the first (see cond_ranges).
     """
 
     sigmas: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
     stochastic: bool = False
     refusal: Reason | None = None
+    begin: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.sigmas)
