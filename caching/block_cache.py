@@ -50,8 +50,11 @@ class BlockCache:
                 for receive in receivers:
                     receive(features)
 
-        return call.run(Recorder(call.other_patches, self.stack, self.mechanism.of_residual, self.mechanism.probes,
-                                 record))
+        recorder = Recorder(call.other_patches, self.stack, self.mechanism.of_residual, self.mechanism.probes, record)
+        try:
+            return call.run(recorder)
+        except NoForecast:
+            return call.run()
 
     def forecast(self, call: NetworkCall, position: int) -> torch.Tensor:
         """The network's output with its blocks skipped.

@@ -11,6 +11,7 @@ from typing import Any
 import comfy.samplers
 import torch
 
+from .history import NoForecast
 from .latents import Latents
 from .reasons import Reason
 
@@ -158,11 +159,28 @@ class NetworkWatch:
     Attributes:
         ran: the network was called, with all of its blocks.
         bypassed: the last call has not reached the network.
+        replaces: the last call replaces the network's blocks.
     """
 
     def __init__(self):
         self.ran = False
         self.bypassed = False
+        self.replaces = False
+        self._given = None
+
+    def enter(self, x: torch.Tensor) -> None:
+        """The host gives other nodes' wrappers of the network the input `x`."""
+        self.bypassed, self._given = True, x
+
+    def reach(self, x: torch.Tensor) -> None:
+        """They give the network the input `x`.
+
+        Raises:
+            NoForecast: it is another, so features of the blocks are of something else.
+        """
+        given, self.bypassed, self._given = self._given, False, None
+        if self.replaces and torch.is_tensor(x) and x is not given and not torch.equal(x, given):
+            raise NoForecast(Reason("other_input"))
 
 
 @dataclass(frozen=True)
@@ -198,11 +216,14 @@ class NetworkCall:
         Args:
             blocks: replacements of its transformer blocks, a mapping by key.
             skips: whether they skip the blocks.
+
+        Raises:
+            NoForecast: `blocks` were given, and other nodes give the network another input.
         """
         options = self.options
         if blocks is not None:
             options = options | {"patches_replace": options.get("patches_replace", {}) | {"dit": blocks}}
-        self.watch.bypassed = False
+        self.watch.bypassed, self.watch.replaces = False, blocks is not None
         out = self.executor(*self.args, options, **self.kwargs)
         self.watch.ran |= not (self.watch.bypassed or skips)
         return out

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider, calc_cond_batch
 from comfy_extras import nodes_flux
 from nodes import ConditioningCombine, ConditioningSetTimestepRange
@@ -98,6 +99,31 @@ def test_tiles_that_come_later_are_computed():
     assert trace.report.unplanned == [(i, Reason("other_input")) for i in range(4, 8)]
     for answer, own in list(zip(script.answers, plain.answers))[4:]:
         assert torch.equal(answer, own)
+
+
+@pytest.mark.parametrize("since", [1.0, 0.55])
+def test_an_input_that_another_node_changes_is_no_longer_cached_by_blocks(since):
+    """It is rolled for the network, each time by another amount."""
+    def model():
+        def roll(executor, x, timestep, *args, **kwargs):
+            by = int(timestep[0] * 20) % 5 if timestep[0] <= since else 0
+            return executor(x.roll(2 * by, -1), timestep, *args, **kwargs).roll(-2 * by, -1)
+
+        made = models("flux")[0].clone()
+        made.add_wrapper(WrappersMP.DIFFUSION_MODEL, roll)
+        return made
+
+    script, plain = Script(), Script()
+    plain.run("flux", None, model=model())
+    trace = script.run("flux", settings(computed={0, 2, 5}, cache_point="blocks"), model=model())
+    if since == 1.0:
+        assert trace.report.cache_point == "output" and trace.report.cache_point_reason == Reason("other_input")
+        assert trace.report.computed == [0, 2, 5]
+    else:
+        assert trace.report.unplanned and {code for _, reason in trace.report.unplanned for code in [reason.code]} == {
+            "other_input"}
+    for i in trace.report.computed:
+        assert torch.equal(script.answers[i], plain.answers[i])
 
 
 class InTurn(Script):
