@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import comfy.model_patcher
@@ -9,7 +10,9 @@ from comfy.patcher_extension import WrappersMP
 
 from . import model_identity
 from .block_probe import is_compiled
+from .cond_ranges import beginnings, windows_move
 from .dry_run import Evaluations, dry_run, evaluation_times
+from .host_calls import NetworkWatch
 from .prefix_run import PrefixRun
 from .reasons import Reason
 from .report import publish
@@ -47,7 +50,7 @@ def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, si
     run = _open(config, guider, sampler, sigmas, noise, denoise_mask)
     guider.model_options = comfy.model_patcher.create_model_options_clone(original)
     guider.model_options["transformer_options"][KEY] = run
-    _watch_network(guider.model_options["transformer_options"]["wrappers"], run)
+    _watch_network(guider.model_options["transformer_options"]["wrappers"], run.watch)
     samples = None
     try:
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
@@ -67,6 +70,9 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> 
     evaluations = Evaluations()
     if not config.computes_all:
         evaluations = dry_run(sampler, sigmas, guider, noise.shape, denoise_mask is not None)
+        if windows_move(guider.model_options.get("context_handler"), noise.shape, sigmas):
+            evaluations = Evaluations(refusal=Reason("windows_move"))
+        evaluations = replace(evaluations, begin=beginnings(guider, evaluations.sigmas))
     obstacle = None
     if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
         obstacle = Reason("compiled")
@@ -89,15 +95,17 @@ def _settings(guider, sampler, noise, evaluations: Evaluations) -> RunSettings:
                        tuple(size), evaluations.multistep)
 
 
-def _watch_network(wrappers: dict, run: Run) -> None:
-    """Lets the run see whether another node's wrapper returns in the network's place."""
-    def enter(executor, *args, **kwargs):
-        run.watch.bypassed = True
-        return executor(*args, **kwargs)
+def _watch_network(wrappers: dict, watch: NetworkWatch) -> None:
+    """Lets the run see whether another node's wrapper returns in the network's place, or gives it another input."""
+    def enter(executor, x, *args, **kwargs):
+        watch.enter(x)
+        return executor(x, *args, **kwargs)
 
-    def reach(executor, *args, **kwargs):
-        run.watch.bypassed = False
-        return executor(*args, **kwargs)
+    def reach(executor, x, *args, **kwargs):
+        watch.reach(x)
+        return executor(x, *args, **kwargs)
+
+    wrappers[WrappersMP.APPLY_MODEL][KEY] = wrappers[WrappersMP.APPLY_MODEL].pop(KEY)  # the innermost
 
     others = wrappers.get(WrappersMP.DIFFUSION_MODEL)
     if others:  # the first is the outermost

@@ -8,7 +8,7 @@ import torch
 
 from .block_mapping import Recorder, Skipper, Stack
 from .block_probe import NO_BLOCKS, Probed, probe_blocks, split
-from .history import Features, Histories, NoForecast
+from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import NetworkCall
 from .mechanisms import Mechanism
 from .reasons import Reason
@@ -50,8 +50,11 @@ class BlockCache:
                 for receive in receivers:
                     receive(features)
 
-        return call.run(Recorder(call.other_patches, self.stack, self.mechanism.of_residual, self.mechanism.probes,
-                                 record))
+        recorder = Recorder(call.other_patches, self.stack, self.mechanism.of_residual, self.mechanism.probes, record)
+        try:
+            return call.run(recorder)
+        except NoForecast:
+            return call.run()
 
     def forecast(self, call: NetworkCall, position: int) -> torch.Tensor:
         """The network's output with its blocks skipped.
@@ -62,7 +65,7 @@ class BlockCache:
         if call.model is not self.network:
             raise NoForecast(Reason("second_model"))
         if not all(self.histories.get(key) for key in call.keys):
-            raise NoForecast(Reason("no_history"))
+            raise NoForecast(NO_HISTORY)
         skipper = Skipper(call.other_patches, self.stack, self.mechanism.probes,
                           lambda base, probe: self._forecast_tokens(call, position, base, probe))
         out = call.run(skipper, skips=True)

@@ -12,7 +12,7 @@ from torch._dynamo import OptimizedModule
 
 from .block_mapping import PROBE_STRIDE, BlockMapping, Skipper, Stack, first_residual, tokens_of
 from .flops import FlopMeter
-from .history import Features
+from .history import Features, NoForecast
 from .host_calls import NetworkCall
 from .mechanisms import Mechanism
 from .memory import is_out_of_memory
@@ -74,7 +74,7 @@ def probe_blocks(call: NetworkCall, mechanism: Mechanism) -> Probed:
     """
     try:
         return _probe(call, mechanism)
-    except Refused as error:
+    except (Refused, NoForecast) as error:
         reason = error.reason
     except comfy.model_management.InterruptProcessingException:
         raise

@@ -34,6 +34,7 @@ class Evaluations:
         stochastic: whether the sampler adds noise between evaluations.
         multistep: whether it continues the trend of earlier predictions, as dpmpp_2m does and Euler does not.
         refusal: why the run can't be planned, or None if it can.
+        begin: evaluations that nothing earlier can be a forecast of, but for the first (see cond_ranges).
     """
 
     sigmas: tuple[float, ...] = ()
@@ -41,6 +42,7 @@ class Evaluations:
     stochastic: bool = False
     multistep: bool = False
     refusal: Reason | None = None
+    begin: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.sigmas)

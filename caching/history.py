@@ -9,6 +9,9 @@ import torch
 
 from .mechanisms import Mechanism
 from .reasons import Reason
+from .turns import PATIENCE
+
+NO_HISTORY = Reason("no_history")
 
 
 class NoForecast(Exception):
@@ -56,11 +59,15 @@ class History:
     Args:
         mechanism: how features are combined, and how many are stored.
         device: where they are stored; None: on their own device.
+
+    Attributes:
+        asked: the evaluation that last asked for it.
     """
 
     def __init__(self, mechanism: Mechanism, device: torch.device | None = None):
         self.mechanism = mechanism
         self.device = device
+        self.asked = 0
         self.positions: list[float] = []
         self.features: list[torch.Tensor] = []
         self.probes: list[torch.Tensor] = []
@@ -136,12 +143,14 @@ class Histories:
         mechanism, device: of every History.
 
     Attributes:
+        index: of the current evaluation.
         peak_bytes: the most memory that was held at once.
     """
 
     def __init__(self, mechanism: Mechanism, device: torch.device | None):
         self.mechanism = mechanism
         self.device = device
+        self.index = 0
         self.peak_bytes = 0
         self._histories: dict[tuple, History] = {}
 
@@ -150,17 +159,21 @@ class Histories:
 
     def get(self, key: tuple) -> History | None:
         """The history under this key, or None."""
-        return self._histories.get(key)
+        history = self._histories.get(key)
+        if history is not None:
+            history.asked = self.index
+        return history
 
     def record(self, features: Features, position: int) -> None:
         """Store the features of an evaluation at `position`."""
         history = self._histories.setdefault(features.key, History(self.mechanism, self.device))
+        history.asked = self.index
         history.record(position, features.feature, features.base, features.probe)
         self.peak_bytes = max(self.peak_bytes, sum(history.bytes for history in self._histories.values()))
 
-    def drop_all_but(self, position: int) -> None:
-        """Free histories whose newest feature is at another position: of conds that ended, windows that moved on."""
-        for key in [key for key, history in self._histories.items() if history.positions[0] != position]:
+    def drop_unasked(self) -> None:
+        """Free histories that were not asked for lately: of conds that ended, guidance that is over."""
+        for key in [key for key, history in self._histories.items() if self.index - history.asked >= PATIENCE]:
             del self._histories[key]
 
     def clear(self) -> None:

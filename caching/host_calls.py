@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.samplers
 import torch
 
+from .history import NoForecast
+from .latents import Latents
 from .reasons import Reason
 
 
@@ -41,32 +44,40 @@ def acting(cond: dict, timestep: torch.Tensor, options: dict) -> tuple[bool, ...
 class CallKeys:
     """Numbers the calls of an evaluation, so that every cond of every call has its own history."""
 
-    def __init__(self):
+    def __init__(self, latents: Latents):
+        self._latents = latents
         self._acting: Mapping = {}
         self._window: tuple[int, ...] = ()
+        self._latent = 0
         self._calls: Counter = Counter()
         self._parts: Counter = Counter()
 
     @property
     def call(self) -> tuple:
-        """The current batch's number and window."""
-        return self._calls[self._window] - 1, self._window
+        """The current batch's number, window and latent."""
+        return self._calls[self._window] - 1, self._window, self._latent
 
     def begin_evaluation(self) -> None:
         """Count from 0 again."""
         self._calls.clear()
 
-    def begin_batch(self, options: dict, acting: Mapping) -> None:
+    def begin_batch(self, options: dict, acting: Mapping, x: torch.Tensor) -> None:
         """Begin the next call.
 
         Args:
             options: the host's `transformer_options`, with the context window (frames).
             acting: {uuid of a cond: see `acting`}.
+            x: the sampler's latent.
         """
         self._acting = acting
         self._window = tuple(getattr(options.get("context_window"), "index_list", ()) or ())
         self._calls[self._window] += 1
+        self._latent = self._latents.number((self._calls[self._window], self._window, *acting), x)
         self._parts.clear()
+
+    def end_batch(self, outs: Sequence[torch.Tensor]) -> None:
+        """End the call with its predictions."""
+        self._latents.answer(outs)
 
     def of_cond(self, conds: Sequence[dict]) -> tuple | None:
         """The key of a list of conds whose predictions the host combines; None if none is active."""
@@ -108,7 +119,7 @@ class CondBatch:
         active = [[c for c in cond if is_active(c, timestep)] if cond is not None else None for cond in conds]
         host_options = options.get("transformer_options", {})
         keys.begin_batch(host_options, {
-            c["uuid"]: acting(c, timestep, host_options) for cond in active if cond for c in cond})
+            c["uuid"]: acting(c, timestep, host_options) for cond in active if cond for c in cond}, x)
         return cls(executor, model, conds, x, timestep, options, active, [keys.of_cond(cond) for cond in active])
 
     @property
@@ -117,6 +128,19 @@ class CondBatch:
         if any("control" in cond for conds in self.conds if conds is not None for cond in conds):
             return Reason("controlnet")
         return Reason("multigpu") if "multigpu_clones" in self.options else None
+
+    def asks(self, x: torch.Tensor, uuids: Sequence) -> bool:
+        """Whether the network's input `x` is what the host gives it for these conds, and not another node's tile."""
+        parts = x.chunk(len(uuids)) if len(x) == len(uuids) * len(self.x) else ()
+        return bool(parts) and all(
+            any(torch.equal(part, self._input(cond)) for conds in self.active if conds
+                for cond in conds if cond["uuid"] == uuid)
+            for part, uuid in zip(parts, uuids))
+
+    def _input(self, cond: dict) -> torch.Tensor:
+        area = {"area": cond["area"]} if "area" in cond else {}
+        return comfy.samplers.get_area_and_mult(
+            {**area, "uuid": cond["uuid"], "model_conds": {}}, self.x, self.timestep).input_x
 
     def compute(self) -> list[torch.Tensor]:
         """The host's own predictions."""
@@ -135,11 +159,28 @@ class NetworkWatch:
     Attributes:
         ran: the network was called, with all of its blocks.
         bypassed: the last call has not reached the network.
+        replaces: the last call replaces the network's blocks.
     """
 
     def __init__(self):
         self.ran = False
         self.bypassed = False
+        self.replaces = False
+        self._given = None
+
+    def enter(self, x: torch.Tensor) -> None:
+        """The host gives other nodes' wrappers of the network the input `x`."""
+        self.bypassed, self._given = True, x
+
+    def reach(self, x: torch.Tensor) -> None:
+        """They give the network the input `x`.
+
+        Raises:
+            NoForecast: it is another, so features of the blocks are of something else.
+        """
+        given, self.bypassed, self._given = self._given, False, None
+        if self.replaces and torch.is_tensor(x) and x is not given and not torch.equal(x, given):
+            raise NoForecast(Reason("other_input"))
 
 
 @dataclass(frozen=True)
@@ -175,11 +216,14 @@ class NetworkCall:
         Args:
             blocks: replacements of its transformer blocks, a mapping by key.
             skips: whether they skip the blocks.
+
+        Raises:
+            NoForecast: `blocks` were given, and other nodes give the network another input.
         """
         options = self.options
         if blocks is not None:
             options = options | {"patches_replace": options.get("patches_replace", {}) | {"dit": blocks}}
-        self.watch.bypassed = False
+        self.watch.bypassed, self.watch.replaces = False, blocks is not None
         out = self.executor(*self.args, options, **self.kwargs)
         self.watch.ran |= not (self.watch.bypassed or skips)
         return out

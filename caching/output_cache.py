@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from .feature_kind import FeatureKind
-from .history import Features, Histories, NoForecast
+from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import CondBatch
-from .reasons import Reason
 
 
 class OutputCache:
@@ -34,7 +33,7 @@ class OutputCache:
         histories = [None if key is None else self.histories.get(key) for key in batch.keys]
         if not all(key is None or (history is not None and history.fits(x.shape))
                    for key, history in zip(batch.keys, histories)):
-            raise NoForecast(Reason("no_history"))
+            raise NoForecast(NO_HISTORY)
         base = x if self.kind is FeatureKind.RESIDUAL else None
         features = [None if history is None else history.forecast(position, x.device, base) for history in histories]
         return [torch.zeros_like(x) if feature is None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -35,6 +35,7 @@ class Plan:
         sources: the computed evaluations whose features are used by forecasts.
         last_cached: the last evaluation that is forecast; -1 if none is.
         cached_cost: cost of a cached evaluation, as a share of a computed one.
+        added: evaluations that are computed beyond those that the scheduler asked for.
     """
 
     phase: Phase
@@ -44,6 +45,7 @@ class Plan:
     sources: frozenset[int] = frozenset()
     last_cached: int = -1
     cached_cost: float = 0.0
+    added: int = 0
 
     @property
     def settled(self) -> bool:
@@ -70,6 +72,15 @@ class Plan:
         """Whether this or a later evaluation is forecast, as far as is known."""
         return self.phase is Phase.PROBING or index <= self.last_cached
 
+    def moved(self, source: int, target: int) -> Plan:
+        """This plan with evaluation `target` computed in the place of `source`.
+
+        Which evaluations feed which is then no longer known: the features of all that are computed are stored.
+        """
+        computed = {i for i, planned in enumerate(self.schedule) if planned} - {source} | {target}
+        schedule = tuple(i in computed for i in range(len(self.schedule)))
+        return replace(self, schedule=schedule, sources=frozenset(computed), last_cached=_last_cached(schedule))
+
 
 def uncached(reason: Reason) -> Plan:
     """The plan of a run that computes everything."""
@@ -95,12 +106,33 @@ def sources_of(cached: int, schedule: Schedule, positions: Sequence[int], depth:
     return list(newest.values())
 
 
-def _settled(evaluations: Evaluations, mechanism: Mechanism, schedule: Schedule, cache_point: str, reason: Reason,
+def including(schedule: Schedule, required: Iterable[int]) -> Schedule:
+    """`schedule` with the required evaluations computed, each in the place of the nearest computed one that is not.
+
+    The first evaluation stays. Where no other is left, one more is computed.
+    """
+    required = frozenset(required) | {0}
+    computed = {i for i, planned in enumerate(schedule) if planned}
+    for i in sorted(required - computed):
+        free = computed - required
+        if free:
+            computed.remove(min(free, key=lambda j: (abs(j - i), j)))
+        computed.add(i)
+    return tuple(i in computed for i in range(len(schedule)))
+
+
+def _last_cached(schedule: Schedule) -> int:
+    return max((i for i, computed in enumerate(schedule) if not computed), default=-1)
+
+
+def _settled(evaluations: Evaluations, mechanism: Mechanism, asked: Schedule, cache_point: str, reason: Reason,
              cached_cost: float = 0.0) -> Plan:
+    schedule = including(asked, evaluations.begin)
     cached = [i for i, computed in enumerate(schedule) if not computed]
     positions = evaluations.positions
     sources = frozenset(source for i in cached for source in sources_of(i, schedule, positions, mechanism.depth))
-    return Plan(Phase.SETTLED, cache_point, reason, schedule, sources, max(cached, default=-1), cached_cost)
+    return Plan(Phase.SETTLED, cache_point, reason, schedule, sources, _last_cached(schedule), cached_cost,
+                sum(schedule) - sum(asked))
 
 
 def output_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluations, reason: Reason) -> Plan:

@@ -10,6 +10,7 @@ from .plan import Phase, Schedule, blocks_plan, first_plan, full, output_plan
 from .reasons import Reason
 from .report import Report
 from .settings import CacheConfig
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Planner:
         obstacle: as above, or what probing the blocks has found since.
         sigmas: noise levels of the evaluations so far.
         forced: why the current evaluation is computed against the plan, or None.
+        turns: what is asked about in turn.
     """
 
     def __init__(self, config: CacheConfig, evaluations: Evaluations, mechanism: Mechanism, obstacle: Reason | None,
@@ -36,6 +38,7 @@ class Planner:
         self.disabled: Reason | None = None
         self.sigmas: list[float] = []
         self.forced: Reason | None = None
+        self.turns = Turns()
         self._cache_point = config.cache_point
         self._evaluations = evaluations
         self._inputs = config.schedule, mechanism, evaluations
@@ -96,6 +99,13 @@ class Planner:
         """The schedule; None if it is not settled, or not followed any more."""
         return self.plan.schedule if self.plan.settled and self.disabled is None else None
 
+    def refuse_blocks(self, reason: Reason) -> None:
+        """Blocks can't be skipped in this call."""
+        if self.probing:
+            self.obstacle = reason
+        elif not self.computes:
+            self.force(reason)
+
     def use_output(self, reason: Reason) -> None:
         """Make the model's output the cache point."""
         self.plan = output_plan(*self._inputs, reason)
@@ -107,9 +117,31 @@ class Planner:
         self.plan = blocks_plan(*self._inputs, cached_cost, reason)
         self._check_plan()
 
+    def ask(self, what: tuple) -> None:
+        """This evaluation asks about `what`; where it is another's turn to be computed, the next one is instead."""
+        self.turns.ask(what, self.index)
+        if self.followed and self.computes and self.turns.others_turn(self.index):
+            self._move(self.index, self._next(computed=False))
+
+    def claim(self) -> bool:
+        """Compute this evaluation in the place of the next that is planned; False if there is none."""
+        return self._move(self._next(computed=True), self.index)
+
     def force(self, reason: Reason) -> None:
         """Compute this evaluation, whatever is planned."""
         self.forced = self.forced or reason
+
+    def _next(self, computed: bool) -> int | None:
+        """The next evaluation that is planned to be computed, or not to be."""
+        schedule = self.plan.schedule
+        return next((i for i in range(self.index + 1, len(schedule)) if schedule[i] == computed), None)
+
+    def _move(self, source: int | None, target: int | None) -> bool:
+        if source is None or target is None:
+            return False
+        self.plan = self.plan.moved(source, target)
+        self._report.note(Reason("plan_moved"))
+        return True
 
     def disable(self, reason: Reason) -> None:
         """Compute everything from here on, and report why."""
@@ -121,3 +153,5 @@ class Planner:
     def _check_plan(self) -> None:
         if self.plan.phase is Phase.UNCACHED:
             self.disable(self.plan.reason)
+        elif self.plan.added:
+            self._report.note(Reason("parts_added", {"count": self.plan.added}))

@@ -16,6 +16,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "sampler_needs_run": (),  # a dry run that must leave the random number generators alone can't tell
     "schedule_refused": ("message",),
     # which cache point, and why
+    "windows_move": (),
     "all_computed": (),
     "chosen_on_node": (),
     "compiled": (),
@@ -41,11 +42,15 @@ CODES: dict[str, tuple[str, ...]] = {
     "not_finite": ("index",),
     # one evaluation was computed though it was to be cached
     "second_model": (),
+    "other_input": (),
     "no_history": (),
     "tokens_changed": (),
     "other_path": (),
     "another_node_asked": (),
     "another_node_skipped": (),
+    # the plan is another one than the budget's schedule
+    "plan_moved": (),
+    "parts_added": ("count",),
     # ReCache Train and Frontier can't go on
     "not_as_planned": (),
     "nothing_cached": ("budget",),

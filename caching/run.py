@@ -13,8 +13,9 @@ from .block_cache import BlockCache, Receiver
 from .clock import Clock
 from .dry_run import Evaluations
 from .feature_kind import feature_kind
-from .history import Features, Histories, NoForecast
+from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch
+from .latents import Latents
 from .memory import is_out_of_memory
 from .output_cache import OutputCache
 from .planner import Planner
@@ -36,6 +37,8 @@ class Run:
         planner: decides what is computed.
         sampling: whether an evaluation is in progress, at the noise level `sigma`.
         prefix_hit: whether the current evaluation, or a part of it, came from a PrefixCache.
+        batch: the last call of an evaluation for its conds.
+        forecasts: calls of this evaluation that were forecast.
     """
 
     def __init__(self, config: CacheConfig, evaluations: Evaluations, device: torch.device, dims: int,
@@ -51,9 +54,11 @@ class Run:
         self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism))
         self.blocks = BlockCache(self.histories, mechanism)
         self.clock = Clock(device)
-        self.keys = CallKeys()
+        self.keys = CallKeys(Latents(self.planner.caches_later and not evaluations.stochastic))
         self.watch = NetworkWatch()
         self.sampling, self.sigma, self.prefix_hit = False, 0.0, False
+        self.batch: CondBatch | None = None
+        self.forecasts = 0
 
     @property
     def index(self) -> int:
@@ -67,7 +72,7 @@ class Run:
     def evaluate(self, sigma: float, denoise: Callable[[], torch.Tensor]) -> torch.Tensor:
         """One call of the denoiser by the sampler; where memory runs out in it, once more without a cache."""
         self.planner.begin_evaluation(sigma)
-        self.sigma = sigma
+        self.sigma, self.histories.index = sigma, self.index
         if self.planner.disabled is not None:
             self.histories.clear()
         with self.clock.span():
@@ -77,14 +82,13 @@ class Run:
         self._report_evaluation()
         if not self.planner.caches_later:
             self.histories.clear()
-        elif self.planner.plan.computes(self.index) and self.planner.stores:
-            self.histories.drop_all_but(self.position())
+        self.histories.drop_unasked()
         return out
 
     def _attempt(self, denoise: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         """What `denoise` returns; None where memory runs out that a cache may have taken, which is then free again."""
         self.keys.begin_evaluation()
-        self.sampling, self.prefix_hit, self.watch.ran = True, False, False
+        self.sampling, self.prefix_hit, self.watch.ran, self.batch, self.forecasts = True, False, False, None, 0
         try:
             return denoise()
         except Exception as error:
@@ -101,15 +105,20 @@ class Run:
         """The host's predictions for a list of conds (denoised, each [batch, channels, ...]), computed or forecast."""
         if not self.sampling:
             return executor(model, conds, x_in, timestep, model_options)
-        batch = CondBatch.of(self.keys, executor, model, conds, x_in, timestep, model_options)
+        first = self.batch is None
+        self.batch = batch = CondBatch.of(self.keys, executor, model, conds, x_in, timestep, model_options)
+        if first:
+            self.planner.ask(tuple(batch.keys))
         if self.planner.probing and batch.obstacle is not None:
             self.planner.use_output(batch.obstacle)
         if self.planner.plan.cache_point == "output" and not self.planner.computes:
             outs = self._try(lambda: self.output.forecast(batch, self.position(), self.sigma))
             if outs is not None:
                 batch.advance_hooks()
+                self.keys.end_batch(outs)
                 return outs
         outs = self.compute(batch)
+        self.keys.end_batch(outs)
         if self.watch.ran or self.prefix_hit:
             self._record_outputs(batch, outs)
         return outs
@@ -117,6 +126,9 @@ class Run:
     def apply_model(self, executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
         """One call of the network for a batch of conds, with its blocks computed or skipped."""
         blocks = self.sampling and self.planner.plan.cache_point == "blocks"
+        if blocks and not (self.batch and self.batch.asks(x, transformer_options.get("uuids", ()))):
+            blocks = False
+            self.planner.refuse_blocks(Reason("other_input"))
         keys = self.keys.of_network(transformer_options["uuids"], x.shape) if blocks else ()
         call = NetworkCall(executor, (x, t, c_concat, c_crossattn, control), transformer_options, kwargs, keys,
                            self.watch)
@@ -152,9 +164,13 @@ class Run:
     def _try(self, forecast):
         """What `forecast` returns; None if it can't forecast, so that the evaluation is computed."""
         try:
-            return forecast()
+            out = forecast()
+            self.forecasts += 1
+            return out
         except NoForecast as error:
-            self.planner.force(error.reason)
+            whole = error.reason == NO_HISTORY and not self.forecasts
+            if not (whole and self.planner.claim()):
+                self.planner.force(error.reason)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -199,6 +215,7 @@ class Run:
         computed = self.watch.ran or self.prefix_hit
         self.config.notify_evaluated(self.index, computed, self.planner.followed)
         if computed:
+            self.planner.turns.compute(self.index)
             self.report.add_computed(self.index, not self.watch.ran, self.planner.unplanned)
         elif self.planner.computes:
             self.report.note(Reason("another_node_skipped"))

@@ -1,0 +1,61 @@
+"""What conds and context windows are known to do over a run, before it starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+
+import comfy.samplers
+import torch
+
+from .host_calls import is_active
+
+
+def beginnings(guider, sigmas: Sequence[float]) -> frozenset[int]:
+    """Evaluations at which a cond begins, or one of its ControlNets begins or ends: nothing before was like it.
+
+    Args:
+        guider: the host's guider; its conds have percentages of the run.
+        sigmas: noise level of every evaluation.
+    """
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    conds = [cond for conds in getattr(guider, "conds", {}).values() for cond in conds]
+    comfy.samplers.calculate_start_end_timesteps(SimpleNamespace(model_sampling=sampling), conds)
+    begin, seen = set(), set()
+    for i, sigma in enumerate(sigmas):
+        now = {(number, *_acting(cond, sigma, sampling)) for number, cond in enumerate(conds)
+               if is_active(cond, torch.tensor([sigma]))}
+        if not now <= seen:
+            begin.add(i)
+        seen |= now
+    return frozenset(begin - {0})
+
+
+def _acting(cond: dict, sigma: float, sampling) -> Iterator[bool]:
+    control = cond.get("control")
+    while control is not None:
+        start, end = map(sampling.percent_to_sigma, getattr(control, "timestep_percent_range", (0.0, 1.0)))
+        yield end <= sigma <= start
+        control = getattr(control, "previous_controlnet", None)
+
+
+def windows_move(handler, shape: Sequence[int], sigmas: torch.Tensor) -> bool:
+    """Whether the host's handler of context windows (None without) takes other windows of frames at another step.
+
+    Args:
+        shape: of the latent.
+        sigmas: of the sampler.
+    """
+    try:
+        if handler is None or shape[handler.dim] <= handler.context_length:
+            return False
+        handler, found = copy.copy(handler), []  # it remembers the step
+        options = {"transformer_options": {"sample_sigmas": sigmas}}
+        for sigma in sigmas[:-1]:
+            handler.set_step(sigma.reshape(1), options)
+            windows = handler.get_context_windows(None, torch.empty(tuple(shape), device="meta"), options)
+            found.append([list(window.index_list) for window in windows])
+    except (AttributeError, TypeError, IndexError):  # another pack's handler
+        return False
+    return any(windows != found[0] for windows in found)
