@@ -124,7 +124,7 @@ def _model(tree: Any):
     if not isinstance(tree, dict):
         return None
     inputs = tree["inputs"]
-    before = _first(inputs, "model", "guider", "model1")
+    before = _first(inputs, "model", "guider", "model1", "low_noise" if tree.get("output") else "high_noise")
     if not isinstance(before, dict):
         return model_header.model(inputs)
     model = _model(before)
