@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from recache.policies.budget import computed_for_budget
+from tests.hosting.plans import SETTINGS
 from tests.tiny.families import FAMILIES
 
 HIGH, LOW = "two_high.safetensors", "two_low.safetensors"
@@ -96,3 +97,69 @@ def test_the_budget_is_kept_exactly_over_both(experts, client, sampler):
         assert not report["unplanned"] and codes(report) <= {"worse_than_fewer_steps"}, key
         assert [part["evaluations"] for part in report["parts"]] == [switch, n - switch], key
         assert sum(len(part["computed"]) for part in report["parts"]) == len(report["computed"]), key
+
+
+def test_a_default_run_is_planned_as_one_and_the_page_knows_the_plan(experts, client):
+    """Mechanism and schedule are those of all steps, as if one sampler made them."""
+    prompt = loaders() | budgeted("", 0.3, mechanism="auto") | chain("", both(""), 20, (7,))
+    prompt |= reported("", "sampler1", both("")[1])
+    report = reports(client, prompt)[""]
+    assert report["computed"] == [0, 3, 7, 10, 14, 18] and report["mechanism"] == "taylor" and not report["notes"]
+    planned = plan(client, prompt, "")
+    assert (planned["computed"], planned["n"], planned["parts"]) == (report["computed"], 20, [7, 13])
+    assert not planned["provisional"] and planned["speedup"] == pytest.approx(report["planned_speedup"])
+    alone = plan(client, prompt, "", later=[])
+    assert (alone["n"], alone["parts"]) == (7, [7])
+
+
+def plan(client, prompt: dict, key: str, later=None) -> dict:
+    """The server's plan for a chain of KSamplerAdvanced, as the page asks for it."""
+    def tree(id: str, output: int = 0) -> dict:
+        links = {name: value for name, value in prompt[id]["inputs"].items()
+                 if isinstance(value, list) and name in ("model", "high_noise", "low_noise")}
+        plain = {name: value for name, value in prompt[id]["inputs"].items() if not isinstance(value, list)}
+        linked = {name: tree(*value) for name, value in links.items()}
+        return {"type": prompt[id]["class_type"], "inputs": plain | linked, "output": output}
+
+    samplers = sorted(id for id in prompt if id.startswith("sampler") and id.endswith(key))
+    first, *others = map(tree, samplers)
+    return client.post("/recache/plan", {"workflow": "", "node": "budget", "sampler": first,
+                                         "settings": SETTINGS | {"mechanism": "auto"},
+                                         "later": others if later is None else later})
+
+
+def test_three_samplers_and_split_sigmas_share_a_budget(experts, client):
+    prompt = loaders() | budgeted(" three", 0.4, cache_point="output")
+    prompt |= chain(" three", (*both(" three"), both(" three")[1]), 15, (5, 9))
+    prompt |= reported(" three", "sampler2 three", both(" three")[1])
+    prompt |= budgeted(" split", 0.4, cache_point="output") | reported(" split", "low split", both(" split")[1])
+    prompt |= {
+        "sigmas": node("BasicScheduler", model=["high", 0], scheduler="beta", steps=15, denoise=1.0),
+        "split": node("SplitSigmas", sigmas=["sigmas", 0], step=5),
+        "euler": node("KSamplerSelect", sampler_name="euler"),
+        "noise": node("RandomNoise", noise_seed=2), "none": node("DisableNoise"),
+    }
+    for part, (model, noise, latent, sigmas) in enumerate(zip(
+            both(" split"), ("noise", "none"), ("latent", "high split"), (["split", 0], ["split", 1]))):
+        name = ("high", "low")[part]
+        prompt |= {
+            f"guider {name}": node("BasicGuider", model=model, conditioning=["positive", 0]),
+            f"{name} split": node("SamplerCustomAdvanced", noise=[noise, 0], guider=[f"guider {name}", 0],
+                                  sampler=["euler", 0], sigmas=sigmas, latent_image=[latent, 0])}
+    for key, report in reports(client, prompt).items():
+        parts = {" three": [5, 4, 6], " split": [5, 10]}[key]
+        assert [part["evaluations"] for part in report["parts"]] == parts, key
+        assert len(report["computed"]) == 6 and report["planned"] == report["computed"], key
+        assert codes(report) <= {"worse_than_fewer_steps"}, key
+
+
+def test_steps_that_another_node_changes_only_for_the_second_sampler_count(experts, client):
+    """ComfyUI keeps the first sampler's latent; what it spent is taken off the budget of the run as it is now."""
+    prompt = loaders() | budgeted("", 0.5, cache_point="output") | chain("", both(""), 12, (6,))
+    prompt |= reported("", "sampler1", both("")[1])
+    assert [len(part["computed"]) for part in reports(client, prompt)[""]["parts"]] == [3, 3]
+    prompt["sampler1"]["inputs"] |= {"end_at_step": 10, "return_with_leftover_noise": "disable"}
+    result = client.run(prompt).check()
+    report = json.loads(result.outputs["json"]["text"][0])
+    assert "sampler0" not in result.executed and "sampler1" in result.executed
+    assert [part["evaluations"] for part in report["parts"]] == [6, 4] and len(report["computed"]) == 5

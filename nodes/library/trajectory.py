@@ -35,8 +35,9 @@ class Trajectory:
         starts = tuple(accumulate((*done, len(run.times), *map(len, later))))[:-1]
         whole = self.choice.for_run(config, replace(run, times=times))
         part = _Part(partial(whole.schedule, times, starts=starts), sum(done), len(run.times), before, self.monitor)
-        unknown = [Reason("next_sampler_unknown")] if run.times and run.leftover > 0.0 and not later else []
-        return replace(whole, schedule=part.schedule, evaluated=part.evaluated, notes=[*whole.notes, *unknown])
+        # what is said of so few evaluations would be of no use; the next sampler's run says it of all
+        notes = [Reason("next_sampler_unknown")] if run.times and run.leftover > 0.0 and not later else whole.notes
+        return replace(whole, schedule=part.schedule, evaluated=part.evaluated, notes=notes)
 
 
 @dataclass(frozen=True)
