@@ -115,8 +115,8 @@ def test_two_samplers_of_an_ordinary_budget_have_one_each():
 
 def test_a_report_on_both():
     chosen = Reason("chosen_on_node")
-    first = Report("taylor", 1, "output", chosen, 4, (1.0, 0.9, 0.8, 0.7), 1.0, (64, 64), planned=[0, 2], computed=[0, 2],
-                   seconds=[1.0, 0.0, 1.0, 0.0], finished=True, leftover=0.6)
+    first = Report("taylor", 1, "output", chosen, 4, (1.0, 0.9, 0.8, 0.7), 1.0, (64, 64), planned=[0, 2],
+                   computed=[0, 2], seconds=[1.0, 0.0, 1.0, 0.0], finished=True, leftover=0.6)
     left = Reason("left_plan", {"index": 1})
     second = Report("taylor", 1, "output", chosen, 2, (0.6, 0.3), 3.0, (64, 64), planned=[0], computed=[0, 1],
                     unplanned=[(1, left)], notes=[left], seconds=[2.0, 2.0], finished=True, samples=b"x")

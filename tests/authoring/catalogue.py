@@ -374,8 +374,8 @@ _wan22 = Workflow(
     note=_note(0.4, 20, "after ModelSamplingSD3 and after LoRAs of both experts",
                "One budget holds over both samplers, and nothing cached passes from one expert to the other. Steps 0-9 "
                "are the high noise expert's, 10-19 the other one's; change them as you like, the node finds out.",
-               "The first expert settles motion and composition. If motion suffers, raise the budget, or set the policy "
-               "to list and write more of the first steps under evaluations, such as 0-4, 7, 10, 13, 16.",
+               "The first expert settles motion and composition. If motion suffers, raise the budget, or set the "
+               "policy to list and write more of the first steps under evaluations, such as 0-4, 7, 10, 13, 16.",
                "With the 4-step LoRAs there is little left to skip: leave ReCache out then.",
                node="ReCache Budget (Two Models)", samplers="samplers"),
     line="one budget over both experts", evaluations=20, budget=0.4,
