@@ -11,11 +11,11 @@ from comfy.patcher_extension import WrappersMP
 from . import model_identity
 from .block_probe import is_compiled
 from .cond_ranges import beginnings, windows_move
-from .dry_run import Evaluations, dry_run, evaluation_times
+from .dry_run import Evaluations, dry_run, evaluation_times, takes_over
 from .host_calls import NetworkWatch
 from .prefix_run import PrefixRun
 from .reasons import Reason
-from .report import publish
+from .report import Report, joined, publish, report_of
 from .run import Run
 from .settings import CacheConfig, RunSettings
 
@@ -47,7 +47,8 @@ def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, si
     """Open a run before sampling, and close it afterwards, whatever happens."""
     guider = executor.class_obj
     original = guider.model_options
-    run = _open(config, guider, sampler, sigmas, noise, denoise_mask)
+    before = _continued(config, latent_image, sigmas)
+    run = _open(config, guider, sampler, sigmas, noise, denoise_mask, before)
     guider.model_options = comfy.model_patcher.create_model_options_clone(original)
     guider.model_options["transformer_options"][KEY] = run
     _watch_network(guider.model_options["transformer_options"]["wrappers"], run.watch)
@@ -61,11 +62,21 @@ def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, si
         if config.computes_all:  # the evaluations were not known before
             report.times = evaluation_times(
                 run.planner.sigmas, guider.model_patcher.get_model_object("model_sampling"))
+        if before is not None:
+            report = joined(before, report)
         publish(config.identity, report)
         config.notify_published(report)
 
 
-def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> Run:
+def _continued(config: CacheConfig, latent, sigmas) -> Report | None:
+    """The report on the planned run that made `latent`, if a run over `sigmas` continues it (CacheConfig.continues)."""
+    made = report_of(config.identity, latent) if config.continues else None
+    if made is None or len(made.times) != made.evaluations or not takes_over(sigmas, made.leftover):
+        return None
+    return made
+
+
+def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, before: Report | None) -> Run:
     patcher = guider.model_patcher
     evaluations = Evaluations()
     if not config.computes_all:
@@ -78,11 +89,11 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask) -> 
         obstacle = Reason("compiled")
     elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
-    settings = _settings(guider, sampler, noise, evaluations)
+    settings = replace(_settings(guider, sampler, noise, evaluations), leftover=float(sigmas[-1]), before=before)
     config = config.for_run(config, settings)
     inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
-    run.report.cfg, run.report.size = settings.cfg, settings.size
+    run.report.cfg, run.report.size, run.report.leftover = settings.cfg, settings.size, settings.leftover
     if run.planner.disabled is None:
         run.report.notes += config.notes
     return run

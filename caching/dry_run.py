@@ -70,6 +70,11 @@ class Evaluations:
         return index < len(self) and math.isclose(self.sigmas[index], sigma, rel_tol=SAME_SIGMA, abs_tol=1e-6)
 
 
+def takes_over(sigmas: Sequence[float] | torch.Tensor, leftover: float) -> bool:
+    """Whether noise levels begin where those of another sampler have ended, before its latent was done."""
+    return len(sigmas) > 0 and leftover > 0.0 and math.isclose(float(sigmas[0]), leftover, rel_tol=SAME_SIGMA)
+
+
 def evaluation_times(sigmas, model_sampling) -> tuple[float, ...]:
     """Noise levels as evaluation times in [0, 1] (see `Evaluations.times`)."""
     highest = float(model_sampling.sigma_max)

@@ -54,6 +54,8 @@ CODES: dict[str, tuple[str, ...]] = {
     # ReCache Train and Frontier can't go on
     "not_as_planned": (),
     "nothing_cached": ("budget",),
+    # samplers that work on one latent in turn
+    "next_sampler_unknown": (),
     # beside simply running fewer steps
     "as_fewer_steps": ("steps", "computed"),
     "raised": ("steps", "computed", "instead"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import inf, isnan
 from statistics import median
 
@@ -34,6 +34,8 @@ class Report:
         cached_cost: what a cached evaluation is charged, as a share of a computed one.
         seconds: of every evaluation.
         finished: False if the run was cancelled or failed.
+        leftover: the noise level that the latent still has; 0 if it is done.
+        parts: of several samplers' work on one latent the report of each, in order; else empty (see `joined`).
         samples: fingerprint of the latent that the run made.
     """
 
@@ -54,6 +56,8 @@ class Report:
     seconds: list[float] = field(default_factory=list)
     peak_cache_bytes: int = 0
     finished: bool = False
+    leftover: float = 0.0
+    parts: tuple[Report, ...] = ()
     samples: bytes = field(default=b"", repr=False)
 
     def note(self, reason: Reason) -> None:
@@ -86,37 +90,88 @@ class Report:
     @property
     def planned_speedup(self) -> float:
         """Of all evaluations that were planned together, from the counts and the cached cost."""
-        n, k = len(self.times), len(self.planned)
-        return n / (k + (n - k) * self.cached_cost) if k else 1.0
+        if not self.planned:
+            return 1.0
+        parts = self.parts or (self,)
+        return sum(part._asked for part in parts) / sum(part._planned_cost for part in parts)
+
+    @property
+    def _asked(self) -> int:
+        """Evaluations that were planned together; those that the sampler asked for where none were planned."""
+        return len(self.times) or self.evaluations
+
+    @property
+    def _planned_cost(self) -> float:
+        """Of one sampler's evaluations, in computed ones."""
+        n = self._asked
+        k = len(self.planned) or n
+        return k + (n - k) * self.cached_cost
+
+    @property
+    def seconds_uncached(self) -> float | None:
+        """Seconds that computing every evaluation would have taken, by the median computed one of each sampler."""
+        if self.parts:
+            seconds = [part.seconds_uncached for part in self.parts]
+            return None if None in seconds else sum(seconds)
+        return None if self.seconds_computed is None else self.seconds_computed * len(self.seconds)
 
     @property
     def measured_speedup(self) -> float | None:
-        """Seconds that computing every evaluation would have taken (by the median computed one), over those taken.
-
-        None where nothing was cached.
-        """
+        """`seconds_uncached` over the seconds taken; None where nothing was cached."""
         total = sum(self.seconds)
-        if not total or self.seconds_computed is None or self.seconds_cached is None:
+        if not total or self.seconds_uncached is None or self.seconds_cached is None:
             return None
-        return self.seconds_computed * len(self.seconds) / total
+        return self.seconds_uncached / total
 
     @property
     def seconds_saved(self) -> float | None:
-        """Seconds that computing every evaluation would have taken (see measured_speedup), less those taken."""
-        if self.measured_speedup is None:
-            return None
-        return self.seconds_computed * len(self.seconds) - sum(self.seconds)
+        """`seconds_uncached` less the seconds taken; None where nothing was cached."""
+        return None if self.measured_speedup is None else self.seconds_uncached - sum(self.seconds)
 
     def as_dict(self) -> dict:
         """Everything, ready for JSON."""
-        values = asdict(self)
+        values = asdict(replace(self, parts=()))
         del values["samples"]
         return values | {
+            "parts": [part.as_dict() for part in self.parts],
             "seconds_computed": self.seconds_computed,
             "seconds_cached": self.seconds_cached,
             "planned_speedup": self.planned_speedup,
             "measured_speedup": self.measured_speedup,
         }
+
+
+def joined(first: Report, second: Report) -> Report:
+    """The report on two runs as if they were one: `second` has continued the latent of `first`.
+
+    What can't be of both is of the one that cached: mechanism, cache point and the cost of a cached evaluation; cfg and
+    size are the first one's.
+    """
+    start = first.evaluations
+
+    def later(reason: Reason) -> Reason:
+        index = {"index": reason.fields["index"] + start} if "index" in reason.fields else {}
+        return Reason(reason.code, {**reason.fields, **index})
+
+    def planned(report: Report) -> list[int]:
+        return report.planned or list(range(report.evaluations))
+
+    def indices(name: str) -> list[int]:
+        return [*getattr(first, name), *(index + start for index in getattr(second, name))]
+
+    both = replace(
+        first if second.cache_point == "none" else second, evaluations=start + second.evaluations,
+        times=first.times + second.times, cfg=first.cfg, size=first.size,
+        planned=[*planned(first), *(index + start for index in planned(second))]
+        if first.planned or second.planned else [],
+        computed=indices("computed"), prefix_hits=indices("prefix_hits"),
+        unplanned=[*first.unplanned, *((index + start, later(reason)) for index, reason in second.unplanned)],
+        notes=list(first.notes), seconds=first.seconds + second.seconds,
+        peak_cache_bytes=max(first.peak_cache_bytes, second.peak_cache_bytes), finished=second.finished,
+        leftover=second.leftover, samples=second.samples, parts=(*(first.parts or (first,)), second))
+    for note in second.notes:
+        both.note(later(note))
+    return both
 
 
 _reports: LruCache[list[Report]] = LruCache(MAX_CONFIGS)

@@ -27,6 +27,8 @@ class RunSettings:
         cfg: scale of the guidance; None if unknown.
         size: of the output (see model_identity.size_of); empty if unknown.
         multistep: of the sampler (see Evaluations).
+        leftover: the noise level at which the run ends; 0 if the latent is then done.
+        before: the report on the run or runs that this one continues (see CacheConfig.continues), or None.
     """
 
     sampler: str = ""
@@ -34,6 +36,8 @@ class RunSettings:
     cfg: float | None = None
     size: tuple[int, ...] = ()
     multistep: bool = False
+    leftover: float = 0.0
+    before: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class CacheConfig:
         schedule: (evaluation times, cost of a cached evaluation) -> one bool per evaluation, True where computed; on a
             ValueError the run is left uncached, and its message is reported. By default everything is computed.
         computes_all: the schedule computes everything, whatever the times; such a run is not planned.
+        continues: a run of these settings that takes up the latent of another, at the noise level where that one ended,
+            continues it: `for_run` gets the report on the other one, and one report is published for both.
         mechanism: one of `mechanisms.NAMES`, or "auto" where `for_run` chooses it.
         order: 1 to 3, of taylor and hermite.
         cache_point: "blocks", "output" or "auto".
@@ -70,6 +76,7 @@ class CacheConfig:
     published: Callable[[Report], None] = field(default=lambda report: None)
     prefix_cache: PrefixCache | None = None
     computes_all: bool = False
+    continues: bool = False
     notes: Sequence[Reason] = ()
     for_run: Callable[[CacheConfig, RunSettings], CacheConfig] = field(default=lambda config, run: config)
     identity: str = field(default_factory=lambda: uuid4().hex)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .budget import ReCacheBudget
+from .budget import ReCacheBudget, ReCacheBudgetTwoModels
 from .compare import ReCacheCompare
 from .frontier import ReCacheFrontier, ReCacheFrontierCustom
 from .library import embed, folders
@@ -24,8 +24,8 @@ class ReCacheExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
-            ReCacheBudget, ReCacheReport, ReCacheCompare, ReCacheFrontier, ReCacheFrontierCustom, ReCacheTrain,
-            ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheSavePolicy]
+            ReCacheBudget, ReCacheBudgetTwoModels, ReCacheReport, ReCacheCompare, ReCacheFrontier,
+            ReCacheFrontierCustom, ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheSavePolicy]
 
 
 async def comfy_entrypoint() -> ReCacheExtension:

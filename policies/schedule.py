@@ -93,6 +93,22 @@ def from_indices(indices: Iterable[int], n: int, times: Sequence[float] | None =
     return Schedule(tuple(computed), None if times is None else tuple(times))
 
 
+def with_starts(schedule: Schedule, starts: Iterable[int]) -> Schedule:
+    """The schedule with `starts` computed too, each in place of the nearest other evaluation, of two the later.
+
+    Evaluation 0 and other starts are left; where nothing else is computed more are computed than before. For a run of
+    several samplers, each of which begins without anything to forecast from.
+    """
+    starts = {0, *starts}
+    chosen = set(schedule.indices)
+    for start in sorted(starts - chosen):
+        others = chosen - starts
+        if others:
+            chosen.remove(min(others, key=lambda i: (abs(i - start), -i)))
+        chosen.add(start)
+    return from_indices(chosen, schedule.n, schedule.times)
+
+
 def explicit(text: str, n: int) -> Schedule:
     """An artist's own list, such as "0, 1, 2, 5-8, 11": 0-based evaluations and inclusive ranges, any order.
 

@@ -15,7 +15,7 @@ import torch
 from recache.caching import model_identity
 from recache.caching.dry_run import dry_run, dry_run_without_rng
 from recache.nodes.library.folders import SHIPPED
-from recache.nodes.server import graph, model_header, plan, routes, run_state
+from recache.nodes.server import graph, model_header, plan, planned_run, routes, run_state
 from recache.policies.policy_file import load
 from tests.hosting.plans import (
     ADVANCED,
@@ -128,7 +128,7 @@ def test_a_file_that_tells_no_model_makes_the_plan_provisional(models_dir, conte
     told = plan.plan(request(ksampler(odd)))
     assert told.provisional == ["model"] and told.n == 10 and len(told.computed) == 3
     model_header._model.cache_clear()
-    plan._planned_runs.clear()
+    planned_run._runs.clear()
 
 
 def test_a_policy_says_what_it_expects(client):

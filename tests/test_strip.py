@@ -14,7 +14,7 @@ from tests.hosting.browser import PAGES, RENDERERS, ComfyPage
 from tests.hosting.plans import save_variants
 from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
-from tests.hosting.strip import SHOWN, STEPS, WORKFLOW, agrees, shown, until
+from tests.hosting.strip import SHOWN, STEPS, WATCH, WORKFLOW, agrees, shown, until
 from tests.trained import WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("model")
@@ -152,15 +152,6 @@ def test_auto_follows_guidance_and_size(page, server):
         page.set_widget(4, "width", 64)
         page.set_widget(4, "height", 64)
         until(page, lambda now: now["notes"].startswith("small"))
-
-
-WATCH = """() => {
-  window.seen = [];
-  const strip = app.graph.getNodeById(8).widgets.find((widget) => widget.name === 'schedule').element;
-  const cells = (kind) => [...strip.querySelector('.' + kind).getAttribute('d').matchAll(/M(\\d+)/g)].length;
-  new MutationObserver(() => window.seen.push([cells('was-computed'), cells('was-forecast')])).observe(
-    strip, { subtree: true, attributes: true, attributeFilter: ['d'] });
-}"""
 
 
 @RENDERERS

@@ -27,6 +27,7 @@ NOTES = {"Note", "MarkdownNote"}
 EACH = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
 # Where a sampler has no ReCache, on purpose: what feeds it.
 UNCACHED = {"SDXL text to image": {"CheckpointLoaderSimple"}, "Compare cached and uncached": {"UNETLoader"}}
+BUDGETS = {"ReCacheBudget", "ReCacheBudgetTwoModels"}
 BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 
 
@@ -90,11 +91,12 @@ def test_recache_goes_last_before_the_sampler(workflow):
     kinds = {node["id"]: node["type"] for node in graph["nodes"]}
     models = [(kinds[source], kinds[target]) for _, source, _, target, _, kind in graph["links"] if kind == "MODEL"]
     into = {"KSampler", "KSamplerAdvanced", "BasicGuider"}
-    after = {target for source, target in models if source == "ReCacheBudget"}
+    after = {target for source, target in models if source in BUDGETS}
     assert after and after <= into | {"ReCacheReport"}
     before = {source for source, target in models if target in into}
-    assert before == {"ReCacheBudget"} | UNCACHED.get(workflow.name, set())
-    assert {source for source, target in models if target == "ReCacheReport"} == {"ReCacheBudget"}
+    (budget,) = BUDGETS & set(kinds.values())
+    assert before == {budget} | UNCACHED.get(workflow.name, set())
+    assert {source for source, target in models if target == "ReCacheReport"} == {budget}
 
 
 @EACH
@@ -220,8 +222,8 @@ def made_of(prompt: Mapping[str, dict], link: list, own: set[str]) -> Any:
             return round(given, 6) if isinstance(given, float) else given
         return made_of(prompt, given, own)
 
-    if kind == "ReCacheBudget":
-        return value(inputs["model"])
+    if kind in BUDGETS:
+        return value(inputs["model" if "model" in inputs else ("high_noise", "low_noise")[link[1]]])
     if kind == "ReCacheReport":
         return value(inputs["samples"])
     if kind == "ComfySwitchNode":
@@ -324,7 +326,7 @@ def test_it_runs_to_a_picture(name, opened, client, server):
         assert len(pictures) == 5
         picture = pictures[-1]
     assert min(picture.size) >= 64 and np.asarray(picture.convert("RGB")).std() > 3.0
-    budgets = {key: node["inputs"]["budget"] for key, node in prompt.items() if node["class_type"] == "ReCacheBudget"}
+    budgets = {key: node["inputs"]["budget"] for key, node in prompt.items() if node["class_type"] in BUDGETS}
     reports = {node["inputs"]["model"][0]: key for key, node in prompt.items() if node["class_type"] == "ReCacheReport"}
     assert budgets and budgets.keys() == reports.keys()
     for key, budget in budgets.items():

@@ -9,6 +9,7 @@ import { HEIGHT, Strip } from "./strip.js";
 
 const SETTINGS = ["budget", "policy", "evaluations", "mechanism", "order", "cache_point"];
 const POLLING = 150; // milliseconds: ComfyUI tells no extension when a widget or a link of another node changes
+const MAX_LATER = 8; // samplers, as many as the server takes
 const NO_SAMPLERS = { samplers: [], replaced: false };
 
 const strips = new Map(); // node -> BudgetStrip, of all nodes that are in a graph
@@ -80,14 +81,18 @@ class BudgetStrip {
     const id = graph.executionId(place);
     if (id !== this.id) [this.id, this.run] = [id, null]; // another instance of the subgraph was opened
     const state = graph.inactive(place);
-    const found = graph.samplersAfter(place, this.node.outputs.findIndex(({ type }) => type === "MODEL"));
+    const found = { samplers: [], replaced: false };
+    const models = this.node.outputs.flatMap(({ type }, slot) => (type === "MODEL" ? [slot] : []));
+    models.forEach((slot) => graph.samplersAfter(place, slot, found));
+    const [first, ...others] = found.samplers.map((sampler) => graph.treeOf(sampler));
     const question = {
       workflow: graph.workflowId(),
       language: language(),
       node: id,
       settings: Object.fromEntries(SETTINGS.map((name) => [name, graph.valueOf(place, name)])),
       trained: graph.isFed(place, "trained"),
-      sampler: found.samplers.length ? graph.treeOf(found.samplers[0]) : null,
+      sampler: first ?? null,
+      later: models.length > 1 ? others.slice(0, MAX_LATER) : [], // samplers of two models share the budget
     };
     const before = [this.inactive, this.found.samplers.length, this.found.replaced, this.failed];
     [this.inactive, this.found, this.failed] = [state, found, false];
@@ -96,14 +101,15 @@ class BudgetStrip {
   }
 
   /** An event of the server: one evaluation was made, or the run is over. */
-  onRunEvent({ node, index, computed, planned, n, run }) {
+  onRunEvent({ node, index, computed, before, planned, n, run }) {
     if (node !== this.id) return; // of another instance of the subgraph
     if (run) {
       this.run = null;
       this.request.invalidate();
       this.plan = { ...this.plan, run };
     } else {
-      if (index === 0 || !this.run) this.run = { n: this.plan?.n ?? 0, planned: null, computed: [], evaluations: 0 };
+      if (before || !this.run)
+        this.run = { n: this.plan?.n ?? 0, planned: null, computed: before ?? [], evaluations: 0 };
       if (planned !== undefined) [this.run.planned, this.run.n] = [planned, n || this.run.n];
       this.run.evaluations = index + 1;
       if (computed) this.run.computed.push(index);
@@ -157,7 +163,8 @@ class BudgetStrip {
     if (plan?.missing) said.push(sentence(plan.missing));
     else if (plan?.policy) said.push(policy(plan.policy));
     said.push(...(plan?.provisional ?? []).map((what) => t(`strip.provisional_${what}`)));
-    if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
+    if (plan?.parts?.length > 1) said.push(t("strip.parts", { parts: plan.parts.join(" + ") }));
+    else if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");
   }
 }
@@ -231,6 +238,6 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    if (node.comfyClass === "ReCacheBudget") trackNode(strips, node, new BudgetStrip(node));
+    if (graph.BUDGETS.includes(node.comfyClass)) trackNode(strips, node, new BudgetStrip(node));
   },
 });

@@ -8,6 +8,7 @@ const BYPASSED = 4;
 const SUBGRAPH_INPUT = "-10"; // the host's node ids of a subgraph's own inputs and outputs
 const SUBGRAPH_OUTPUT = "-20";
 const MAX_DEPTH = 40;
+export const BUDGETS = ["ReCacheBudget", "ReCacheBudgetTwoModels"];
 const MODELS = ["MODEL", "GUIDER"]; // types that carry a model to a sampler
 const LINKED = [...MODELS, "SAMPLER", "SIGMAS"];
 const VALUES = ["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"];
@@ -70,7 +71,7 @@ export function inactive({ node, path }) {
 }
 
 /**
- * The samplers that an output of the place leads to.
+ * The samplers that an output of the place leads to, added to `found`.
  * @returns {{samplers: object[], replaced: boolean}} places; `replaced`: another ReCache Budget comes first.
  */
 export function samplersAfter(place, slot, found = { samplers: [], replaced: false }, visited = new Set()) {
@@ -106,7 +107,7 @@ function followTo(link, graph, path, found, visited) {
     }
   } else if (isSampler(node)) {
     if (!found.samplers.some((other) => executionId(other) === executionId(place))) found.samplers.push(place);
-  } else if (typeOf(node) === "ReCacheBudget") {
+  } else if (BUDGETS.includes(typeOf(node))) {
     found.replaced = true;
   } else if (isSwitch(node)) {
     const chosen = chosenSlot(place);

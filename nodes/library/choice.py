@@ -10,7 +10,7 @@ from ...policies.budget import computed_for_budget
 from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed, may_lose
 from ...policies.expected_quality import expected_distance, word_of
 from ...policies.policy_file import PolicyFile
-from ...policies.schedule import Schedule, ScheduleError, explicit, same_times
+from ...policies.schedule import Schedule, ScheduleError, explicit, from_indices, same_times, with_starts
 from ...policies.uniform import uniform
 
 _MANY = 100_000  # evaluations, more than any run has
@@ -46,18 +46,22 @@ class RunChoice:
         if self.listed is not None and self.file is None:
             explicit(self.listed, _MANY)  # refuse a malformed list before anything is loaded
 
-    def schedule(self, times: Sequence[float], cached_cost: float = 0.0) -> tuple[bool, ...]:
+    def schedule(self, times: Sequence[float], cached_cost: float = 0.0,
+                 starts: Sequence[int] = ()) -> tuple[bool, ...]:
         """True for each evaluation that is computed, of a run with these times (see caching.CacheConfig).
+
+        Args:
+            starts: evaluations at which another sampler takes over (see schedule.with_starts); a list has them added.
 
         Raises:
             ScheduleError: the list has evaluations beyond the run's, or cached evaluations alone exceed the budget.
         """
         n, times = len(times), tuple(times)
         if self.file is None and self.listed is not None:
-            return explicit(self.listed, n).computed
+            return from_indices({*explicit(self.listed, n).indices, *starts}, n).computed
         if cached_cost and 1.0 + (n - 1) * cached_cost > self.budget * n >= 1.0:
             raise ScheduleError(f"cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget")
-        return self._schedule(self._paid(n, cached_cost), times).computed
+        return with_starts(self._schedule(self._paid(n, cached_cost), times), starts).computed
 
     def mechanism_for(self, times: Sequence[float]) -> tuple[str, int]:
         """Mechanism and order in a run with these times."""

@@ -124,7 +124,7 @@ def _model(tree: Any):
     if not isinstance(tree, dict):
         return None
     inputs = tree["inputs"]
-    before = _first(inputs, "model", "guider", "model1")
+    before = _first(inputs, "model", "guider", "model1", "low_noise" if tree.get("output") else "high_noise")
     if not isinstance(before, dict):
         return model_header.model(inputs)
     model = _model(before)
@@ -175,8 +175,8 @@ def _run(tree: Any, kind: str, model, guessed: set[str]) -> Any:
         result = function(**arguments)
     except Exception as error:  # a node's own complaint about its values
         raise Unknown from error
-    result = getattr(result, "result", result)
-    return result[list(node.RETURN_TYPES).index(kind)]
+    result, kinds, output = getattr(result, "result", result), list(node.RETURN_TYPES), tree.get("output")
+    return result[output if type(output) is int and kinds[output:output + 1] == [kind] else kinds.index(kind)]
 
 
 def _allowed(value: Any, kind: Any, options: dict | None = None) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
-from ...caching import Reason, RunSettings, model_identity
-from ...caching.dry_run import Evaluations, dry_run_without_rng
-from ...caching.lru import LruCache
+from ...caching import Reason, RunSettings
+from ...caching.dry_run import Evaluations
 from ...caching.mechanisms import make
 from ...policies.budget import budget_for, planned_speedup
 from ...policies.expected_quality import presets
@@ -16,7 +15,8 @@ from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 from ..library.ranking import Target
 from ..library.resolve import PolicyChoice
-from . import graph, run_state
+from . import run_state
+from .planned_run import PlannedRun, planned_run
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class PlanRequest:
         workflow, node: their ids, as the page and the server know them.
         trained: whether a policy from ReCache Train is connected.
         sampler: see graph; None if no sampler is connected.
+        later: other samplers, for a node whose samplers share the budget.
         unknown: names of settings that come from another node and whose value the page does not know.
         language: of the page, such as "en".
     """
@@ -41,6 +42,7 @@ class PlanRequest:
     cache_point: str
     trained: bool
     sampler: dict | None
+    later: tuple[dict, ...]
     unknown: tuple[str, ...]
     language: str = ""
 
@@ -73,6 +75,7 @@ class PlanAnswer:
         remark: see RunChoice.remark. quality: see RunChoice.expected_word.
         presets: {name: budget} to choose from (see expected_quality.presets); empty where a list takes its place.
         n: evaluations of the run; 0 if they are not known, and then there is no schedule.
+        parts: evaluations of every sampler in it.
         computed: those that would be computed, 0-based.
         speedup: planned.
         seconds, seconds_uncached: that the sampler is expected to take, as in the last run of this size; else None.
@@ -87,6 +90,7 @@ class PlanAnswer:
     presets: dict[str, float] = field(default_factory=dict)
     policy: PolicySummary | None = None
     n: int = 0
+    parts: tuple[int, ...] = ()
     computed: list[int] = field(default_factory=list)
     speedup: float = 1.0
     seconds: float | None = None
@@ -101,29 +105,8 @@ class PlanAnswer:
             "remark": self.remark and self.remark.as_json(), "quality": self.quality,
             "presets": self.presets,
             "policy": self.policy and asdict(self.policy),
-            "n": self.n, "computed": self.computed, "speedup": self.speedup, "seconds": self.seconds,
-            "seconds_uncached": self.seconds_uncached}
-
-
-@dataclass(frozen=True)
-class _PlannedRun:
-    """A run before it begins.
-
-    Attributes:
-        layout: of the model, if known.
-        sampler, cfg, size: see caching.RunSettings.
-        guessed: see graph.Sampling.
-    """
-
-    evaluations: Evaluations
-    layout: str | None
-    sampler: str = ""
-    cfg: float | None = None
-    size: tuple[int, ...] = ()
-    guessed: bool = False
-
-
-_planned_runs: LruCache[_PlannedRun | None] = LruCache(64)
+            "n": self.n, "parts": self.parts, "computed": self.computed,
+            "speedup": self.speedup, "seconds": self.seconds, "seconds_uncached": self.seconds_uncached}
 
 
 def plan(request: PlanRequest) -> PlanAnswer:
@@ -150,12 +133,14 @@ def plan(request: PlanRequest) -> PlanAnswer:
         cost = _cached_cost(mechanism, order, request.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
-        schedule = decided.schedule(run.times, cost or 0.0)
+        starts = tuple(accumulate(planned.parts))[:-1]
+        schedule = decided.schedule(run.times, cost or 0.0, starts)
         answer.remark, answer.quality = decided.remark(run.times), decided.expected_word(run.times, sum(schedule))
     except ValueError as error:
         answer.refusal = str(error)
         return answer
-    answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
+    answer.n, answer.parts = len(schedule), planned.parts
+    answer.computed = [i for i, computed in enumerate(schedule) if computed]
     if answer.policy.kind != "list":
         answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
@@ -168,20 +153,15 @@ def plan(request: PlanRequest) -> PlanAnswer:
     return answer
 
 
-def _planned_run(request: PlanRequest, history: run_state.History | None, provisional: list[str]) -> _PlannedRun | None:
+def _planned_run(request: PlanRequest, history: run_state.History | None, provisional: list[str]) -> PlannedRun | None:
     """The run as its sampler makes it, else as the last run was."""
-    planned = None
-    if request.sampler is not None:
-        key = json.dumps(request.sampler, sort_keys=True), history and id(history.model_sampling)
-        if key not in _planned_runs:
-            _planned_runs.put(key, _dry_run(request.sampler, history))
-        planned = _planned_runs.get(key)
+    planned = planned_run(request.sampler, request.later, history) if request.sampler is not None else None
     if planned is None or (planned.evaluations.refusal is None and not planned.evaluations.times):
         last = next((run for run in history.runs if run.times), None) if history else None
         if last is None:
             return None
         provisional.append("sampler")
-        return _PlannedRun(Evaluations(last.times, last.times), history.layout)
+        return PlannedRun(Evaluations(last.times, last.times), history.layout, parts=last.parts)
     if planned.layout is None:
         provisional.append("model")
     if planned.guessed and not request.unknown:
@@ -189,21 +169,7 @@ def _planned_run(request: PlanRequest, history: run_state.History | None, provis
     return planned
 
 
-def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | None:
-    try:
-        found = graph.sampling(sampler, history and graph.model_stub(history.model_sampling))
-    except graph.Unknown:
-        return None
-    if found.known:
-        layout = model_identity.layout(found.model.model.diffusion_model)
-    else:
-        layout = history.layout if history else None
-    schedule = found.model.get_model_object("model_sampling")
-    return _PlannedRun(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout,
-                       model_identity.sampler_name(found.sampler), found.cfg, found.size, found.guessed)
-
-
-def _policy_choice(request: PlanRequest, history: run_state.History | None, planned: _PlannedRun,
+def _policy_choice(request: PlanRequest, history: run_state.History | None, planned: PlannedRun,
                    provisional: list[str]) -> PolicyChoice:
     trained = history.file if history and request.trained else None
     policy = request.policy
@@ -214,7 +180,7 @@ def _policy_choice(request: PlanRequest, history: run_state.History | None, plan
     return PolicyChoice(policy, planned.layout, target, request.evaluations, trained)
 
 
-def _run_settings(history: run_state.History | None, planned: _PlannedRun) -> RunSettings:
+def _run_settings(history: run_state.History | None, planned: PlannedRun) -> RunSettings:
     """Settings of the run; those that the graph does not tell are the last run's."""
     last = next((run for run in history.runs if run.over), None) if history else None
     cfg = last.cfg if last and planned.cfg is None else planned.cfg

@@ -1,8 +1,27 @@
-"""The workflow that the page queues with a prompt: its id and its nodes' properties. All of it is untrusted."""
+"""The prompt that is being executed, and the workflow that the page queues with it. All of it is untrusted."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from server import PromptServer
+
+
+def running_prompt() -> dict[str, Any]:
+    """The prompt that is being executed: node id -> {"class_type", "inputs"}; empty without a server."""
+    return _running(2) or {}
+
+
+def running_workflow() -> str | None:
+    """The id of the workflow that is being executed; None if it has none, as when a script queued it."""
+    return workflow_id((_running(3) or {}).get("extra_pnginfo"))
+
+
+def _running(part: int) -> Any:
+    """A part of the queue's entry that is being executed: 2 is the prompt, 3 what was queued along with it."""
+    server = getattr(PromptServer, "instance", None)
+    running = server.prompt_queue.get_current_queue_volatile()[0] if server is not None else []
+    return running[0][part] if running else None
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:

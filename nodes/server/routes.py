@@ -17,6 +17,7 @@ ROUTE = "/recache/plan"
 MAX_BYTES = 256 * 1024
 MAX_NODES = 200
 MAX_DEPTH = 50
+MAX_SAMPLERS = 8
 MAX_TEXT = 2000
 
 _one_at_a_time = asyncio.Lock()
@@ -68,13 +69,15 @@ def parse(body: bytes) -> PlanRequest:
              sent.get("language", ""))
     if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
         raise BadRequest(f"Policy, evaluations, workflow, node and language are texts of {MAX_TEXT} letters or less.")
-    sampler = sent.get("sampler")
-    if sampler is not None:
-        _check_tree(sampler, MAX_DEPTH, [MAX_NODES])
+    sampler, later, left = sent.get("sampler"), sent.get("later", []), [MAX_NODES]
+    if not isinstance(later, list) or len(later) > MAX_SAMPLERS:
+        raise BadRequest(f"The later samplers are not a list of at most {MAX_SAMPLERS}.")
+    for tree in (sampler, *later) if sampler is not None else later:
+        _check_tree(tree, MAX_DEPTH, left)
     settings["order"] = int(order)
     return PlanRequest(
         sent.get("workflow", ""), sent.get("node", ""), **settings, trained=sent.get("trained") is True,
-        sampler=sampler, unknown=unknown, language=sent.get("language", ""))
+        sampler=sampler, later=tuple(later), unknown=unknown, language=sent.get("language", ""))
 
 
 def _check_tree(tree: Any, depth: int, left: list[int]) -> None:

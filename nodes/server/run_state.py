@@ -19,7 +19,7 @@ from ...caching import Reason, Report
 from ...caching.lru import LruCache
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
-from .prompt_info import workflow_id
+from .prompt_info import running_workflow
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Run:
         computed: evaluations computed so far.
         evaluations: number of evaluations so far.
         times, cfg, size: see caching.RunSettings; set once the run is over.
+        parts: evaluations of every sampler in it; set once the run is over.
         cached_cost: cost of a cached evaluation, as a share of a computed one.
         seconds: of a computed evaluation; None if not measured.
         speedup, saved: measured speed-up, and seconds saved; None if nothing was cached.
@@ -55,6 +56,7 @@ class Run:
     times: tuple[float, ...] = ()
     cfg: float | None = None
     size: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
     cached_cost: float = 0.0
     seconds: float | None = None
     speedup: float | None = None
@@ -134,18 +136,25 @@ class RunMonitor:
         except Exception:  # a noise schedule of another pack that can't be copied: plans use a stub
             log.debug("ReCache: the noise schedule of a model could not be copied.", exc_info=True)
 
-    def evaluated(self, index: int, computed: bool, schedule: Sequence[bool] | None) -> None:
-        """An evaluation was made (see caching.CacheConfig)."""
+    def evaluated(self, index: int, computed: bool, schedule: Sequence[bool] | None,
+                  before: Report | None = None) -> None:
+        """An evaluation was made (see caching.CacheConfig).
+
+        Args:
+            before: the report on other samplers' runs that this one continues, counted through.
+        """
         if self.server is None:
             return
+        changes = {"index": index, "computed": computed}
         if index == 0 or self.run.over:
             self._begin()
-        run, changes = self.run, {"index": index, "computed": computed}
+            self.run.computed = changes["before"] = list(before.computed) if before else []
+        run = self.run
         run.evaluations = index + 1
         if computed:
             run.computed.append(index)
         planned = None if schedule is None else [i for i, planned in enumerate(schedule) if planned]
-        if index == 0 or planned != run.planned:
+        if "before" in changes or planned != run.planned:
             run.planned = planned
             run.n = len(schedule or ()) or run.n
             changes |= {"planned": planned, "n": run.n}
@@ -159,7 +168,10 @@ class RunMonitor:
             self._begin()
         run = self.run
         run.over, run.finished, run.cached_cost = True, report.finished, report.cached_cost
-        run.times, run.cfg, run.size, run.seconds = report.times, report.cfg, report.size, report.seconds_computed
+        run.times, run.cfg, run.size = report.times, report.cfg, report.size
+        run.parts = tuple(part.evaluations for part in report.parts) or (report.evaluations,)
+        if report.seconds_uncached is not None:
+            run.seconds = report.seconds_uncached / report.evaluations
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
         run.planned, run.notes, run.mechanism = report.planned or None, report.notes, report.mechanism
         if report.planned:
@@ -168,7 +180,7 @@ class RunMonitor:
 
     def _begin(self) -> None:
         self.run = Run(self.cache_point)
-        self.workflow = _running_workflow(self.server)
+        self.workflow = running_workflow()
         if self.workflow is None:
             return
         before = history_of(self.workflow, self.node)
@@ -180,9 +192,3 @@ class RunMonitor:
         client = self.server.client_id
         if client is not None:
             self.server.send_sync(EVENT, {"workflow": self.workflow, "node": self.node, **changes}, client)
-
-
-def _running_workflow(server) -> str | None:
-    """The id of the workflow that is being executed; None if it has none, as when a script queued it."""
-    running, _ = server.prompt_queue.get_current_queue_volatile()
-    return workflow_id((running[0][3] if running else {}).get("extra_pnginfo"))

@@ -90,6 +90,9 @@ def report_text(report: Report | None, language: str = "en") -> str:
     lines = [summary(report, language)]
     if report is None:
         return lines[0]
+    if report.parts:
+        counts = ", ".join(f"{len(part.computed)}/{part.evaluations}" for part in report.parts)
+        lines.append(text("report.parts", language, parts=counts))
     if report.cache_point != "none":
         key = "report.mechanism" if report.order is None else "report.mechanism_order"
         how = text(key, language, mechanism=report.mechanism, order=report.order, point=report.cache_point)

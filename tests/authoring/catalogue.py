@@ -72,11 +72,12 @@ def _file(name: str, directory: str, repository: str, folder: str = "split_files
     return File(name, directory, f"{repository}/resolve/main/{path}")
 
 
-def _note(budget: float, evaluations: int, where: str, *more: str) -> str:
+def _note(budget: float, evaluations: int, where: str, *more: str, node: str = "ReCache Budget",
+          samplers: str = "sampler") -> str:
     computed = computed_for_budget(budget, evaluations)
     lines = [
         "## Where ReCache goes", "",
-        f"**ReCache Budget** goes last before the sampler: {where}.", "",
+        f"**{node}** goes last before the {samplers}: {where}.", "",
         f"A budget of {budget:g} computes {computed} of the {evaluations} evaluations of a run and forecasts the "
         f"others: {planned_speedup(computed, evaluations):.1f} times as fast. 1.0 changes nothing, to the bit.", "",
         "**ReCache Report** shows which evaluations were computed, and the time it saved."]
@@ -332,9 +333,9 @@ _wan_image_to_video = Workflow(
 )
 
 
-def _expert(model: str, latent: tuple[str, int], first: bool) -> tuple[str, dict]:
+def _expert(model: tuple[str, int], latent: tuple[str, int], first: bool) -> tuple[str, dict]:
     return "KSamplerAdvanced", {
-        "model": (model, 0), "positive": ("positive", 0), "negative": ("negative", 0), "latent_image": latent,
+        "model": model, "positive": ("positive", 0), "negative": ("negative", 0), "latent_image": latent,
         "add_noise": "enable" if first else "disable", "noise_seed": 0, "steps": 20, "cfg": 3.5,
         "sampler_name": "euler", "scheduler": "simple", "start_at_step": 0 if first else 10,
         "end_at_step": 10 if first else 20, "return_with_leftover_noise": "enable" if first else "disable"}
@@ -352,34 +353,33 @@ _wan22 = Workflow(
         "positive": _text("a lighthouse keeper climbs a spiral stair with a lamp, shadows turn on the walls"),
         "negative": _text(_WAN_NEGATIVE + "，裸露，NSFW"),
         "latent": ("EmptyHunyuanLatentVideo", {"width": 640, "height": 640, "length": 81, "batch_size": 1}),
-        "budget": _budget(("shift", 0), 0.4),
-        "budget low": _budget(("shift low", 0), 0.4),
-        "sampler": _expert("budget", ("latent", 0), True),
-        "report": _report("sampler"),
-        "sampler low": _expert("budget low", ("report", 0), False),
-        "report low": _report("sampler low", "budget low"),
-        "decode": _decode(("report low", 0)), **_video(16.0),
+        "budget": ("ReCacheBudgetTwoModels", {"high_noise": ("shift", 0), "low_noise": ("shift low", 0), "budget": 0.4,
+                                              "policy": "auto"}),
+        "sampler": _expert(("budget", 0), ("latent", 0), True),
+        "sampler low": _expert(("budget", 1), ("sampler", 0), False),
+        "report": ("ReCacheReport", {"samples": ("sampler low", 0), "model": ("budget", 1)}),
+        "decode": _decode(("report", 0)), **_video(16.0),
     },
     groups=(
         ("Models", ("models", "unet", "unet low", "clip", "vae")), ("Prompt and size", ("positive", "negative",
                                                                                         "latent")),
-        ("ReCache, one for each expert", ("shift", "budget", "shift low", "budget low", "note")),
-        ("High noise", ("sampler", "report")), ("Low noise", ("sampler low", "report low")),
+        ("ReCache, one budget over both experts", ("shift", "shift low", "budget", "note")),
+        ("High noise, then low noise", ("sampler", "sampler low", "report")),
         ("Video", ("decode", "video", "save"))),
     files=(_file("wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors", "diffusion_models",
                  "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"),
            _file("wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors", "diffusion_models",
                  "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"),
            _WAN_TEXT, _file("wan_2.1_vae.safetensors", "vae", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged")),
-    note=_note(0.4, 10, "one for each of the two experts, after ModelSamplingSD3 and after LoRAs",
-               "Each sampler is a run of its own with its own budget, and nothing cached passes from one expert to the "
-               "other. Steps 0-9 are computed by the high-noise expert, 10-19 by the other: 0.4 on both computes "
-               "4 + 4 of 20. The first expert settles motion and composition: give it more than the second "
-               "if motion suffers, such as 0.5 and 0.3, which also makes 8 of 20.",
-               "With the 4-step LoRAs there is little left to skip: leave ReCache out then."),
-    line="budget 0.4 on both experts", evaluations=20, budget=0.4,
-    titles={"positive": POSITIVE, "negative": NEGATIVE, "budget": "ReCache Budget (high noise)",
-            "budget low": "ReCache Budget (low noise)", "sampler": "KSampler (Advanced), high noise",
+    note=_note(0.4, 20, "after ModelSamplingSD3 and after LoRAs of both experts",
+               "One budget holds over both samplers, and nothing cached passes from one expert to the other. Steps 0-9 "
+               "are the high noise expert's, 10-19 the other one's; change them as you like, the node finds out.",
+               "The first expert settles motion and composition. If motion suffers, raise the budget, or set the "
+               "policy to list and write more of the first steps under evaluations, such as 0-4, 7, 10, 13, 16.",
+               "With the 4-step LoRAs there is little left to skip: leave ReCache out then.",
+               node="ReCache Budget (Two Models)", samplers="samplers"),
+    line="one budget over both experts", evaluations=20, budget=0.4,
+    titles={"positive": POSITIVE, "negative": NEGATIVE, "sampler": "KSampler (Advanced), high noise",
             "sampler low": "KSampler (Advanced), low noise"},
 )
 

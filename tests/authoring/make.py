@@ -25,7 +25,8 @@ SCRIPT = (Path(__file__).parent / "arrange.js").read_text(encoding="utf-8")
 GREEN, RED, GREY = ("#232", "#353"), ("#322", "#533"), ("#222", "#000")
 COLORS = {
     "CLIP Text Encode (Positive Prompt)": GREEN, "CLIP Text Encode (Negative Prompt)": RED, "MarkdownNote": GREY,
-    **dict.fromkeys(("ReCacheBudget", "ReCacheTrain", "ReCacheFrontier", "ReCacheCompare"), ("#233", "#355")),
+    **dict.fromkeys(("ReCacheBudget", "ReCacheBudgetTwoModels", "ReCacheTrain", "ReCacheFrontier", "ReCacheCompare"),
+                    ("#233", "#355")),
 }
 
 

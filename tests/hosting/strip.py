@@ -34,6 +34,14 @@ SHOWN = """(id) => {
            result: text('result'), notes: text('notes'),
            spoken: strip.querySelector('svg').getAttribute('aria-label'), dim: strip.classList.contains('dim') };
 }"""
+# Notes in window.seen, whenever the strip is drawn, how many cells were computed and forecast.
+WATCH = """() => {
+  window.seen = [];
+  const strip = app.graph.getNodeById(8).widgets.find((widget) => widget.name === 'schedule').element;
+  const cells = (kind) => [...strip.querySelector('.' + kind).getAttribute('d').matchAll(/M(\\d+)/g)].length;
+  new MutationObserver(() => window.seen.push([cells('was-computed'), cells('was-forecast')])).observe(
+    strip, { subtree: true, attributes: true, attributeFilter: ['d'] });
+}"""
 
 
 def shown(page: ComfyPage, node="8") -> dict:

@@ -1,0 +1,79 @@
+"""A run before it begins, from the samplers that the page describes (see graph)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...caching import model_identity
+from ...caching.dry_run import Evaluations, dry_run_without_rng, takes_over
+from ...caching.lru import LruCache
+from . import graph
+from .run_state import History
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run before it begins, of one sampler or of several that work on one latent in turn.
+
+    Attributes:
+        layout: of the model, if known.
+        sampler, cfg, size, leftover: see caching.RunSettings; the first sampler's, but for `leftover`.
+        guessed: see graph.Sampling.
+        parts: evaluations of every sampler.
+    """
+
+    evaluations: Evaluations
+    layout: str | None
+    sampler: str = ""
+    cfg: float | None = None
+    size: tuple[int, ...] = ()
+    leftover: float = 0.0
+    guessed: bool = False
+    parts: tuple[int, ...] = ()
+
+    def takes_over(self, other: PlannedRun) -> bool:
+        """Whether this run continues another one's latent."""
+        return takes_over(self.evaluations.sigmas, other.leftover)
+
+    def followed_by(self, other: PlannedRun) -> PlannedRun:
+        """Both as one run."""
+        first, second = self.evaluations, other.evaluations
+        return replace(self, evaluations=Evaluations(first.sigmas + second.sigmas, first.times + second.times),
+                       leftover=other.leftover, guessed=self.guessed or other.guessed, parts=self.parts + other.parts)
+
+
+_runs: LruCache[PlannedRun | None] = LruCache(64)
+
+
+def planned_run(sampler: dict, later: Sequence[dict], history: History | None) -> PlannedRun | None:
+    """The run that a sampler makes, and those of `later` that take over its latent in turn; None if it is not known."""
+    run, others = _one(sampler, history), [_one(tree, history) for tree in later]
+    while run and (following := next((other for other in others if other and other.takes_over(run)), None)):
+        others.remove(following)
+        run = run.followed_by(following)
+    return run
+
+
+def _one(sampler: dict, history: History | None) -> PlannedRun | None:
+    key = json.dumps(sampler, sort_keys=True), history and id(history.model_sampling)
+    if key not in _runs:
+        _runs.put(key, _dry_run(sampler, history))
+    return _runs.get(key)
+
+
+def _dry_run(sampler: dict, history: History | None) -> PlannedRun | None:
+    try:
+        found = graph.sampling(sampler, history and graph.model_stub(history.model_sampling))
+    except graph.Unknown:
+        return None
+    if found.known:
+        layout = model_identity.layout(found.model.model.diffusion_model)
+    else:
+        layout = history.layout if history else None
+    schedule = found.model.get_model_object("model_sampling")
+    evaluations = dry_run_without_rng(found.sampler, found.sigmas, schedule)
+    leftover = float(found.sigmas[-1]) if len(found.sigmas) else 0.0
+    return PlannedRun(evaluations, layout, model_identity.sampler_name(found.sampler), found.cfg, found.size, leftover,
+                      found.guessed, (len(evaluations),))
