@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...caching import Reason, RunSettings, model_identity
+from ...caching import Reason, RunSettings, host_check, model_identity
 from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.lru import LruCache
 from ...caching.mechanisms import make
@@ -17,6 +17,8 @@ from ...policies.schedule import same_times
 from ..library.ranking import Target
 from ..library.resolve import PolicyChoice
 from . import graph, run_state
+
+MAX_SECONDS = 0.5  # of a sampler's dry run while the page waits
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ _planned_runs: LruCache[_PlannedRun | None] = LruCache(64)
 
 def plan(request: PlanRequest) -> PlanAnswer:
     """The plan, made by the functions that the run uses."""
-    answer = PlanAnswer(["input"] if request.unknown else [])
+    answer = PlanAnswer(["input"] if request.unknown else [], refusal=host_check.obstacle())
+    if answer.refusal is not None:
+        return answer
     history = run_state.history_of(request.workflow, request.node)
     planned = _planned_run(request, history, answer.provisional)
     if history and planned and planned.layout not in (None, history.layout):
@@ -199,8 +203,11 @@ def _dry_run(sampler: dict, history: run_state.History | None) -> _PlannedRun | 
     else:
         layout = history.layout if history else None
     schedule = found.model.get_model_object("model_sampling")
-    return _PlannedRun(dry_run_without_rng(found.sampler, found.sigmas, schedule), layout,
-                       model_identity.sampler_name(found.sampler), found.cfg, found.size, found.guessed)
+    evaluations = dry_run_without_rng(found.sampler, found.sigmas, schedule, MAX_SECONDS)
+    if evaluations.refusal is not None and evaluations.refusal.code == "sampler_slow":
+        return None  # the run itself has more time
+    return _PlannedRun(evaluations, layout, model_identity.sampler_name(found.sampler), found.cfg, found.size,
+                       found.guessed)
 
 
 def _policy_choice(request: PlanRequest, history: run_state.History | None, planned: _PlannedRun,
