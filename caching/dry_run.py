@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import comfy.model_management
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -155,6 +156,8 @@ class _DryRun:
                 first = self._run(lambda x: 0.5 * x, seed=1)
                 content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
                 stochastic = reseed and self._is_stochastic(first)
+        except comfy.model_management.InterruptProcessingException:
+            raise
         except TooManyEvaluations:
             return Evaluations(refusal=Reason("sampler_adaptive"))
         except TooSlow:

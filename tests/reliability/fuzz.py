@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.hosting.prompts import install_models
 from tests.hosting.server import serve
 from tests.reliability.document import table, write_section
 from tests.reliability.hostile_policies import hostile, use
+from tests.reliability.hostile_requests import Target, embedded_case, route_case
+from tests.trained import WEIGHTS
 
 TARGETS = ("policies", "embedded", "routes")
 MOST_SECONDS = 1.0  # of processor time, that a case may take
@@ -48,21 +50,20 @@ class Found:
 
 
 @contextmanager
-def opened(target: str) -> Iterator[tuple[Callable[[Random], str], Callable[[], float]]]:
-    """What does one case of a target, and the seconds of processor time that were used so far."""
-    if target == "policies":
-        yield lambda rng: use(rng, hostile(rng)), time.process_time
-        return
-    from tests.reliability import hostile_requests as requests
-
-    with serve(os.environ["COMFYUI_PATH"], threads=1) as server:
-        install_models(server.models)
-        (server.models / "diffusion_models" / "demo_flux.safetensors").rename(
-            server.models / "diffusion_models" / "plan_flux.safetensors")
-        asked = requests.Target(server)
-        case = requests.embedded_case if target == "embedded" else requests.route_case
-        yield lambda rng: case(rng, asked), asked.cpu_seconds
+def asked_server() -> Iterator[Target]:
+    """A server that has nothing but the pack and a model; it must be whole afterwards."""
+    with serve(os.environ["COMFYUI_PATH"], threads=1, timeout=1200) as server:
+        shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "plan_flux.safetensors")
+        yield Target(server)
         assert server.process.poll() is None and "Traceback" not in server.log(), server.log()[-3000:]
+
+
+def cases(name: str, target: Target | None) -> tuple[Callable[[Random], str], Callable[[], float]]:
+    """What does one case of that name, and the seconds of processor time that were used so far."""
+    if target is None:
+        return lambda rng: use(rng, hostile(rng)), time.process_time
+    case = embedded_case if name == "embedded" else route_case
+    return lambda rng: case(rng, target), target.cpu_seconds
 
 
 def fuzz(case: Callable[[Random], str], cpu_seconds: Callable[[], float], name: str, first: int = 0,
@@ -93,17 +94,18 @@ def main() -> None:
     options = parser.parse_args()
     rows, failed = [["target", "processor minutes", "cases", "outcomes", "slowest case"]], False
     for name in options.targets:
-        with opened(name) as (case, cpu_seconds):
+        with nullcontext() if name == "policies" else asked_server() as target:
+            case, cpu_seconds = cases(name, target)
             first = options.first if options.case is None else options.case
             found = fuzz(case, cpu_seconds, name, first, lambda found: (
                 options.case is None and found.cpu < 60 * options.minutes))
-        for number, trace in found.failures:
-            print(f"{name} --case {number}\n{trace}", file=sys.stderr)
-        seconds, number = found.slowest
-        failed |= bool(found.failures) or seconds > MOST_SECONDS
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in found.outcomes.most_common())
-        rows.append([name, f"{found.cpu / 60:.1f}", found.cases, outcomes, f"{seconds:.2f} s (case {number})"])
-        print(*rows[-1], sep=" | ", flush=True)
+            for number, trace in found.failures:
+                print(f"{name} --case {number}\n{trace}", file=sys.stderr)
+            seconds, number = found.slowest
+            failed |= bool(found.failures) or seconds > MOST_SECONDS
+            outcomes = ", ".join(f"{count} {outcome}" for outcome, count in found.outcomes.most_common())
+            rows.append([name, f"{found.cpu / 60:.1f}", found.cases, outcomes, f"{seconds:.2f} s (case {number})"])
+            print(*rows[-1], sep=" | ", flush=True)
     if options.write:
         write_section("fuzz", table(rows))
     sys.exit(failed)
