@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 import nox
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "tests" / "hosting"))
+sys.path[:0] = [str(ROOT / "tests" / "hosting"), str(ROOT / "tests" / "reliability")]
 
+import document  # noqa: E402
 import provision  # noqa: E402
 
 nox.options.sessions = ["lint", "test"]
@@ -62,6 +63,30 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Send hostile policies and requests: [--minutes N] [--targets NAME ...] [--write]."""
+    run(session, "tests/run.py", "reliability.fuzz", arguments=list(session.posargs))
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run hundreds of mixed prompts on one server, some of them cancelled: [--prompts N] [--write]."""
+    run(session, "tests/run.py", "reliability.soak", arguments=list(session.posargs))
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Raise an error at every point of a run, one after the other: [--every N] [--write]."""
+    run(session, "tests/run.py", "reliability.faults", arguments=list(session.posargs))
+
+
+@nox.session
+def compositions(session: nox.Session) -> None:
+    """Run ReCache with everything that is combined with it, and print a matrix: [--write]."""
+    run(session, "tests/run.py", "reliability.matrix", arguments=list(session.posargs))
+
+
+@nox.session
 def test(session: nox.Session) -> None:
     """Run the tests: [--host VERSION] [pytest arguments]."""
     run_tests(session, list(session.posargs))
@@ -69,21 +94,31 @@ def test(session: nox.Session) -> None:
 
 @nox.session
 def hosts(session: nox.Session) -> None:
-    """Run the tests on every supported ComfyUI, and print a matrix: [pytest arguments]."""
-    lines, failed = [], False
+    """Run the tests on every supported ComfyUI, and print a matrix: [--write] [pytest arguments].
+
+    With --write the matrix goes into docs/reliability.md.
+    """
+    arguments, failed = list(session.posargs), False
+    writes = "--write" in arguments
+    if writes:
+        arguments.remove("--write")
+    rows = [["ComfyUI", "passed", "failed", "skipped"]]
     for version in provision.HOSTS:
         report = Path(session.create_tmp(), f"{version}.xml").resolve()
         report.unlink(missing_ok=True)
-        run_tests(session, ["--host", version, *session.posargs], f"--junit-xml={report}", success_codes=range(6))
+        run_tests(session, ["--host", version, *arguments], f"--junit-xml={report}", success_codes=range(6))
         if not report.exists():
             session.error(f"The tests did not run on ComfyUI {version}")
         count = {name: int(value) for name, value in ElementTree.parse(report).find("testsuite").items()
                  if name in ("tests", "failures", "errors", "skipped")}
         bad = count["failures"] + count["errors"]
         passed = count["tests"] - bad - count["skipped"]
-        lines.append(f"{version:>10} {passed:>8} {bad:>8} {count['skipped']:>8}")
+        rows.append([version, passed, bad, count["skipped"]])
         failed |= bad > 0 or passed == 0
-    print("\n".join([f"{'ComfyUI':>10} {'passed':>8} {'failed':>8} {'skipped':>8}", *lines]))
+    print(document.table(rows))
+    if writes:
+        what = f"`nox -s hosts -- {' '.join(arguments)}`" if arguments else "The whole suite, by `nox -s hosts`"
+        document.write_section("hosts", f"{what}:\n\n{document.table(rows)}")
     if failed:
         session.error("Not all tests passed on all of them")
 

@@ -8,7 +8,7 @@ from functools import partial
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
-from . import model_identity
+from . import host_check, model_identity
 from .block_probe import is_compiled
 from .cond_ranges import beginnings, windows_move
 from .dry_run import Evaluations, dry_run, evaluation_times, takes_over
@@ -23,8 +23,13 @@ KEY = "recache"
 
 
 def attach(model, settings: CacheConfig):
-    """A clone of `model` (ModelPatcher) that samples under `settings`; an earlier ReCache on it is replaced."""
+    """A clone of `model` (ModelPatcher) that samples under `settings`; an earlier ReCache on it is replaced.
+
+    Where ComfyUI has moved an extension point, the clone samples as it would without ReCache.
+    """
     model = model.clone()
+    if host_check.moved():
+        return model
     wrappers = {
         WrappersMP.OUTER_SAMPLE: partial(outer_sample, settings),  # other nodes may replace the model's options
         WrappersMP.PREDICT_NOISE: predict_noise,

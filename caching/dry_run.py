@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 
+import comfy.model_management
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -102,13 +103,14 @@ class _NoNoise(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evaluations:
+def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling, seconds: float = MAX_SECONDS) -> Evaluations:
     """Like `dry_run`, but safe while another thread samples: the RNG state is neither changed nor saved.
 
     `stochastic` is always False, and samplers that seed the RNG are refused.
 
     Args:
         model_sampling: the host's noise schedule of the model.
+        seconds: that it may take.
     """
     function = getattr(sampler, "sampler_function", sampler)
     if "manual_seed" in getattr(getattr(function, "__code__", None), "co_names", ()):
@@ -116,7 +118,8 @@ def dry_run_without_rng(sampler, sigmas: torch.Tensor, model_sampling) -> Evalua
     if getattr(sampler, "inpaint_options", None):  # with ddim's, the host seeds the RNG for the masked part
         sampler = copy.copy(sampler)
         sampler.inpaint_options = {}
-    return _DryRun(sampler, sigmas, None, model_sampling, (1, 1, 2, 2), False).evaluations(_NoNoise(), reseed=False)
+    dry = _DryRun(sampler, sigmas, None, model_sampling, (1, 1, 2, 2), False, seconds)
+    return dry.evaluations(_NoNoise(), reseed=False)
 
 
 def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked: bool = False) -> Evaluations:
@@ -144,7 +147,8 @@ def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked:
 class _DryRun:
     """The dry runs of one sampler; see `dry_run` for the arguments."""
 
-    def __init__(self, sampler, sigmas: torch.Tensor, guider, model_sampling, shape: Sequence[int], masked: bool):
+    def __init__(self, sampler, sigmas: torch.Tensor, guider, model_sampling, shape: Sequence[int], masked: bool,
+                 seconds: float = MAX_SECONDS):
         self.sampler = sampler
         self.sigmas = sigmas.detach().to("cpu", torch.float32).clone()
         self.guider = guider
@@ -153,7 +157,8 @@ class _DryRun:
         self.mask = torch.ones_like(self.noise) if masked else None
         if masked:
             self.mask.view(-1)[1::2] = 0.0
-        self.deadline = time.monotonic() + MAX_SECONDS
+        self.seconds = seconds
+        self.deadline = time.monotonic() + seconds
 
     def evaluations(self, isolated: AbstractContextManager, reseed: bool) -> Evaluations:
         """The evaluations; with `reseed` also whether the sampler is stochastic."""
@@ -164,10 +169,12 @@ class _DryRun:
                 with _NoNoise():
                     content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
                     multistep = self._looks_back(content) and not self._depends_on_seed(content)
+        except comfy.model_management.InterruptProcessingException:
+            raise
         except TooManyEvaluations:
             return Evaluations(refusal=Reason("sampler_adaptive"))
         except TooSlow:
-            return Evaluations(refusal=Reason("sampler_slow", {"seconds": MAX_SECONDS}))
+            return Evaluations(refusal=Reason("sampler_slow", {"seconds": self.seconds}))
         except NeedsModel as error:
             return Evaluations(refusal=Reason("sampler_needs_model", {"name": str(error)}))
         except Exception as error:  # noqa: BLE001  any sampler of any pack may be here; none may break the artist's run

@@ -15,6 +15,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "sampler_slow": ("seconds",),
     "sampler_needs_run": (),  # a dry run that must leave the random number generators alone can't tell
     "schedule_refused": ("message",),
+    "host_moved": ("points",),  # see host_check
     # which cache point, and why
     "windows_move": (),
     "all_computed": (),

@@ -15,6 +15,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from .. import caching
+from . import host_check
 from .dry_run import Evaluations, dry_run
 from .reasons import Reason
 
@@ -69,6 +70,9 @@ class Workflow:
 
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
                  fewer: Callable[[int], torch.Tensor], scheduler: str):
+        obstacle = host_check.obstacle()
+        if obstacle is not None:
+            raise WorkflowError(str(obstacle), obstacle)
         if len(sigmas) < 3:
             raise WorkflowError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
         self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import ComfyExtension, io
 
+from ..caching import host_check
 from .budget import ReCacheBudget, ReCacheBudgetTwoModels
 from .compare import ReCacheCompare
 from .frontier import ReCacheFrontier, ReCacheFrontierCustom
@@ -11,12 +14,15 @@ from .library import embed, folders
 from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
 from .server import routes, training_state
+from .server.wording import reason_text
 from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
 
 folders.register()
 embed.register()
 training_state.register()
 routes.register()
+if host_check.moved():
+    logging.getLogger(__name__).error("ReCache: %s", reason_text(host_check.obstacle()))
 
 
 class ReCacheExtension(ComfyExtension):

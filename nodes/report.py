@@ -7,8 +7,9 @@ import json
 from comfy_api.latest import io, ui
 
 from .. import caching
+from ..caching import host_check
 from .pictures.schedule import schedule_picture
-from .server.wording import language, report_text
+from .server.wording import language, reason_text, report_text
 
 
 class ReCacheReport(io.ComfyNode):
@@ -40,6 +41,10 @@ class ReCacheReport(io.ComfyNode):
     @classmethod
     def execute(cls, samples, model) -> io.NodeOutput:
         settings = caching.config_of(model)
+        obstacle = host_check.obstacle()
+        if obstacle is not None:
+            text = reason_text(obstacle, language())
+            return io.NodeOutput(samples, text, schedule_picture(None, language()), "null", ui={"text": (text,)})
         if settings is None:
             raise ValueError("ReCache Report: this model has no ReCache on it; connect the model that comes out of "
                              "ReCache Budget.")

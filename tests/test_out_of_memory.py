@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import comfy.model_management
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
 
-from recache import caching
 from recache.caching import Reason
 from recache.caching.history import History
 from recache.caching.memory import is_out_of_memory
+from tests.reliability.injection import DRY_RUN, OOM_CODES, Faults, allocates
 from tests.sampling import models, run, settings
 
 pytestmark = pytest.mark.usefixtures("host")
 FAMILY, STEPS = "flux", 4
-CACHING = str(Path(caching.__file__).parent)
-BEFORE = ("dry_run.py", "stub_guider.py", "sampler_copy.py")  # the run begins; they work on a few numbers
 BOTH = pytest.mark.parametrize("cache_point", ["output", "blocks"])
-CODES = {"out_of_memory_caching", "out_of_memory_forecasting"}
-
-
-def allocates(func, args, out) -> bool:
-    """Whether an operation of torch has taken memory: its result is in none of its arguments, or it compares all."""
-    def places(values):
-        return {value.untyped_storage().data_ptr() for value in values if torch.is_tensor(value)}
-
-    return func is torch.equal or bool(places([out]) - places(args))
-
-
-class Faults(TorchFunctionMode):
-    """Counts what the pack's own code allocates, and lets memory run out at one of these places.
-
-    Args:
-        at: which of them; None: nowhere.
-    """
-
-    def __init__(self, at: int | None = None):
-        super().__init__()
-        self.at = at
-        self.count = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        caller = sys._getframe(1).f_code.co_filename
-        if caller.startswith(CACHING) and not caller.endswith(BEFORE) and allocates(func, args, out):
-            self.count += 1
-            if self.count - 1 == self.at:
-                raise torch.OutOfMemoryError("no room")
-        return out
 
 
 @pytest.mark.parametrize(("mechanism", "cache_point", "cache_device"), [
@@ -60,7 +23,7 @@ def test_no_run_ends_wherever_memory_runs_out_in_the_packs_own_work(mechanism, c
     def trace(at):
         recache = settings(
             computed={0, 2}, mechanism=mechanism, cache_point=cache_point, cache_device=cache_device)
-        with Faults(at) as faults:
+        with Faults(at, counts=allocates, without=DRY_RUN) as faults:
             return run(FAMILY, recache, steps=STEPS), faults.count
 
     plain = run(FAMILY, None, steps=STEPS)
@@ -70,7 +33,7 @@ def test_no_run_ends_wherever_memory_runs_out_in_the_packs_own_work(mechanism, c
         found, _ = trace(at)
         assert found.report.finished, at
         assert set(found.report.computed) <= set(found.computed), at
-        assert {note.code for note in found.report.notes} <= CODES, at
+        assert {note.code for note in found.report.notes} <= OOM_CODES, at
         if len(found.report.computed) == STEPS:
             assert torch.equal(found.samples, plain.samples), at
     assert torch.equal(trace(None)[0].samples, clean.samples), "the next run is as if nothing had happened"
@@ -90,7 +53,7 @@ def test_a_network_that_has_no_room_beside_the_cache_gets_it(cache_point, at_eva
         trace = run(FAMILY, settings(computed={0, 1, 3, 4}, cache_point=cache_point), steps=6)
     finally:
         handle.remove()
-    assert trace.report.finished and {note.code for note in trace.report.notes} <= CODES
+    assert trace.report.finished and {note.code for note in trace.report.notes} <= OOM_CODES
     assert trace.report.computed == [i for i in range(6) if i in (0, 1, 3, 4) or i >= at_evaluation]
 
 

@@ -40,7 +40,8 @@ def test_values_are_those_of_the_hosts_nodes(tree, value):
     made("LoadImage", image="a.png"), made("NoSuchNode"), made("PrimitiveInt"), made("PrimitiveInt", 3, value=6),
     {"type": "PrimitiveInt", "inputs": {"value": 6}}, made("PrimitiveInt", True, value=6),
     made("ComfyMathExpression", **{"values": 3, "values.a": 1, "expression": "a"}),
-    made("ComfyMathExpression", **{"values.a": 1, "expression": "9 ** 9 ** 9 ** 9"}),
+    *(made("ComfyMathExpression", **{"values.a": 1, "expression": expression}) for expression in (
+        "9 ** 9 ** 9 ** 9", "3000000 ** 3000000", "pow(pow(9, 4000), 4000)", "round(5, -30000000)", "(" * 500)),
     made("StringReplace", string="a" * 500, find="a", replace="b" * 500),
 ])
 def test_what_cannot_be_told_is_none(tree):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from ...policies.policy_file import SUFFIX, About, PolicyFileError, inside, load_bytes, read_bytes, save_bytes
-from ..server.page import add_route, one_line
+from ..server.page import BadRequest, add_route, one_line, parse_json, read_body
 from . import folders
 
 ROUTE = "/recache/policy"
@@ -106,23 +105,15 @@ async def get_policy(request: web.Request) -> web.Response:
 async def post_policy(request: web.Request) -> web.Response:
     """POST {"file": name, "data": base64}: see `store`; the answer is {"file": name, "new": bool}, or {"error": why}.
 
-    A refused policy has status 200; only requests that the pack's page does not send have an error's status. Only JSON
-    is accepted, because a page of another site can't send it without a preflight request.
+    A refused policy has status 200; only requests that the pack's page does not send have an error's status.
     """
-    if request.content_type != "application/json":
-        return _refused("A policy is sent as JSON.", 415)
-    body = bytearray()
-    async for chunk in request.content.iter_chunked(2**16):
-        body += chunk
-        if len(body) > _MAX_BODY:
-            return _refused("The workflow's policy is too big to be one; get the workflow again.", 413)
     try:
-        sent = json.loads(bytes(body))
-        name, data = sent["file"], sent["data"]
+        sent = parse_json(await read_body(request, _MAX_BODY))
+        name, data = (sent.get("file"), sent.get("data")) if isinstance(sent, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(data, str):
-            raise TypeError(name)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return _refused("The workflow's policy is damaged; get the workflow again.", 400)
+            raise BadRequest("The workflow's policy is damaged; get the workflow again.")
+    except BadRequest as error:
+        return error.response
     try:
         name, new = await asyncio.to_thread(store, name, base64.b64decode(data, validate=True))
     except PolicyFileError as error:
@@ -130,10 +121,6 @@ async def post_policy(request: web.Request) -> web.Response:
     except ValueError:  # not base64
         return web.json_response({"error": "The workflow's policy is damaged; get the workflow again."})
     return web.json_response({"file": name, "new": new})
-
-
-def _refused(sentence: str, status: int) -> web.Response:
-    return web.json_response({"error": sentence}, status=status)
 
 
 def register() -> None:

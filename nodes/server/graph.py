@@ -166,7 +166,8 @@ def _run(tree: Any, kind: str, model, guessed: set[str]) -> Any:
             if not _allowed(plain, *options[name]):
                 raise Unknown
             arguments[name] = plain
-    _check_steps(arguments.get("steps", 1), arguments.get("denoise", 1.0))
+    given = max((len(value) for value in arguments.values() if torch.is_tensor(value) and value.ndim), default=1)
+    _check_steps(arguments.get("steps", 1), arguments.get("denoise", 1.0), given)
     instance = node()
     function = getattr(instance, instance.FUNCTION)
     if inspect.iscoroutinefunction(function):
@@ -194,11 +195,11 @@ def _allowed(value: Any, kind: Any, options: dict | None = None) -> bool:
     return options.get("min", -1e9) <= value <= options.get("max", 1e9)
 
 
-def _check_steps(steps: Any, denoise: Any) -> None:
-    """Raises Unknown if a schedule of so many steps would take long."""
+def _check_steps(steps: Any, denoise: Any, given: int = 1) -> None:
+    """Raises Unknown if a schedule of so many steps, for each of `given` noise levels, would take long."""
     if not _is_number(steps) or not 1 <= steps <= MAX_STEPS or not _is_number(denoise) or not 0.0 < denoise <= 1.0:
         raise Unknown
-    if steps / denoise > 10 * MAX_STEPS:
+    if steps / denoise > 10 * MAX_STEPS or given * steps > 10 * MAX_STEPS:
         raise Unknown
 
 

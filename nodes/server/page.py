@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+from aiohttp import web
 from server import PromptServer
 
 _MAX_LINE = 200
+
+
+class BadRequest(ValueError):
+    """A request that the pack's page does not send; the message is one sentence.
+
+    Args:
+        status: of HTTP.
+    """
+
+    def __init__(self, sentence: str, status: int = 400):
+        super().__init__(sentence)
+        self.status = status
+
+    @property
+    def response(self) -> web.Response:
+        """The answer."""
+        return web.json_response({"error": str(self)}, status=self.status)
 
 
 def add_route(method: str, path: str, handler: Callable) -> None:
@@ -15,6 +34,39 @@ def add_route(method: str, path: str, handler: Callable) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None:
         server.routes.route(method, path)(handler)
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The body of a POST, of at most `limit` bytes; no more is read.
+
+    Only JSON is accepted, because a page of another site can't send it without a preflight request.
+
+    Raises:
+        BadRequest: it is too long, or said to be something else.
+    """
+    if request.content_type != "application/json":
+        raise BadRequest("The request is not JSON.", 415)
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(2**16):
+        body += chunk
+        if len(body) > limit:
+            raise BadRequest(f"The request is longer than {limit // 1024} KB.", 413)
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON of a body, without NaN and infinities.
+
+    Raises:
+        BadRequest: it is something else.
+    """
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return json.loads(body, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise BadRequest("The request is not JSON.") from None
 
 
 def send_event(event: str, data: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from ...caching import Reason, RunSettings
+from ...caching import Reason, RunSettings, host_check
 from ...caching.dry_run import Evaluations
 from ...caching.mechanisms import make
 from ...policies.budget import budget_for, planned_speedup
@@ -17,7 +17,6 @@ from ..library.ranking import Target
 from ..library.resolve import PolicyChoice
 from . import run_state
 from .planned_run import PlannedRun, planned_run
-
 
 @dataclass(frozen=True)
 class PlanRequest:
@@ -111,7 +110,9 @@ class PlanAnswer:
 
 def plan(request: PlanRequest) -> PlanAnswer:
     """The plan, made by the functions that the run uses."""
-    answer = PlanAnswer(["input"] if request.unknown else [])
+    answer = PlanAnswer(["input"] if request.unknown else [], refusal=host_check.obstacle())
+    if answer.refusal is not None:
+        return answer
     history = run_state.history_of(request.workflow, request.node)
     planned = _planned_run(request, history, answer.provisional)
     if history and planned and planned.layout not in (None, history.layout):

@@ -12,6 +12,8 @@ from ...caching.lru import LruCache
 from . import graph
 from .run_state import History
 
+MAX_SECONDS = 0.5  # of a sampler's dry run while the page waits
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -40,8 +42,9 @@ class PlannedRun:
     def followed_by(self, other: PlannedRun) -> PlannedRun:
         """Both as one run."""
         first, second = self.evaluations, other.evaluations
-        return replace(self, evaluations=Evaluations(first.sigmas + second.sigmas, first.times + second.times),
-                       leftover=other.leftover, guessed=self.guessed or other.guessed, parts=self.parts + other.parts)
+        both = Evaluations(first.sigmas + second.sigmas, first.times + second.times,
+                           multistep=first.multistep or second.multistep)
+        return replace(self, evaluations=both, leftover=other.leftover, guessed=self.guessed or other.guessed, parts=self.parts + other.parts)
 
 
 _runs: LruCache[PlannedRun | None] = LruCache(64)
@@ -73,7 +76,9 @@ def _dry_run(sampler: dict, history: History | None) -> PlannedRun | None:
     else:
         layout = history.layout if history else None
     schedule = found.model.get_model_object("model_sampling")
-    evaluations = dry_run_without_rng(found.sampler, found.sigmas, schedule)
+    evaluations = dry_run_without_rng(found.sampler, found.sigmas, schedule, MAX_SECONDS)
+    if evaluations.refusal is not None and evaluations.refusal.code == "sampler_slow":
+        return None  # the run itself has more time
     leftover = float(found.sigmas[-1]) if len(found.sigmas) else 0.0
     return PlannedRun(evaluations, layout, model_identity.sampler_name(found.sampler), found.cfg, found.size, leftover,
                       found.guessed, (len(evaluations),))

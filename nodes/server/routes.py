@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from aiohttp import web
 
 from ... import caching
 from . import wording
-from .page import add_route
+from .page import BadRequest, add_route, parse_json, read_body
 from .plan import PlanRequest, plan
 
 ROUTE = "/recache/plan"
@@ -25,18 +24,12 @@ _DEFAULTS = {
     "budget": 0.3, "policy": "auto", "evaluations": "", "mechanism": "taylor", "order": 1, "cache_point": "auto"}
 
 
-class BadRequest(ValueError):
-    """The body is not a PlanRequest; the message says why."""
-
-
 async def post_plan(request: web.Request) -> web.Response:
-    """POST of a PlanRequest as JSON: the plan (see plan.plan); 400 and one sentence for anything else."""
+    """POST of a PlanRequest as JSON: the plan (see plan.plan); an error's status and one sentence for anything else."""
     try:
-        if request.content_length is None or request.content_length > MAX_BYTES:
-            raise BadRequest(f"The request is not a JSON object of at most {MAX_BYTES // 1024} KB.")
-        parsed = parse(await request.read())
+        parsed = parse(await read_body(request, MAX_BYTES))
     except BadRequest as error:
-        return web.json_response({"error": str(error)}, status=400)
+        return error.response
     wording.PageLanguage.current = parsed.language
     async with _one_at_a_time:
         return web.json_response((await asyncio.to_thread(plan, parsed)).as_json())
@@ -48,10 +41,7 @@ def parse(body: bytes) -> PlanRequest:
     Raises:
         BadRequest: the body is something else.
     """
-    try:
-        sent = json.loads(body, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        raise BadRequest("The request is not JSON.") from None
+    sent = parse_json(body)
     if not isinstance(sent, dict) or not isinstance(sent.get("settings"), dict):
         raise BadRequest("The request has no settings.")
     given = {name: value for name, value in sent["settings"].items() if value is not None}
@@ -96,10 +86,6 @@ def _check_tree(tree: Any, depth: int, left: list[int]) -> None:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def register() -> None:

@@ -18,13 +18,14 @@ from typing import Any
 import comfy.model_management
 from aiohttp import web
 
-from .page import add_route, send_event
+from .page import BadRequest, add_route, parse_json, read_body, send_event
 
 EVENT = "recache.training"
 ROUTE = "/recache/training"
 STOP_ROUTE = "/recache/stop"
 EVENT_SECONDS = 0.5  # minimum between two events of one training
 MAX_TRAININGS = 20
+MAX_BYTES = 1024  # of a request to stop
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,12 @@ async def get_trainings(request: web.Request) -> web.Response:
 async def post_stop(request: web.Request) -> web.Response:
     """POST {"training": id}: stop that training and keep its best so far; {"stopped": whether it was running}."""
     try:
-        id = (await request.json())["training"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return web.json_response({"error": "Name the training to stop."}, status=400)
+        sent = parse_json(await read_body(request, MAX_BYTES))
+        if not isinstance(sent, dict) or "training" not in sent:
+            raise BadRequest("Name the training to stop.")
+    except BadRequest as error:
+        return error.response
+    id = sent["training"]
     with _lock:
         state = _states.get(id) if type(id) is int else None
         running = state is not None and state.state == "running"

@@ -5,6 +5,7 @@ The page describes them by trees as in `graph`, with the index of the node's out
 
 from __future__ import annotations
 
+import ast
 import inspect
 import logging
 from typing import Any
@@ -30,7 +31,10 @@ def evaluate(value: Any) -> Any:
     if node is None or type(output) is not int or not 0 <= output < len(node.RETURN_TYPES):
         return None
     try:
-        result = node.execute(**_arguments(node, value["inputs"]))
+        arguments = _arguments(node, value["inputs"])
+        if not _is_quick(arguments.get("expression", "0")):
+            return None
+        result = node.execute(**arguments)
     except Exception:  # a node's own complaint about its values
         log.debug("ReCache: %s made no value.", value["type"], exc_info=True)
         return None
@@ -38,6 +42,16 @@ def evaluate(value: Any) -> Any:
     if isinstance(made, str):
         return made if len(made) <= MAX_TEXT else None
     return made if isinstance(made, (bool, int, float)) else None
+
+
+def _is_quick(expression: str) -> bool:
+    """Whether a mathematical expression has no operation that can make a number of millions of digits."""
+    for node in ast.walk(ast.parse(expression.strip(), mode="eval")):
+        if isinstance(node, (ast.Pow, ast.LShift)):
+            return False
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("pow", "round") and len(node.args) != 1:
+            return False
+    return True
 
 
 def _arguments(node: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from recache.nodes.library.folders import SHIPPED
 from recache.policies import policy_file
+from tests.hosting.session import ROOT
 
 NODE, WORKFLOW = "8", "planning"
 PAGE = {"extra_pnginfo": {"workflow": {"id": WORKFLOW, "nodes": []}}}  # what a page queues along with a prompt
@@ -17,7 +17,7 @@ LOADER = {"type": "UNETLoader", "inputs": {"unet_name": "plan_flux.safetensors",
 
 def save_variants(folder: Path, **variants: dict) -> None:
     """Saves the demo FLUX model's shipped policy under these names, with these values in what it says of itself."""
-    file = policy_file.load("demo-flux-taylor1.safetensors", SHIPPED)
+    file = policy_file.load("demo-flux-taylor1.safetensors", ROOT / "policies" / "shipped")
     for name, changed in variants.items():
         policy_file.save(folder / f"{name}.safetensors", replace(file, about=replace(file.about, name=name, **changed)))
 

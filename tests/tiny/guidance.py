@@ -63,14 +63,18 @@ class Rising(comfy.samplers.CFGGuider):
         return super().predict_noise(*args, **kwargs)
 
 
-def lora_hooks(strengths=None):
-    """A LoRA on one layer of tiny FLUX as the host's hooks, with a schedule of strengths if given."""
+def lora() -> dict[str, torch.Tensor]:
+    """A LoRA on one layer of tiny FLUX."""
     generator = torch.Generator().manual_seed(0)
     layer = "diffusion_model.double_blocks.0.img_mlp.0"
-    lora = {f"{layer}.lora_up.weight": torch.randn(512, 4, generator=generator),
+    return {f"{layer}.lora_up.weight": torch.randn(512, 4, generator=generator),
             f"{layer}.lora_down.weight": torch.randn(4, 128, generator=generator) * 0.2,
             f"{layer}.alpha": torch.tensor(4.0)}
-    hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
+
+
+def lora_hooks(strengths=None):
+    """`lora` as the host's hooks, with a schedule of strengths if given."""
+    hooks = comfy.hooks.create_hook_lora(lora=lora(), strength_model=1.0, strength_clip=0.0)
     if strengths:
         keyframes = None
         for i, strength in enumerate(strengths):
@@ -87,18 +91,25 @@ def with_hooks(hooks):
 
 
 class Control(ControlBase):
-    """A ControlNet that answers with constant residuals for tiny FLUX, at a cost that is counted."""
+    """A ControlNet that answers with constant residuals, at a cost that is counted.
 
-    def __init__(self):
+    Args:
+        residuals: lists of [1, ...] by the place where the host adds them; by default those of tiny FLUX.
+    """
+
+    def __init__(self, residuals: dict | None = None):
         super().__init__()
         self.asked = 0
+        tokens = torch.full((1, 24, 128), 0.3)
+        self.residuals = {"input": [tokens, tokens], "output": [tokens]} if residuals is None else residuals
 
     def get_control(self, x_noisy, t, cond, batched_number, *transformer_options):
         self.asked += 1
         if self.timestep_range is not None and t[0] < self.timestep_range[1]:
             return None
-        residual = torch.full((x_noisy.shape[0], 24, 128), 0.3)
-        return {"input": [residual, residual], "output": [residual]}
+        batch = x_noisy.shape[0]
+        return {key: [each.expand(batch, *each.shape[1:]) for each in residuals]
+                for key, residuals in self.residuals.items()}
 
     def get_models(self):
         return []

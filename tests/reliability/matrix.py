@@ -1,0 +1,105 @@
+"""``python tests/run.py reliability.matrix --write``: what becomes of everything that is combined with ReCache."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from dataclasses import dataclass
+
+import torch
+
+BUDGET = 0.3
+POINTS = ("output", "blocks")
+MOST_ERROR = 1.0  # of the uncached latent's own norm, that a forecast run of a random model may be off
+
+
+@dataclass(frozen=True)
+class Row:
+    """One composition at one cache point.
+
+    Attributes:
+        identical: whether budget 1.0 gave the uncached latent, to the bit.
+        planned, computed: evaluations of the run at BUDGET, and evaluations: all of it.
+        point: where it was cached; error: of its latent, relative to the uncached one's norm.
+        codes: of the reasons why it was not as planned, and why not at the chosen point.
+    """
+
+    identical: bool
+    planned: int
+    computed: int
+    evaluations: int
+    point: str
+    error: float
+    codes: tuple[str, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether exactly the planned evaluations were computed, or a reason says why not."""
+        return self.computed == self.planned > 0 or bool(self.codes)
+
+
+def measure(name: str, point: str) -> Row:
+    """Runs a composition uncached, at budget 1.0 and at BUDGET."""
+    from recache import caching
+    from tests.reliability.compositions import COMPOSITIONS
+    from tests.sampling import models, settings
+
+    composition = COMPOSITIONS[name]()
+    model = composition.model(models(composition.family)[0])
+
+    def latent(config) -> torch.Tensor:
+        attached = model if config is None else caching.attach(model, config)
+        torch.manual_seed(5)
+        return composition.run()(composition.after(attached))
+
+    full, cached = settings(1.0), settings(BUDGET, cache_point=point)
+    plain = latent(None)
+    identical = torch.equal(latent(full), plain)
+    error = float((latent(cached) - plain).norm() / plain.norm())
+    reports = caching.reports_of(cached.identity)
+    codes = {reason.code for report in reports for _, reason in report.unplanned}
+    codes |= {note.code for report in reports for note in report.notes}
+    codes |= {report.cache_point_reason.code for report in reports if report.cache_point not in (point, "none")}
+    return Row(identical, sum(len(report.planned) for report in reports),
+               sum(len(report.computed) for report in reports), sum(report.evaluations for report in reports),
+               ", ".join(sorted({report.cache_point for report in reports})), error, tuple(sorted(codes)))
+
+
+def cells(name: str, rows: dict[str, Row]) -> list[str]:
+    """A line of the table."""
+    from recache.caching import CODES
+    from recache.nodes.server import wording
+
+    def reason(code: str) -> str:
+        shown = wording._words("en")["reasons"][code]
+        return shown.format(**dict.fromkeys(CODES[code], "..."))
+
+    identical = "yes" if all(row.identical for row in rows.values()) else "**no**"
+    said = dict.fromkeys(reason(code) for row in rows.values() for code in row.codes)
+    return [name, identical, *(
+        f"{row.computed} of {row.evaluations}, off by {row.error:.2f}" + (
+            "" if row.point == point else f" (at {row.point})") for point, row in rows.items()), " ".join(said)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the table into docs/reliability.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as base:
+        from tests.hosting import session
+        from tests.reliability.document import table, write_section
+
+        session.start(os.environ["COMFYUI_PATH"], base, threads=1)
+        from tests.reliability.compositions import COMPOSITIONS
+
+        lines = [["with", "1.0 is uncached, to the bit", *(f"0.3 at `{point}`" for point in POINTS), "why"]]
+        for name in COMPOSITIONS:
+            lines.append(cells(name, {point: measure(name, point) for point in POINTS}))
+            print(*lines[-1], sep=" | ", flush=True)
+    if options.write:
+        write_section("compositions", table(lines))
+
+
+if __name__ == "__main__":
+    main()
