@@ -96,7 +96,7 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, bef
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
     settings = replace(_settings(guider, sampler, noise, evaluations), leftover=float(sigmas[-1]), before=before)
     config = config.for_run(config, settings)
-    inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle
+    inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle, settings.cfg
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
     run.report.cfg, run.report.size, run.report.leftover = settings.cfg, settings.size, settings.leftover
     if run.planner.disabled is None:

@@ -17,7 +17,7 @@ from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch
 from .latents import Latents
 from .memory import is_out_of_memory
-from .output_cache import OutputCache
+from .output_cache import OutputCache, guidance_trend
 from .planner import Planner
 from .reasons import Reason
 from .report import Report, fingerprint
@@ -32,6 +32,7 @@ class Run:
         device: where the model runs.
         dims: number of dimensions of the latent; five for video.
         obstacle: why blocks can't be the cache point, as far as it is known before the run; else None.
+        cfg: scale of the guidance; None if unknown.
 
     Attributes:
         planner: decides what is computed.
@@ -42,7 +43,7 @@ class Run:
     """
 
     def __init__(self, config: CacheConfig, evaluations: Evaluations, device: torch.device, dims: int,
-                 obstacle: Reason | None = None):
+                 obstacle: Reason | None = None, cfg: float | None = None):
         self.config = config
         self.evaluations = evaluations
         self.positions = evaluations.positions
@@ -51,7 +52,8 @@ class Run:
                                     levels=evaluations.levels)
         self.planner = Planner(config, evaluations, mechanism, obstacle, self.report)
         self.histories = Histories(mechanism, torch.device("cpu") if config.cache_device == "cpu" else None)
-        self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism))
+        self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism),
+                                  guidance_trend(cfg) if mechanism.extrapolates else 1.0)
         self.blocks = BlockCache(self.histories, mechanism)
         self.clock = Clock(device)
         self.keys = CallKeys(Latents(self.planner.caches_later and not evaluations.stochastic))

@@ -14,11 +14,13 @@ class Mechanism:
         depth: how many computed evaluations are stored.
         of_residual: features are stored minus the input, and the sum is added to the current input.
         probes: the first block runs on cached evaluations too, and its residuals give the `gamma` of `weights`.
+        extrapolates: it continues a trend, which guidance follows only in part (see output_cache.guidance_trend).
     """
 
     depth = 1
     of_residual = False
     probes = False
+    extrapolates = False
 
     def weights(self, past: Sequence[float], now: float, gamma: float = 1.0) -> list[float]:
         """Weights of the stored evaluations, newest first; those beyond the list have weight 0.
@@ -72,6 +74,7 @@ class Differences(Mechanism):
     """
 
     order: int = 1
+    extrapolates = True
 
     @property
     def depth(self):

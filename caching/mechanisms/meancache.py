@@ -21,6 +21,7 @@ class MeanCache(Mechanism):
 
     levels: tuple[float, ...] = ()
     depth = 3
+    extrapolates = True
 
     def weights(self, past, now, gamma=1.0):
         """See Mechanism; positions are integers that rise over a run. After a jump back the newest is repeated."""

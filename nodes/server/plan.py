@@ -18,6 +18,7 @@ from ..library.resolve import PolicyChoice
 from . import run_state
 from .planned_run import PlannedRun, planned_run
 
+
 @dataclass(frozen=True)
 class PlanRequest:
     """The page's request for a plan: the settings of one Budget node, and the sampler that its model goes to.
