@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...caching import AUTO, Reason
+from ...caching import AUTO, Reason, mechanisms
 from ...policies.budget import computed_for_budget
 from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed
 from ...policies.expected_quality import expected_distance, word_of
@@ -27,6 +27,7 @@ class RunChoice:
         listed: the artist's list of evaluations, such as "0-3, 6", used instead of the budget; or None.
         mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length, and then
             more is computed than the budget pays for where it would be worse than fewer steps.
+        sampler: of the run; "" if unknown.
 
     Raises:
         ScheduleError: a budget outside its range, or a malformed list.
@@ -37,6 +38,7 @@ class RunChoice:
     listed: str | None = None
     mechanism: str = "taylor"
     order: int = 1
+    sampler: str = ""
 
     def __post_init__(self) -> None:
         computed_for_budget(self.budget, 1)
@@ -60,13 +62,24 @@ class RunChoice:
         """Mechanism and order in a run with these times."""
         if self.mechanism != AUTO:
             return self.mechanism, self.order
-        if self.file is not None:
+        if self.file is not None and not self._replaced(times):
             about = self.file.about
             return about.mechanism, about.mechanism_options.get("order", 1)
         return default_mechanism(len(times), self._count(times))
 
+    def _replaced(self, times: Sequence[float]) -> bool:
+        """Whether the policy's mechanism is wanted, but forecasts from recorded runs of another sampler or times."""
+        file = self.file
+        if self.mechanism != AUTO or file is None or not mechanisms.class_of(file.about.mechanism).needs_gram:
+            return False
+        same_sampler = "" in (self.sampler, file.about.sampler) or self.sampler == file.about.sampler
+        return file.gram is None or not same_sampler or not same_times(times, file.policy.times)
+
     def remark(self, times: Sequence[float]) -> Reason | None:
-        """A warning where such a run is no better than running as many steps as it computes; else None."""
+        """A warning where such a run can't have the policy's mechanism, or is no better than fewer steps; else None."""
+        if times and self._replaced(times):
+            return Reason("mechanism_replaced", {
+                "mechanism": self.file.about.mechanism, "instead": self.mechanism_for(times)[0]})
         if not times or self.file is not None:
             return None
         n, computed = len(times), self._count(times)

@@ -48,16 +48,17 @@ class PolicyChoice:
     def for_run(self, config: CacheConfig, run: RunSettings) -> CacheConfig:
         """The configuration of one run, for CacheConfig.for_run."""
         file, missing = self.resolve(run)
-        choice = self.choice(file)
+        choice = self.choice(file, run)
         mechanism, order = choice.mechanism_for(run.times)
         said = notes(file, self.layout, replace(self.target, run=run), missing)
         return replace(config, schedule=choice.schedule, mechanism=mechanism, order=order,
+                       gram=None if file is None else file.gram,
                        notes=[*said, *filter(None, [choice.remark(run.times)])])
 
-    def choice(self, file: PolicyFile | None) -> RunChoice:
-        """The choice with its policy resolved to `file`."""
+    def choice(self, file: PolicyFile | None, run: RunSettings) -> RunChoice:
+        """The choice for a run with its policy resolved to `file`."""
         listed = self.evaluations if self.policy == "list" else None
-        return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order)
+        return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order, run.sampler)
 
 
 def resolve_policy(policy: str | None, layout: str | None, target: Target,

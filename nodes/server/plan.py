@@ -9,7 +9,7 @@ from typing import Any
 from ...caching import Reason, RunSettings, model_identity
 from ...caching.dry_run import Evaluations, dry_run_without_rng
 from ...caching.lru import LruCache
-from ...caching.mechanisms import make
+from ...caching.mechanisms import class_of
 from ...policies.budget import budget_for, planned_speedup
 from ...policies.expected_quality import presets
 from ...policies.policy_file import PolicyFile
@@ -145,9 +145,9 @@ def plan(request: PlanRequest) -> PlanAnswer:
         if evaluations.refusal is not None:
             answer.refusal = evaluations.refusal
             return answer
-        decided = choice.choice(file)
-        mechanism, order = decided.mechanism_for(run.times)
-        cost = _cached_cost(mechanism, order, request.cache_point, history)
+        decided = choice.choice(file, run)
+        mechanism, _ = decided.mechanism_for(run.times)
+        cost = _cached_cost(mechanism, request.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
         schedule = decided.schedule(run.times, cost or 0.0)
@@ -232,8 +232,9 @@ def _summary(request: PlanRequest, file: PolicyFile | None, evaluations: Evaluat
     return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 
 
-def _cached_cost(mechanism: str, order: int, point: str, history: run_state.History | None) -> float | None:
+def _cached_cost(mechanism: str, point: str, history: run_state.History | None) -> float | None:
     """Cost of a cached evaluation; None if it was not measured yet."""
-    if point == "output" or (point == "auto" and not make(mechanism, order).of_residual):
+    kind = class_of(mechanism)
+    if point == "output" or kind.needs_gram or (point == "auto" and not kind.of_residual):
         return 0.0
     return history.cached_cost(mechanism, point) if history else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from ... import caching
@@ -20,6 +21,7 @@ from ...policies.learning.elites import mean_gain
 from ...policies.learning.environment import Memo
 from ...policies.learning.search import LearnConfig, Learned, learn
 from ...policies.policy import from_schedules
+from ...policies.policy_fields import is_gram
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
@@ -64,6 +66,8 @@ class _Setup:
     Attributes:
         started: a monotonic time in seconds.
         suffix: of the names of memos in the checkpoint, one for each mechanism if several race.
+        gram: mean inner products of the recorded predictions; None until they are recorded, and where mechanisms can't
+            use them.
     """
 
     workflow: Workflow
@@ -75,13 +79,15 @@ class _Setup:
     prefix_cache: caching.PrefixCache
     started: float
     suffix: str = ""
+    gram: np.ndarray | None = None
 
     def using(self, mechanism: str, order: int, suffix: str = "") -> _Setup:
         """The same with this mechanism."""
         return replace(self, request=replace(self.request, mechanism=mechanism, order=order), suffix=suffix)
 
     def mechanism(self, evaluations: Evaluations) -> mechanisms.Mechanism:
-        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels)
+        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels,
+                               gram=evaluations.gram_of_positions(self.gram))
 
     def memo(self, rollouts: Rollouts, name: str) -> Memo:
         """See Checkpoint."""
@@ -91,7 +97,7 @@ class _Setup:
                  shares: bool) -> Rollouts:
         request = self.request
         return Rollouts(self.workflow, n, samples, decoded, objective, request.mechanism, request.order,
-                        request.cache_point, self.prefix_cache if shares else None)
+                        request.cache_point, self.prefix_cache if shares else None, self.gram)
 
     def references(self, name: str, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
                    given: torch.Tensor | None = None) -> References:
@@ -112,6 +118,9 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     kind = feature_kind(evaluations, setup.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind)
+    if probe.report.cache_point == "output" and is_gram(uncached.gram, n):
+        setup = replace(setup, gram=uncached.gram)
+    entries = [entry for entry in entries if setup.gram is not None or not mechanisms.class_of(entry[0]).needs_gram]
 
     setup, memo, raced = _choose_mechanism(
         setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
@@ -131,7 +140,8 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
              "rollouts": probe.evaluations + raced + learned.evaluations, "held out": learned.held_out_evaluations}
     shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
-                      _about(setup, about, probe.report, sum(spent.values()), entries), table)
+                      _about(setup, about, probe.report, sum(spent.values()), entries), table,
+                      setup.gram if mechanisms.class_of(setup.request.mechanism).needs_gram else None)
     return Outcome(file, learned, starts, table, n, probe.report.cache_point, probe.report.cached_cost, spent, shared,
                    setup.notes)
 
@@ -229,7 +239,7 @@ def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int
         "seconds": round(time.monotonic() - setup.started, 1)}
     if len(entries) > 1:
         training["mechanisms tried"] = ", ".join(label(*entry) for entry in entries)
-    order = getattr(mechanisms.make(request.mechanism, request.order), "order", None)
     return replace(
         about, mechanism=request.mechanism, cache_point=report.cache_point, reward=setup.objectives.choose.name,
-        mechanism_options={} if order is None else {"order": order}, training=training)
+        mechanism_options={"order": request.order} if mechanisms.has_order(request.mechanism) else {},
+        training=training)
