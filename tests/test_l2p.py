@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from nodes import common_ksampler
+from nodes import UNETLoader, common_ksampler
 
 from recache import caching
 from recache.caching import AUTO, mechanisms, workflow
@@ -24,6 +24,7 @@ from recache.policies.policy import from_schedules
 from recache.policies.policy_file import About, PolicyFile, load, save
 from recache.policies.schedule import from_indices
 from tests.bench import rival_mechanisms
+from tests.host_nodes.nodes import TextEncode
 from tests.hosting.client import PromptRejected
 from tests.hosting.prompts import install_models, sampling
 from tests.hosting.server import emptied
@@ -153,7 +154,7 @@ def test_a_run_forecasts_by_the_formula_at_the_output(file, cfg, cache_point):
     assert (found - run(models("flux")[0], cfg=cfg)).abs().max() > 1e-3  # which is not the uncached run
 
 
-@pytest.mark.parametrize("other", [{"steps": 11}, {"sampler": "dpmpp_2m"}, {"scheduler": "beta"}])
+@pytest.mark.parametrize("other", [{"steps": 11}, {"steps": 13}, {"sampler": "dpmpp_2m"}, {"scheduler": "beta"}])
 def test_runs_unlike_the_recorded_ones_use_the_default_mechanism_and_say_so(file, other):
     model = budget.ReCacheBudget.execute(models("flux")[0], 0.5, "auto", mechanism=AUTO, trained=file).args[0]
     run(model, **other)
@@ -172,11 +173,12 @@ def test_an_artists_own_choice_of_mechanism_goes_before_the_policys(file):
     assert RunChoice(0.5, file, mechanism=AUTO).mechanism_for(()) == default_mechanism(0, 0)
 
 
-def test_it_comes_with_a_workflow_and_runs_in_a_prompt(client, server):
-    install_models(server.models)
-    family = FAMILIES["flux"]
-    like = workflow.ksampler(models("flux")[0], [family.conditioning()], 6, 1.0, "euler", "simple", 1.0,
-                             {"samples": torch.zeros(1, *family.latent_shape)}, 3)
+def test_it_comes_with_a_workflow_and_runs_in_a_prompt(client, server, models_dir):
+    for folder in (server.models, models_dir):
+        install_models(folder)
+    prompt = TextEncode.execute("a dog", "flux").args[0]
+    like = workflow.ksampler(UNETLoader().load_unet("demo_flux.safetensors", "default")[0], [(prompt, prompt)], 6, 1.0,
+                             "euler", "simple", 1.0, {"samples": torch.zeros(1, 16, 8, 8)}, 3)
     made = PolicyFile(
         from_schedules({3: from_indices((0, 2, 5), 6, like.dry_run().times)}),
         About(**{**vars(ABOUT), "name": "theirs", "mechanism": "l2p", "cache_point": "output", "steps": 6}),
@@ -188,10 +190,10 @@ def test_it_comes_with_a_workflow_and_runs_in_a_prompt(client, server):
         assert client.post("/recache/policy", given | {"file": "theirs.safetensors"})["new"]
         prompt = sampling("theirs.safetensors", mechanism=AUTO)
         said = client.run(prompt).check().outputs["10"]["text"][0]
-        assert "l2p at output: Its weights were fitted to recorded outputs" in said and "this run uses" not in said
+        assert "l2p, cached at output: Its weights were fitted" in said and "this run uses" not in said
         prompt["9"]["inputs"]["steps"] = 7
         said = client.run(prompt).check().outputs["10"]["text"][0]
-        assert "reuse at output" in said and "The policy's mechanism, l2p, works only with" in said
+        assert "reuse, cached at output" in said and "The policy's mechanism, l2p, works only with" in said
         with pytest.raises(PromptRejected, match="l2p"):
             client.queue(sampling("theirs.safetensors", mechanism="l2p"))
     assert not server.complaints()

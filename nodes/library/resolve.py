@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...caching import CacheConfig, Reason, RunSettings
+from ...caching.mechanisms import class_of
 from ...policies.policy_file import PolicyFile, PolicyFileError, load
 from ..server.page import one_line
 from . import folders
@@ -52,7 +53,7 @@ class PolicyChoice:
         mechanism, order = choice.mechanism_for(run.times)
         said = notes(file, self.layout, replace(self.target, run=run), missing)
         return replace(config, schedule=choice.schedule, mechanism=mechanism, order=order,
-                       gram=None if file is None else file.gram,
+                       gram=file.gram if file is not None and class_of(mechanism).needs_gram else None,
                        notes=[*said, *filter(None, [choice.remark(run.times)])])
 
     def choice(self, file: PolicyFile | None, run: RunSettings) -> RunChoice:
