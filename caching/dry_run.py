@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import comfy.model_management
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -63,8 +64,17 @@ class Evaluations:
     @property
     def levels(self) -> tuple[float, ...]:
         """The noise level at every position, and 0 after the last."""
-        levels = dict(zip(self.positions, self.sigmas))
-        return *(levels[position] for position in sorted(levels)), 0.0
+        return *(self.sigmas[i] for i in self._at_positions), 0.0
+
+    @property
+    def _at_positions(self) -> list[int]:
+        """The evaluation at every position; of several the last."""
+        last = {position: i for i, position in enumerate(self.positions)}
+        return [last[position] for position in sorted(last)]
+
+    def gram_of_positions(self, gram: np.ndarray | None) -> np.ndarray | None:
+        """The rows and columns of the evaluations at every position, of a matrix [n, n] of all evaluations."""
+        return None if gram is None else gram[np.ix_(self._at_positions, self._at_positions)]
 
     def expects(self, index: int, sigma: float) -> bool:
         """Whether evaluation `index` was planned at this noise level."""

@@ -179,6 +179,8 @@ def first_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluati
         return _settled(evaluations, mechanism, free, "none", Reason("all_computed"))
     if cache_point == "output":
         return output_plan(scheduler, mechanism, evaluations, Reason("chosen_on_node"))
+    if mechanism.needs_gram:
+        return output_plan(scheduler, mechanism, evaluations, Reason("output_recorded"))
     if obstacle is not None:
         return output_plan(scheduler, mechanism, evaluations, obstacle)
     if cache_point == "auto" and not mechanism.of_residual:

@@ -23,6 +23,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "compiled": (),
     "sampler_adds_noise": (),
     "output_preferred": ("mechanism",),
+    "output_recorded": (),
     "blocks_possible": (),
     "no_blocks": (),
     "blocks_not_one_stream": (),
@@ -67,6 +68,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "instead_uniform": (),
     "instead_policy": ("name",),
     "policy_fitted": ("name",),
+    "mechanism_replaced": ("mechanism", "instead"),
     "policy_carried": ("name", "differs"),  # differs: a list of what was otherwise when it was fitted
     "differs_model": ("family",),
     "differs_mechanism": ("mechanism",),

@@ -47,9 +47,9 @@ class Run:
         self.config = config
         self.evaluations = evaluations
         self.positions = evaluations.positions
-        self.report = Report(config.mechanism, config.order if config.mechanism in ("taylor", "hermite") else None)
+        self.report = Report(config.mechanism, config.order if mechanisms.has_order(config.mechanism) else None)
         mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if dims == 5 else 1.5,
-                                    levels=evaluations.levels)
+                                    levels=evaluations.levels, gram=evaluations.gram_of_positions(config.gram))
         self.planner = Planner(config, evaluations, mechanism, obstacle, self.report)
         self.histories = Histories(mechanism, torch.device("cpu") if config.cache_device == "cpu" else None)
         self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism),

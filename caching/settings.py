@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+import numpy as np
+
 from . import mechanisms
 from .prefix_cache import PrefixCache
 from .reasons import Reason
@@ -50,8 +52,9 @@ class CacheConfig:
         computes_all: the schedule computes everything, whatever the times; such a run is not planned.
         continues: a run of these settings that takes up the latent of another, at the noise level where that one ended,
             continues it: `for_run` gets the report on the other one, and one report is published for both.
-        mechanism: one of `mechanisms.NAMES`, or "auto" where `for_run` chooses it.
+        mechanism: one of `mechanisms.CLASSES`, or "auto" where `for_run` chooses it.
         order: 1 to 3, of taylor and hermite.
+        gram: of l2p: [n, n], mean inner products of the predictions of such runs (see recording).
         cache_point: "blocks", "output" or "auto".
         cache_device: "auto" stores features where they arise, "cpu" in main memory.
         evaluated: called after every evaluation with its index, whether it was computed, and the schedule, None where
@@ -64,7 +67,7 @@ class CacheConfig:
         identity: unique to these settings.
 
     Raises:
-        ValueError: an unknown mechanism or cache point, or an order outside 1..3.
+        ValueError: an unknown mechanism or cache point, an order outside 1..3, or a mechanism without its gram.
     """
 
     schedule: Callable[[Sequence[float], float], tuple[bool, ...]] = lambda times, cached_cost: (True,) * len(times)
@@ -72,6 +75,7 @@ class CacheConfig:
     order: int = 1
     cache_point: str = "auto"
     cache_device: str = "auto"
+    gram: np.ndarray | None = field(default=None, compare=False)
     evaluated: Callable[[int, bool, Sequence[bool] | None], None] = field(default=lambda *evaluation: None)
     published: Callable[[Report], None] = field(default=lambda report: None)
     prefix_cache: PrefixCache | None = None
@@ -83,7 +87,7 @@ class CacheConfig:
 
     def __post_init__(self) -> None:
         if self.mechanism != AUTO:
-            mechanisms.make(self.mechanism, self.order)
+            mechanisms.make(self.mechanism, self.order, gram=self.gram)
         if self.cache_point not in CACHE_POINTS:
             raise ValueError(f"There is no cache point '{self.cache_point}'; choose one of {', '.join(CACHE_POINTS)}.")
 

@@ -217,7 +217,7 @@ def describe(outcome: Outcome) -> str:
              f"{outcome.shared:,} more were shared by runs that begin alike"]
     if "mechanisms tried" in about.training:
         lines.insert(1, f"{label(about.mechanism, about.mechanism_options.get('order', 1))} was chosen of "
-                        f"{about.training['mechanisms tried']}; use the policy with it")
+                        f"{about.training['mechanisms tried']}; leave ReCache Budget's mechanism at auto")
     for k, row in table.items():
         costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
         lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]}; {costs}")

@@ -47,8 +47,8 @@ def default_schedule(n: int, k: int, multistep: bool = False) -> Schedule:
 def default_mechanism(n: int, k: int, multistep: bool = False) -> tuple[str, int]:
     """Mechanism and order for k of n evaluations under the default schedule.
 
-    Too few evaluations tell no trend; the full linear one, taylor, is better than the damped one, hermite, only where the
-    run is long and much of it computed.
+    Too few evaluations tell no trend. The full linear one, taylor, is better than the damped one, hermite, only where
+    the run is long and much of it computed.
     """
     few, many, long = (4, 8, MULTISTEP_LONG) if multistep else (FEW, 6, 12)
     if n < SHORT or k <= few:

@@ -1,11 +1,16 @@
-"""A validator for every metadata field of a policy file."""
+"""A validator for every metadata field of a policy file, and for its inner products."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 MAX_EVALUATIONS = 1024
+_MAX_RECORDED = 128
+_MAX_SQUARE = 1e6
+_ROUNDING = 1e-9
 _MAX_BUDGETS = 256
 _MAX_CANDIDATES = 16
 _MAX_TEXT = 500
@@ -42,6 +47,21 @@ def _budgets(value: Any) -> bool:
 
 def _candidates(value: Any) -> bool:
     return _list_of(_text, 0, _MAX_CANDIDATES)(value) and len(value) == len(set(value))
+
+
+def is_gram(value: np.ndarray, n: int) -> bool:
+    """Whether these can be the mean inner products of n predictions: float64 [n, n], n at most 128.
+
+    They are symmetric and positive semidefinite, with squares of 1e-6 to 1e6, so that least squares can be solved.
+    """
+    if value.shape != (n, n) or n > _MAX_RECORDED or not np.abs(value).max() <= _MAX_SQUARE:  # which NaN is not
+        return False
+    squares = value.diagonal()
+    if squares.min() < 1.0 / _MAX_SQUARE:
+        return False
+    cosines = value / np.sqrt(np.outer(squares, squares))
+    symmetric = np.abs(cosines - cosines.T).max() <= _ROUNDING
+    return bool(symmetric and np.linalg.eigvalsh(cosines).min() >= -_ROUNDING)
 
 
 FIELDS: dict[str, Callable[[Any], bool]] = {

@@ -2,7 +2,8 @@
 
 Layout (format version 1): tensors `logits` [K, n - 1] F32, `times` [n] F64 and `validation` [K, C] F32, and the
 metadata strings `recache` (the JSON of `About` with `format_version`, `budgets` and `candidates`) and `sha256` (over
-that string and the tensors). Decoding never runs code; an error is one sentence.
+that string and the tensors). Version 2 has one more tensor, `gram` [n, n] F64; a policy without it is written as
+version 1. Decoding never runs code; an error is one sentence.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import numpy as np
 import safetensors.numpy
 
 from .policy import Policy
-from .policy_fields import FIELDS, MAX_EVALUATIONS
+from .policy_fields import FIELDS, MAX_EVALUATIONS, is_gram
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 4 * 2**20
 _MAX_HEADER = 2**18
 _MAX_LOGIT = 1e6
 _MAX_TIME = 1e6
 _DTYPES = {"logits": np.dtype("<f4"), "times": np.dtype("<f8"), "validation": np.dtype("<f4")}
+_WITH_GRAM = _DTYPES | {"gram": np.dtype("<f8")}
 
 
 class PolicyFileError(ValueError):
@@ -71,11 +73,14 @@ class PolicyFile:
     Attributes:
         validation: {k: {candidate: mean held-out distance}}: the same candidates (learned, uniform, ...) for every
             budget of the policy, possibly none.
+        gram: mean inner products of the n predictions of recorded runs, float64 (see policy_fields.is_gram), for a
+            mechanism that forecasts from them; else None.
     """
 
     policy: Policy
     about: About
     validation: dict[int, dict[str, float]] = field(default_factory=dict)
+    gram: np.ndarray | None = None
 
     def expected(self, share: float) -> tuple[int, float, float] | None:
         """(k, held-out distance, uniform's) of the validated k nearest to a share of the evaluations; None without any.
@@ -111,7 +116,10 @@ def encode(file: PolicyFile, name: str) -> bytes:
         "times": np.array(policy.times, dtype=np.float64),
         "validation": np.array(table, dtype=np.float32).reshape(len(budgets), len(candidates)),
     }
-    about = {"format_version": FORMAT_VERSION, "budgets": budgets, "candidates": candidates, **asdict(file.about)}
+    if file.gram is not None:
+        tensors["gram"] = np.ascontiguousarray(file.gram, dtype=np.float64)
+    version = 1 if file.gram is None else 2
+    about = {"format_version": version, "budgets": budgets, "candidates": candidates, **asdict(file.about)}
     try:
         text = json.dumps(about, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -141,7 +149,7 @@ def decode(content: bytes, name: str) -> PolicyFile:
         tensors = safetensors.numpy.load(content)
     except Exception as error:  # the library raises several kinds, one of its own among them
         raise wrong(name, "is damaged or cut off; copy or download it again") from error
-    if {key: value.dtype for key, value in tensors.items()} != _DTYPES:
+    if {key: value.dtype for key, value in tensors.items()} != (_DTYPES if version == 1 else _WITH_GRAM):
         raise wrong(name, "does not hold the numbers of a policy; save the policy again")
     if metadata.get("sha256") != _checksum(text, tensors):
         raise wrong(name, "is damaged, its checksum is wrong; copy or download it again")
@@ -193,10 +201,13 @@ def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -
         raise wrong(name, "has numbers that are not finite; train or download the policy again")
     if np.abs(logits).max(initial=0.0) > _MAX_LOGIT or np.abs(times).max() > _MAX_TIME:
         raise wrong(name, "has impossibly large numbers; train or download the policy again")
+    gram = tensors.get("gram")
+    if gram is not None and not is_gram(gram, n):
+        raise wrong(name, "has a table that no recorded run can have; train or download the policy again")
     policy = Policy(tuple(budgets), logits.copy(), tuple(times.tolist()))
     table = {k: dict(zip(candidates, row)) for k, row in zip(budgets, validation.tolist())} if candidates else {}
     stated = {key: value for key, value in about.items() if key not in ("format_version", "budgets", "candidates")}
-    return PolicyFile(policy, About(**stated), table)
+    return PolicyFile(policy, About(**stated), table, None if gram is None else gram.copy())
 
 
 def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:

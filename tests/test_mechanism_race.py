@@ -63,7 +63,7 @@ def test_the_winner_is_trained_and_its_policy_says_so(outcome, tmp_path):
     about = outcome.policy.about
     order = about.mechanism_options.get("order", 1)
     assert (about.mechanism, order) in CANDIDATES
-    assert about.training["mechanisms tried"] == "taylor 1, hermite 1, meancache, reuse, taylor 2"
+    assert about.training["mechanisms tried"] == "taylor 1, hermite 1, meancache, reuse, taylor 2, l2p"
     alone = trained(tmp_path, replace(REQUEST, mechanism=about.mechanism, order=order, evaluations=560))
     raced = outcome.evaluations["rollouts"] - alone.evaluations["rollouts"]
     assert outcome.starts == alone.starts and "mechanisms tried" not in alone.policy.about.training
@@ -81,8 +81,9 @@ def test_a_race_replays_without_the_network(outcome, tmp_path, monkeypatch):
 
 
 def test_labels():
-    assert [label("taylor", 2), label("hermite", 1), label("reuse", 1)] == ["taylor 2", "hermite 1", "reuse"]
-    assert not any(mechanisms.make(*entry).of_residual for entry in CANDIDATES)  # one recording serves all
+    labels = [label("taylor", 2), label("hermite", 1), label("reuse", 1), label("l2p", 1)]
+    assert labels == ["taylor 2", "hermite 1", "reuse", "l2p"]
+    assert not any(mechanisms.class_of(name).of_residual for name, _ in CANDIDATES)  # one recording serves all
 
 
 def test_the_node_offers_it_last_and_tells_what_was_chosen(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from recache.caching import Reason, mechanisms
@@ -14,6 +15,7 @@ TIMES = (1.0, 0.8, 0.6, 0.4, 0.2)
 FIVE = Evaluations(sigmas=TIMES, times=TIMES)
 PREFERRED = Reason("output_preferred", {"mechanism": "taylor"})
 TAYLOR, RESIDUAL, DICACHE = (mechanisms.make(name) for name in ("taylor", "residual", "dicache"))
+L2P = mechanisms.L2P(np.eye(5))
 
 
 def computing(*indices: int, limit: float = 1.0):
@@ -85,6 +87,9 @@ def test_blocks_that_the_budget_can_not_pay_for_are_left_for_the_output():
     ({"cache_point": "blocks", "obstacle": Reason("compiled")}, Phase.SETTLED, "output", "compiled"),
     ({"cache_point": "auto"}, Phase.SETTLED, "output", "output_preferred"),
     ({"mechanism": DICACHE, "obstacle": Reason("compiled")}, Phase.UNCACHED, "none", "dicache_needs_blocks"),
+    ({"mechanism": L2P, "cache_point": "output"}, Phase.SETTLED, "output", "chosen_on_node"),
+    *(({"mechanism": L2P, "cache_point": point, "obstacle": obstacle}, Phase.SETTLED, "output", "output_recorded")
+      for point, obstacle in (("auto", None), ("blocks", None), ("blocks", Reason("compiled")))),
 ])
 def test_what_is_known_before_a_run(options, phase, cache_point, reason):
     plan = first(**options)

@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def reworded(content, change):
     about = change(about) or about
     text = json.dumps(about)
     digest = hashlib.sha256(text.encode())
-    for key, dtype in (("logits", np.float32), ("times", np.float64), ("validation", np.float32)):
+    for key in sorted(set(header) - {"__metadata__"}):
+        dtype = {"F32": np.float32, "F64": np.float64}[header[key]["dtype"]]
         begin, end = header[key]["data_offsets"]
         array = np.frombuffer(data[begin:end], dtype).reshape(header[key]["shape"])
         digest.update(f"{key} {array.dtype.str} {array.shape}".encode() + array.tobytes())
@@ -106,6 +108,52 @@ def test_round_trip(saved):
 def test_reworded_helper_makes_valid_files(saved):
     saved.write_bytes(reworded(saved.read_bytes(), lambda about: about.update(name="Other")))
     assert load(saved, saved.parent).about.name == "Other"
+
+
+def recorded(n: int = N) -> np.ndarray:
+    """Mean inner products of n predictions."""
+    rows = np.random.default_rng(0).normal(size=(n, 400)).cumsum(0)
+    return rows @ rows.T / 400
+
+
+def test_inner_products_are_kept_to_the_bit_and_only_files_with_them_need_a_newer_pack(saved):
+    assert json.loads(split(saved.read_bytes())[0]["__metadata__"]["recache"])["format_version"] == 1
+    save(saved, replace(example(), gram=recorded()))
+    about = json.loads(split(saved.read_bytes())[0]["__metadata__"]["recache"])
+    file = load(saved, saved.parent)
+    assert about["format_version"] == 2 and file.about == example().about
+    np.testing.assert_array_equal(file.gram, recorded())
+    for version in (1, 3):
+        refused(saved, reworded(saved.read_bytes(), lambda a, version=version: a.update(format_version=version)))
+
+
+@pytest.mark.parametrize("change", [
+    lambda g: g[:-1], lambda g: g[:-1, :-1], lambda g: g[0], lambda g: g * np.nan, lambda g: g * np.inf,
+    lambda g: g * 1e9, lambda g: g * 1e300, lambda g: g * 1e-9, lambda g: g * 0, lambda g: -g, lambda g: g[::-1],
+    lambda g: g + np.triu(np.ones_like(g), 1), lambda g: g - np.eye(N), lambda g: g * (1 + np.eye(N) * np.inf),
+    lambda g: np.where(np.eye(N) == 1, g, 1e6), lambda g: np.where(np.eye(N) == 1, g, 1e308)])
+def test_inner_products_that_no_run_has(saved, change):
+    old = saved.read_bytes()
+    with np.errstate(all="ignore"):
+        bad = change(recorded())
+    with pytest.raises(PolicyFileError, match=r"(no recorded run can have|not finite); train or download .* again\.$"):
+        save(saved, replace(example(), gram=bad))
+    assert saved.read_bytes() == old
+
+
+def test_inner_products_of_another_type_or_of_too_many_evaluations(saved, tmp_path):
+    save(saved, replace(example(), gram=recorded()))
+    header, data = split(saved.read_bytes())
+    for change in ({"dtype": "F32"}, {"dtype": "I64"}, {"shape": [N * N]}, {"data_offsets": [0, 8]}):
+        refused(saved, joined(header | {"gram": header["gram"] | change}, data))
+    for n in (128, 129):
+        policy = from_schedules({1: from_indices([0], n, np.linspace(1.0, 0.01, n))})
+        file = PolicyFile(policy, About(**ABOUT), gram=recorded(n))
+        if n == 128:
+            save(tmp_path / "most.safetensors", file)
+        else:
+            with pytest.raises(PolicyFileError):
+                save(tmp_path / "more.safetensors", file)
 
 
 def test_a_file_without_validation_and_of_one_evaluation(tmp_path):
@@ -158,7 +206,7 @@ def test_a_model_that_is_no_policy(saved):
 
 
 def test_newer_format(saved):
-    assert "newer ReCache" in refused(saved, reworded(saved.read_bytes(), lambda a: a.update(format_version=2)))
+    assert "newer ReCache" in refused(saved, reworded(saved.read_bytes(), lambda a: a.update(format_version=3)))
 
 
 @pytest.mark.parametrize("value", [None, "1", 0, -1, 1.0, True, [1]])

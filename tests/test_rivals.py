@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,12 +108,12 @@ def test_meancache_forecasts_by_the_formula_of_its_paper(demo):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_l2p_has_the_least_squared_error_on_what_was_recorded():
+def test_l2p_has_the_packs_weights_at_any_depth():
     rows = np.random.default_rng(0).normal(size=(6, 40))
-    weights = rival_mechanisms.L2P(rows @ rows.T / 40, depth=2, rho=0.0)((0, 1, 3), 5)
-    best, *_ = np.linalg.lstsq(rows[[1, 3]].T, rows[5], rcond=None)
-    assert list(weights) == [1, 3] and list(weights.values()) == pytest.approx(best)
-    assert rival_mechanisms.L2P(rows @ rows.T / 40, depth=3, rho=0.0)((0, 1, 3), 5).keys() == {0, 1, 3}
+    runs = SimpleNamespace(gram=rows @ rows.T / 40)
+    for depth, past in ((1, [3]), (2, [3, 1]), (3, [3, 1, 0]), (4, [3, 1, 0])):
+        found = rival_mechanisms.make("l2p", depth, runs)((0, 1, 3), 5)
+        assert found == dict(zip(past, mechanisms.L2P(runs.gram).weights(past, 5)))
 
 
 def test_foca_by_hand():

@@ -78,9 +78,9 @@ def test_references_are_what_the_stock_nodes_make():
 
 def test_recorded_costs_are_the_squared_errors_of_forecasts_made_by_hand():
     for name, point in (("reuse", "output"), ("residual", "output"), ("residual", "blocks"), ("taylor", "blocks"),
-                        ("hermite", "output")):
-        mechanism = mechanisms.make(name)
+                        ("hermite", "output"), ("l2p", "output")):
         run = flow()
+        mechanism = mechanisms.make(name, gram=np.eye(N) + 1.0)
         evaluations = run.dry_run()
         kind = feature_kind(evaluations, mechanism, point)
         assert kind is (FeatureKind.RESIDUAL if (name, point) == ("residual", "output") else FeatureKind.DIRECTION)

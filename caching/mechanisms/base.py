@@ -15,12 +15,15 @@ class Mechanism:
         of_residual: features are stored minus the input, and the sum is added to the current input.
         probes: the first block runs on cached evaluations too, and its residuals give the `gamma` of `weights`.
         extrapolates: it continues a trend, which guidance follows only in part (see output_cache.guidance_trend).
+        needs_gram: it forecasts from the inner products of recorded predictions, which a policy brings along, and so
+            only at the cache point `output`.
     """
 
     depth = 1
     of_residual = False
     probes = False
     extrapolates = False
+    needs_gram = False
 
     def weights(self, past: Sequence[float], now: float, gamma: float = 1.0) -> list[float]:
         """Weights of the stored evaluations, newest first; those beyond the list have weight 0.

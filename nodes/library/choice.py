@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ...caching import AUTO, Reason
+from ...caching import AUTO, Reason, RunSettings, mechanisms
 from ...policies.budget import computed_for_budget
 from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed, may_lose
 from ...policies.expected_quality import expected_distance, word_of
@@ -27,7 +27,7 @@ class RunChoice:
         listed: the artist's list of evaluations, such as "0-3, 6", used instead of the budget; or None.
         mechanism, order: as chosen on the node; with "auto" the policy's, or the default for the run's length, and then
             more is computed than the budget pays for where it would be worse than fewer steps.
-        multistep, guided: whether the run's sampler is one (see caching.Evaluations), and whether it may be guided.
+        run: as far as it is known.
 
     Raises:
         ScheduleError: a budget outside its range, or a malformed list.
@@ -38,8 +38,7 @@ class RunChoice:
     listed: str | None = None
     mechanism: str = "taylor"
     order: int = 1
-    multistep: bool = False
-    guided: bool = True
+    run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
         computed_for_budget(self.budget, 1)
@@ -67,7 +66,7 @@ class RunChoice:
         """Mechanism and order in a run with these times."""
         if self.mechanism != AUTO:
             return self.mechanism, self.order
-        if self.file is not None:
+        if self.file is not None and not self._replaced(times):
             about = self.file.about
             return about.mechanism, about.mechanism_options.get("order", 1)
         return default_mechanism(len(times), self._count(times), self._own_rules)
@@ -75,10 +74,26 @@ class RunChoice:
     @property
     def _own_rules(self) -> bool:
         """Whether the run is under the rules for multistep samplers (see policies.defaults)."""
-        return self.multistep and self.guided
+        return self.run.multistep and self._guided
+
+    @property
+    def _guided(self) -> bool:
+        """Whether the run may be guided."""
+        return self.run.cfg is None or self.run.cfg > 1.0
+
+    def _replaced(self, times: Sequence[float]) -> bool:
+        """Whether the policy's mechanism is wanted, but forecasts from recorded runs of another sampler or times."""
+        file = self.file
+        if self.mechanism != AUTO or file is None or not mechanisms.class_of(file.about.mechanism).needs_gram:
+            return False
+        same_sampler = "" in (self.run.sampler, file.about.sampler) or self.run.sampler == file.about.sampler
+        return file.gram is None or not same_sampler or not same_times(times, file.policy.times)
 
     def remark(self, times: Sequence[float]) -> Reason | None:
-        """A warning where such a run is no better than running as many steps as it computes; else None."""
+        """A warning where such a run can't have the policy's mechanism, or is no better than fewer steps; else None."""
+        if times and self._replaced(times):
+            return Reason("mechanism_replaced", {
+                "mechanism": self.file.about.mechanism, "instead": self.mechanism_for(times)[0]})
         if not times or self.file is not None:
             return None
         n, computed = len(times), self._count(times)
@@ -86,7 +101,7 @@ class RunChoice:
         if computed > paid:
             return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
         named = {"steps": n, "computed": computed}
-        if self.multistep and not self.guided and computed < n and may_lose(n, computed):
+        if self.run.multistep and not self._guided and computed < n and may_lose(n, computed):
             return Reason("may_lose", named)
         if gains(n, computed, self._own_rules):
             return None

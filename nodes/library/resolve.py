@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...caching import CacheConfig, Reason, RunSettings
+from ...caching.mechanisms import class_of
 from ...policies.policy_file import PolicyFile, PolicyFileError, load
 from ..server.page import one_line
 from . import folders
@@ -52,14 +53,13 @@ class PolicyChoice:
         mechanism, order = choice.mechanism_for(run.times)
         said = notes(file, self.layout, replace(self.target, run=run), missing)
         return replace(config, schedule=choice.schedule, mechanism=mechanism, order=order,
+                       gram=file.gram if file is not None and class_of(mechanism).needs_gram else None,
                        notes=[*said, *filter(None, [choice.remark(run.times)])])
 
     def choice(self, file: PolicyFile | None, run: RunSettings) -> RunChoice:
-        """The choice in a run, with its policy resolved to `file`."""
+        """The choice for a run, with its policy resolved to `file`."""
         listed = self.evaluations if self.policy == "list" else None
-        guided = run.cfg is None or run.cfg > 1.0
-        return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order, run.multistep,
-                         guided)
+        return RunChoice(self.target.budget, file, listed, self.target.mechanism, self.target.order, run)
 
 
 def resolve_policy(policy: str | None, layout: str | None, target: Target,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...caching import Reason, RunSettings, host_check
 from ...caching.dry_run import Evaluations
-from ...caching.mechanisms import make
+from ...caching.mechanisms import class_of
 from ...policies.budget import budget_for, planned_speedup
 from ...policies.expected_quality import presets
 from ...policies.policy_file import PolicyFile
@@ -131,8 +131,8 @@ def plan(request: PlanRequest) -> PlanAnswer:
             answer.refusal = evaluations.refusal
             return answer
         decided = choice.choice(file, run)
-        mechanism, order = decided.mechanism_for(run.times)
-        cost = _cached_cost(mechanism, order, request.cache_point, history)
+        mechanism, _ = decided.mechanism_for(run.times)
+        cost = _cached_cost(mechanism, request.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
         starts = tuple(accumulate(planned.parts))[:-1]
@@ -200,8 +200,9 @@ def _summary(request: PlanRequest, file: PolicyFile | None, evaluations: Evaluat
     return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 
 
-def _cached_cost(mechanism: str, order: int, point: str, history: run_state.History | None) -> float | None:
+def _cached_cost(mechanism: str, point: str, history: run_state.History | None) -> float | None:
     """Cost of a cached evaluation; None if it was not measured yet."""
-    if point == "output" or (point == "auto" and not make(mechanism, order).of_residual):
+    kind = class_of(mechanism)
+    if point == "output" or kind.needs_gram or (point == "auto" and not kind.of_residual):
         return 0.0
     return history.cached_cost(mechanism, point) if history else None

@@ -23,13 +23,13 @@ from ...policies.learning.racing import halving
 from ...policies.schedule import Schedule
 from .starts import DP_POWER
 
-CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2))
+CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2), ("l2p", 1))
 """Mechanisms and orders. All cache the same features, so that one recording and one probe serve all of them."""
 
 
 def label(mechanism: str, order: int) -> str:
     """"taylor 1"; without the order where a mechanism has none."""
-    return f"{mechanism} {order}" if hasattr(mechanisms.make(mechanism, order), "order") else mechanism
+    return f"{mechanism} {order}" if mechanisms.has_order(mechanism) else mechanism
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ...caching.workflow import WorkflowError
+from ...policies.budget import computed_for_budget
 from ...policies.learning.search import Learned
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule
@@ -51,6 +53,18 @@ class Request:
     evaluations: int
     minutes: float = 0.0
     quick: bool = False
+
+    def computed(self, n: int, cached_cost: float) -> list[int]:
+        """The k of the budgets in a run of n evaluations, ascending, without those that leave no choice.
+
+        Raises:
+            WorkflowError: there is nothing to learn.
+        """
+        ks = sorted({computed_for_budget(b, n, cached_cost) for b in self.budgets} - {1, n})
+        if not ks:
+            raise WorkflowError("these budgets pay for every evaluation or for one, so there is nothing to learn; "
+                                "choose others.")
+        return ks
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from ... import caching
@@ -23,6 +24,7 @@ class Rollouts:
         references: the uncached output of every sample, decoded by the objective.
         mechanism, order, cache_point: as on ReCache Budget.
         prefix_cache: for network outputs that rollouts share; the caller clears it. None: rollouts share nothing.
+        gram: see caching.CacheConfig.
 
     Attributes:
         shares: whether rollouts share common prefixes.
@@ -31,14 +33,14 @@ class Rollouts:
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
                  objective: Objective, mechanism: str, order: int, cache_point: str,
-                 prefix_cache: caching.PrefixCache | None = None):
+                 prefix_cache: caching.PrefixCache | None = None, gram: np.ndarray | None = None):
         self.n, self.samples, self.shares = n, len(samples), prefix_cache is not None
         self.report: caching.Report | None = None
         self._workflow, self._samples, self._references, self._objective = workflow, samples, references, objective
         self._computed: tuple[bool, ...] = ()
         self._settings = caching.CacheConfig(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
-            cache_point=cache_point, published=self._note, prefix_cache=prefix_cache)
+            cache_point=cache_point, published=self._note, prefix_cache=prefix_cache, gram=gram)
 
     def _note(self, report: caching.Report) -> None:
         self.report = report

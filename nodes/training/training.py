@@ -7,20 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from ... import caching
 from ...caching import mechanisms
 from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind, feature_kind
-from ...caching.workflow import Sample, Workflow, WorkflowError
-from ...policies.budget import computed_for_budget
+from ...caching.workflow import Sample, Workflow
 from ...policies.defaults import default_mechanism
 from ...policies.learning.checkpoint import Checkpoint
 from ...policies.learning.elites import mean_gain
 from ...policies.learning.environment import Memo
 from ...policies.learning.search import LearnConfig, Learned, learn
 from ...policies.policy import from_schedules
+from ...policies.policy_fields import is_gram
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
@@ -65,6 +66,8 @@ class _Setup:
     Attributes:
         started: a monotonic time in seconds.
         suffix: of the names of memos in the checkpoint, one for each mechanism where the training chooses it.
+        gram: mean inner products of the recorded predictions; None until they are recorded, and where mechanisms can't
+            use them.
     """
 
     workflow: Workflow
@@ -76,13 +79,15 @@ class _Setup:
     prefix_cache: caching.PrefixCache
     started: float
     suffix: str = ""
+    gram: np.ndarray | None = None
 
     def using(self, mechanism: str, order: int, suffix: str = "") -> _Setup:
         """The same with this mechanism."""
         return replace(self, request=replace(self.request, mechanism=mechanism, order=order), suffix=suffix)
 
     def mechanism(self, evaluations: Evaluations) -> mechanisms.Mechanism:
-        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels)
+        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels,
+                               gram=evaluations.gram_of_positions(self.gram))
 
     def memo(self, rollouts: Rollouts, name: str) -> Memo:
         """See Checkpoint."""
@@ -92,7 +97,7 @@ class _Setup:
                  shares: bool) -> Rollouts:
         request = self.request
         return Rollouts(self.workflow, n, samples, decoded, objective, request.mechanism, request.order,
-                        request.cache_point, self.prefix_cache if shares else None)
+                        request.cache_point, self.prefix_cache if shares else None, self.gram)
 
     def references(self, name: str, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
                    given: torch.Tensor | None = None) -> References:
@@ -108,7 +113,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     samples = workflow.samples(request.samples, workflow.seed)
     held_out = workflow.samples_in_turn(request.held_out, (workflow.seed + HELD_OUT_SEED) % 2**64)
     probe = _probe(first, n, samples)
-    ks = _computed(request.budgets, n, probe.report.cached_cost)
+    ks = request.computed(n, probe.report.cached_cost)
     entries = ((request.mechanism, request.order),)
     if auto:
         entries = (default_mechanism(n, ks[len(ks) // 2]),) if request.quick else CANDIDATES
@@ -116,6 +121,9 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind)
+    if probe.report.cache_point == "output" and is_gram(uncached.gram, n):
+        setup = replace(setup, gram=uncached.gram)
+    entries = [entry for entry in entries if setup.gram is not None or not mechanisms.class_of(entry[0]).needs_gram]
 
     setup, memo, raced = _choose_mechanism(
         setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
@@ -137,7 +145,8 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
              "held out": learned.held_out_evaluations + len(held_out) * sum(table)}
     shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
-                      _about(setup, about, probe.report, sum(spent.values()), entries), table)
+                      _about(setup, about, probe.report, sum(spent.values()), entries), table,
+                      setup.gram if mechanisms.class_of(setup.request.mechanism).needs_gram else None)
     return Outcome(file, learned, starts, table, n, probe.report.cache_point, probe.report.cached_cost, spent, shared,
                    setup.notes)
 
@@ -189,15 +198,6 @@ def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
     return _Probe(whole.report, shares, 2 * schedule.k + (0 if shares else prefix.k))
 
 
-def _computed(budgets: Sequence[float], n: int, cached_cost: float) -> list[int]:
-    """The k of the budgets, ascending, without those that leave no choice."""
-    ks = sorted({computed_for_budget(b, n, cached_cost) for b in budgets} - {1, n})
-    if not ks:
-        raise WorkflowError("these budgets pay for every evaluation or for one, so there is nothing to learn; choose "
-                            "others.")
-    return ks
-
-
 def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, taken: int) -> Learned:
     """Learn with what is left of the evaluations, of which so many are `taken`."""
     request, progress = setup.request, setup.progress
@@ -238,7 +238,7 @@ def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int
         "seconds": round(time.monotonic() - setup.started, 1)}
     if len(entries) > 1:
         training["mechanisms tried"] = ", ".join(label(*entry) for entry in entries)
-    order = getattr(mechanisms.make(request.mechanism, request.order), "order", None)
     return replace(
         about, mechanism=request.mechanism, cache_point=report.cache_point, reward=setup.objectives.choose.name,
-        mechanism_options={} if order is None else {"order": order}, training=training)
+        mechanism_options={"order": request.order} if mechanisms.has_order(request.mechanism) else {},
+        training=training)

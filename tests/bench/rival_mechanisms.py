@@ -1,4 +1,4 @@
-"""Mechanisms of other papers that the pack does not have: weighted sums of computed evaluations, as its own are.
+"""Mechanisms of other papers as weighted sums of computed evaluations, and the pack's L2P with any depth.
 
 The weights are the same for every cond, and guidance is linear, so they are applied after it.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from comfy.patcher_extension import WrappersMP
+
+from recache.caching.mechanisms import L2P
 
 KEY = "bench.rival_mechanism"
 NAMES = ("l2p", "foca")
@@ -50,28 +53,13 @@ def make(name: str, number: int, runs) -> Weights:
         number: L2P's depth; FoCa's reading: 1 from the computed evaluations, 2 stepwise.
         runs: for L2P, the `gram` of samples that are not measured.
     """
-    return L2P(runs.gram, number) if name == "l2p" else FoCa(number == 2)
+    return partial(l2p, L2P(runs.gram, number)) if name == "l2p" else FoCa(number == 2)
 
 
-@dataclass(frozen=True)
-class L2P:
-    """L2P (arXiv 2604.26365), its least squares solved in closed form over recorded runs.
-
-    w = (G_HH + rho mean(diag G_HH) I)^-1 G_Ht, H the last `depth` computed evaluations, t the forecast one.
-
-    Attributes:
-        gram: [n, n], mean inner products of recorded runs' directions (see caching.recording).
-    """
-
-    gram: np.ndarray
-    depth: int = 2
-    rho: float = 1e-5
-
-    def __call__(self, computed: Sequence[int], now: int) -> dict[int, float]:
-        past = [i for i in computed if i < now][-self.depth:]
-        known = self.gram[np.ix_(past, past)]
-        ridge = self.rho * np.diag(known).mean() * np.eye(len(past))
-        return dict(zip(past, np.linalg.solve(known + ridge, self.gram[past, now])))
+def l2p(mechanism: L2P, computed: Sequence[int], now: int) -> dict[int, float]:
+    """The Weights of the pack's mechanism, in runs whose positions are the evaluations."""
+    past = [i for i in computed if i < now][::-1][:mechanism.depth]
+    return dict(zip(past, mechanism.weights(past, now)))
 
 
 def _unrolled(computed: Sequence[int], now: int, forecast: Callable[[list[np.ndarray], int], np.ndarray]) -> dict:
