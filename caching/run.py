@@ -17,7 +17,7 @@ from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch
 from .latents import Latents
 from .memory import is_out_of_memory
-from .output_cache import OutputCache, guidance_trend
+from .output_cache import OutputCache
 from .planner import Planner
 from .reasons import Reason
 from .report import Report, fingerprint
@@ -52,8 +52,7 @@ class Run:
                                     levels=evaluations.levels, gram=evaluations.gram_of_positions(config.gram))
         self.planner = Planner(config, evaluations, mechanism, obstacle, self.report)
         self.histories = Histories(mechanism, torch.device("cpu") if config.cache_device == "cpu" else None)
-        self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism),
-                                  guidance_trend(cfg) if mechanism.extrapolates else 1.0)
+        self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism), cfg, len(set(self.positions)))
         self.blocks = BlockCache(self.histories, mechanism)
         self.clock = Clock(device)
         self.keys = CallKeys(Latents(self.planner.caches_later and not evaluations.stochastic))

@@ -19,6 +19,8 @@ FEW = 3  # computed evaluations: too few to continue a trend
 SHORT = 8  # evaluations: in shorter runs continuing a trend does not help
 FINE = 6  # evaluations for each computed one: from here on it does not matter that schedules are rounded to evaluations
 CROWDED = 0.8  # time at the middle of the run; 0.75 with a shift of 3, 0.89 with 8
+STRONG_CFG = 2.5
+UNKNOWN_CFG = 2.0  # of a guider that tells none
 MULTISTEP_LONG = 16  # evaluations: in shorter runs multistep samplers gain little from forecasts
 
 
@@ -56,22 +58,27 @@ def default_mechanism(n: int, k: int, multistep: bool = False) -> tuple[str, int
     return ("hermite", 1) if n < long or k < many else ("taylor", 1)
 
 
-def least_computed(n: int, k: int, times: Sequence[float], multistep: bool = False) -> int:
+def least_computed(n: int, k: int, times: Sequence[float], multistep: bool = False, cfg: float = 1.0) -> int:
     """The fewest evaluations, k or more, by which the default comes as close as as many steps without a cache.
 
     That is k, unless the prediction is repeated and the k steps of the shorter run lie between those of this one. Then
     the nearest ones are worse than fewer steps where the noise levels are crowded at the start, as with a shift of 4
     and more, and in every run of a few evaluations of which more than every other is cached. With a multistep sampler
-    no schedule of more than half of a short run is as good as fewer steps.
+    no schedule of more than half of a short run is as good as fewer steps, with strong guidance none of three quarters.
 
     Args:
         times: evaluation times, [n].
+        cfg: scale of the guidance.
     """
     middle = (times[n // 2] + times[min(n - 1, (n + 1) // 2)]) / 2
     crowded = middle > CROWDED
 
+    short = n < MULTISTEP_LONG
+
     def as_good(c: int) -> bool:
-        if multistep and n < MULTISTEP_LONG:
+        if short and cfg > STRONG_CFG and 4 * c >= 3 * n:
+            return c == n
+        if multistep and short:
             return c == n or n >= FINE * c or FEW <= c <= (n // 2 if n >= SHORT else n - 1)
         if gains(n, c, multistep) or n % c == 0 or n >= FINE * c:
             return True

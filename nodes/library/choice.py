@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ...caching import AUTO, Reason, RunSettings, mechanisms
 from ...policies.budget import computed_for_budget
-from ...policies.defaults import default_mechanism, default_schedule, gains, least_computed, may_lose
+from ...policies.defaults import UNKNOWN_CFG, default_mechanism, default_schedule, gains, least_computed, may_lose
 from ...policies.expected_quality import expected_distance, word_of
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule, ScheduleError, explicit, from_indices, same_times, with_starts
@@ -79,7 +79,12 @@ class RunChoice:
     @property
     def _guided(self) -> bool:
         """Whether the run may be guided."""
-        return self.run.cfg is None or self.run.cfg > 1.0
+        return self._cfg > 1.0
+
+    @property
+    def _cfg(self) -> float:
+        """Scale of the guidance."""
+        return UNKNOWN_CFG if self.run.cfg is None else self.run.cfg
 
     def _replaced(self, times: Sequence[float]) -> bool:
         """Whether the policy's mechanism is wanted, but forecasts from recorded runs of another sampler or times."""
@@ -141,7 +146,7 @@ class RunChoice:
         n = len(times)
         if len(set(times)) < n:  # the default rules were not measured for repeated times, such as Heun's
             return uniform(n, k)
-        least = least_computed(n, k, times, self._own_rules) if self.mechanism == AUTO else k
+        least = least_computed(n, k, times, self._own_rules, self._cfg) if self.mechanism == AUTO else k
         return default_schedule(n, least, self._own_rules)
 
 
