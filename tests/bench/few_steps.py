@@ -116,12 +116,12 @@ class Runs:
             grams.append(record.gram())
         return np.mean(grams, 0)
 
-    def cached(self, indices: Sequence[int], mechanism: tuple[str, int]) -> torch.Tensor:
-        """Latents of runs that compute `indices` only."""
+    def cached(self, indices: Sequence[int], mechanism: tuple[str, int], gram: np.ndarray | None = None) -> torch.Tensor:
+        """Latents of runs that compute `indices` only; `gram` is a policy's."""
         from recache import caching
         from tests.bench import rival_mechanisms
 
-        if mechanism[0] in rival_mechanisms.NAMES:
+        if gram is None and mechanism[0] in rival_mechanisms.NAMES:
             model = rival_mechanisms.attach(self.demo.model, indices, rival_mechanisms.make(*mechanism, self))
             return self.demo.sample(model, self.samples, self.n)
         computed = tuple(i in set(indices) for i in range(self.n))
@@ -129,7 +129,7 @@ class Runs:
         for part, cache in zip(self.parts, self.caches, strict=True):
             reports: list = []
             config = caching.CacheConfig(
-                lambda times, cost: computed, *mechanism, cache_point="output", prefix_cache=cache,
+                lambda times, cost: computed, *mechanism, gram=gram, cache_point="output", prefix_cache=cache,
                 published=reports.append)
             latents.append(self.workflow.cached(part, config))
             if reports[-1].computed != list(indices):
@@ -217,9 +217,11 @@ def latents_of(runs: Runs, searched: Runs | None, fitted: Fitted | None, rivals:
     schedules += [(method, *fitted.find(method)[k]) for method in options.fitted]
     latents: dict[tuple, torch.Tensor] = {}  # two methods often find the same
     for name, mechanism, indices in schedules:
-        if (mechanism, indices) not in latents:
-            latents[mechanism, indices] = runs.cached(indices, mechanism)
-        found[name, "{} {}".format(*mechanism), indices] = latents[mechanism, indices]
+        gram = fitted.gram if name == "learned" else None
+        key = mechanism, indices, gram is None
+        if key not in latents:
+            latents[key] = runs.cached(indices, mechanism, gram)
+        found[name, "{} {}".format(*mechanism), indices] = latents[key]
     for name, tuned in rivals.items():
         found[name, f"{tuned[k][1]:.2f} computed", "-"] = tuned[k][0]
     return found

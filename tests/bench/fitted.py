@@ -63,6 +63,12 @@ def train(demo, n: int, ks: Sequence[int], *, prompts: int, evaluations: int, qu
         return trained(workflow, request, objectives, Checkpoint(Path(folder)), about)
 
 
+def mechanism_of(outcome) -> tuple[str, int]:
+    """Mechanism and order of a training's policy."""
+    about = outcome.policy.about
+    return about.mechanism, about.mechanism_options.get("order", 1)
+
+
 @dataclass
 class Fitted:
     """The methods of METHODS on one demo model.
@@ -80,13 +86,20 @@ class Fitted:
         return getattr(self, method)
 
     @cached_property
+    def _outcome(self):
+        runs = self.runs
+        return train(runs.demo, runs.n, self.ks, prompts=len(runs.samples), evaluations=self.evaluations)
+
+    @property
     def learned(self) -> Found:
         """By ReCache Train."""
-        runs = self.runs
-        outcome = train(runs.demo, runs.n, self.ks, prompts=len(runs.samples), evaluations=self.evaluations)
-        about = outcome.policy.about
-        mechanism = about.mechanism, about.mechanism_options.get("order", 1)
-        return {k: (mechanism, schedule.indices) for k, schedule in outcome.learned.schedules.items()}
+        mechanism = mechanism_of(self._outcome)
+        return {k: (mechanism, schedule.indices) for k, schedule in self._outcome.learned.schedules.items()}
+
+    @property
+    def gram(self):
+        """What ReCache Train's policy holds for L2P; None if it has another mechanism."""
+        return self._outcome.policy.gram
 
     @cached_property
     def dp(self) -> Found:
