@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tests.bench.few_steps import Pictures, Runs
 from tests.bench.figures import Figure, publish
-from tests.bench.fitted import TRAINING, train
+from tests.bench.fitted import TRAINING, mechanism_of, train
 from tests.bench.sampling import host
 
 STEPS, KS = 50, (7, 9, 13)
@@ -36,22 +37,21 @@ class Scores:
     pictures: Pictures
     known: dict[tuple, float] = field(default_factory=dict)
 
-    def of(self, indices: Sequence[int], mechanism: tuple[str, int]) -> float:
-        """The mean over the pairs."""
-        key = tuple(indices), mechanism
+    def of(self, indices: Sequence[int], mechanism: tuple[str, int], gram: np.ndarray | None = None) -> float:
+        """The mean over the pairs; `gram` is a policy's."""
+        key = tuple(indices), mechanism, None if gram is None else gram.tobytes()
         if key not in self.known:
-            self.known[key] = float(self.pictures.distance(self.runs.cached(indices, mechanism)).mean())
+            self.known[key] = float(self.pictures.distance(self.runs.cached(indices, mechanism, gram)).mean())
         return self.known[key]
 
 
 def learned(demo, options, seed: int) -> Iterator[tuple[str, int, dict]]:
-    """(method, evaluations spent, {k: (indices, mechanism)})"""
+    """(method, evaluations spent, {k: (indices, mechanism, gram of L2P)})"""
     for total in (None, *options.evaluations):
         outcome = train(demo, STEPS, KS, prompts=options.prompts, evaluations=total or 0, quick=total is None,
                         mechanism=options.mechanism, seed=seed)
-        about = outcome.policy.about
-        mechanism = about.mechanism, about.mechanism_options.get("order", 1)
-        schedules = {k: (schedule.indices, mechanism) for k, schedule in outcome.learned.schedules.items()}
+        mechanism, gram = mechanism_of(outcome), outcome.policy.gram
+        schedules = {k: (schedule.indices, mechanism, gram) for k, schedule in outcome.learned.schedules.items()}
         yield "quick" if total is None else "learned", sum(outcome.evaluations.values()), schedules
 
 
@@ -78,7 +78,7 @@ def annealed(demo, options, seed: int) -> Iterator[tuple[str, int, dict]]:
         for total in options.evaluations:
             within = [(price, indices) for price, spent, indices in met if spent <= total]
             if within:
-                best[total][k] = min(within)[1], MECHANISM
+                best[total][k] = min(within)[1], MECHANISM, None
     for total, schedules in best.items():
         yield "annealing", total, schedules
 
@@ -99,10 +99,10 @@ def measure(options, models: Path) -> Iterator[Figure]:
             for method in options.methods:
                 started = time.monotonic()
                 for label, spent, schedules in METHODS[method](demo, options, seed):
-                    for k, (indices, mechanism) in schedules.items():
+                    for k, (indices, mechanism, gram) in schedules.items():
                         cell = {"model": name, "method": label, "mechanism": "{} {}".format(*mechanism), "seed": seed,
                                 "evaluations": spent, "k": k, "n": STEPS}
-                        found = scores.of(indices, mechanism)
+                        found = scores.of(indices, mechanism, gram)
                         yield Figure("st_lpips", found, "1", cell)
                         yield Figure("over_uniform", found / even[k], "1", cell)
                     print(f"{name} {label} seed {seed}: {spent} evaluations, {time.monotonic() - started:.0f} s",

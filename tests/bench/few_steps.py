@@ -116,7 +116,8 @@ class Runs:
             grams.append(record.gram())
         return np.mean(grams, 0)
 
-    def cached(self, indices: Sequence[int], mechanism: tuple[str, int], gram: np.ndarray | None = None) -> torch.Tensor:
+    def cached(self, indices: Sequence[int], mechanism: tuple[str, int],
+               gram: np.ndarray | None = None) -> torch.Tensor:
         """Latents of runs that compute `indices` only; `gram` is a policy's."""
         from recache import caching
         from tests.bench import rival_mechanisms
