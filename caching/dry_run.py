@@ -160,15 +160,13 @@ class _DryRun:
     def __init__(self, sampler, sigmas: torch.Tensor, guider, model_sampling, shape: Sequence[int], masked: bool,
                  seconds: float = MAX_SECONDS):
         self.sampler = sampler
-        self.sigmas = sigmas.detach().to("cpu", torch.float32).clone()
+        self.sigmas = sigmas
         self.guider = guider
         self.model_sampling = model_sampling
-        self.noise = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
-        self.mask = torch.ones_like(self.noise) if masked else None
-        if masked:
-            self.mask.view(-1)[1::2] = 0.0
+        self.shape = tuple(shape)
+        self.masked = masked
         self.seconds = seconds
-        self.deadline = time.monotonic() + seconds
+        self.deadline = time.thread_time() + seconds
 
     def evaluations(self, isolated: AbstractContextManager, reseed: bool) -> Evaluations:
         """The evaluations; with `reseed` also whether the sampler is stochastic."""
@@ -179,6 +177,7 @@ class _DryRun:
                 with _NoNoise():
                     content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
                     multistep = self._looks_back(content) and not self._depends_on_seed(content)
+                times = evaluation_times(first.sigmas, self.model_sampling)
         except comfy.model_management.InterruptProcessingException:
             raise
         except TooManyEvaluations:
@@ -191,7 +190,6 @@ class _DryRun:
             return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error) or type(error).__name__}))
         if first.sigmas != content.sigmas:
             return Evaluations(refusal=Reason("sampler_adaptive"))
-        times = evaluation_times(first.sigmas, self.model_sampling)
         return Evaluations(tuple(first.sigmas), times, stochastic, multistep)
 
     def _depends_on_seed(self, run: StubGuider) -> bool:
@@ -215,8 +213,12 @@ class _DryRun:
     def _run(self, response, seed: int, expected: Sequence[torch.Tensor] = ()) -> StubGuider:
         limit = MAX_EVALUATIONS_PER_STEP * max(1, len(self.sigmas) - 1)
         stub = StubGuider(self.guider, self.model_sampling, response, limit, self.deadline, expected)
-        sigmas, noise = self.sigmas.clone(), self.noise.clone()
+        sigmas = self.sigmas.detach().to("cpu", torch.float32).clone()
+        noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
         options = {"model_options": {"transformer_options": {"sample_sigmas": sigmas}}, "seed": seed}
-        mask = None if self.mask is None else self.mask.clone()
+        mask = None
+        if self.masked:
+            mask = torch.ones_like(noise)
+            mask.view(-1)[1::2] = 0.0
         copy_sampler(self.sampler, seed).sample(stub, sigmas, options, None, noise, torch.zeros_like(noise), mask, True)
         return stub

@@ -52,7 +52,7 @@ class StubGuider(_PlainValues):
         guider: the real one; None if it is not known.
         response: the formula, x -> denoised.
         limit: maximum number of evaluations.
-        deadline: in seconds of time.monotonic().
+        deadline: in seconds of time.thread_time(): what other work takes does not count.
         expected: inputs of an earlier run, to compare with.
 
     Attributes:
@@ -77,7 +77,7 @@ class StubGuider(_PlainValues):
     def __call__(self, x, timestep, model_options=None, seed=None):
         if len(self.sigmas) >= self.limit:
             raise TooManyEvaluations
-        if time.monotonic() > self.deadline:
+        if time.thread_time() > self.deadline:
             raise TooSlow
         if len(self.inputs) < len(self.expected) and not torch.equal(x, self.expected[len(self.inputs)]):
             raise OtherInput

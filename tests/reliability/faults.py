@@ -7,6 +7,7 @@ only the cache has taken may end no run, and a cancelled run must end.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
         session.start(os.environ["COMFYUI_PATH"], base, threads=1)
+        logging.getLogger().setLevel(logging.ERROR)
         rows, failed = inject_everywhere(options.every)
     if options.write:
         write_section("faults", table(rows))
@@ -31,8 +33,11 @@ def main() -> None:
 
 def inject_everywhere(every: int) -> tuple[list[list], bool]:
     """The table of what became of every setting's runs, and whether one was wrong."""
+    import comfy.utils
+
     from tests.reliability.injection import ERRORS, SETTINGS, Subject
 
+    comfy.utils.set_progress_bar_enabled(False)
     rows, failed = [["setting", "points of a run", "injected", *ERRORS]], False
     for name in SETTINGS:
         subject, outcomes = Subject(name), {kind: Counter() for kind in ERRORS}

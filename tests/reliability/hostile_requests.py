@@ -84,8 +84,8 @@ def tree(rng: Random, target: Target, kind: str, depth: int = 6) -> dict:
 def _value(rng: Random, target: Target, declared: list, depth: int) -> Any:
     kind, options = declared[0], declared[1] if len(declared) > 1 else {}
     choices = kind if isinstance(kind, list) else options.get("options")
-    if choices:
-        return rng.choice(choices)
+    if choices is not None:
+        return rng.choice(choices or ODD)
     if kind in target.nodes:
         return tree(rng, target, kind, depth) if depth > 0 else LOADER
     if kind in ("INT", "FLOAT"):
@@ -122,7 +122,7 @@ def plan_body(rng: Random, target: Target) -> bytes:
 
 def policy_body(rng: Random) -> bytes:
     """A policy as a workflow brings it, under a name that is as odd as the file."""
-    sent = {"file": rng.choice(NAMES), "data": base64.b64encode(hostile(rng)).decode()}
+    sent = {"file": rng.choice([NAMES[0], NAMES[1], rng.choice(NAMES)]), "data": base64.b64encode(hostile(rng)).decode()}
     content = json.dumps(mutated(rng, sent) if rng.random() < 0.2 else sent).encode()
     return raw(rng, content) if rng.random() < 0.1 else content
 

@@ -91,7 +91,8 @@ class Faults(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         caller = sys._getframe(1).f_code.co_filename
-        if caller.startswith(CACHING) and not caller.endswith(self.without) and self.counts(func, args, out):
+        looks = func.__name__ == "__get__"  # reads an attribute, such as a shape
+        if caller.startswith(CACHING) and not (looks or caller.endswith(self.without)) and self.counts(func, args, out):
             self._point(False)
         return out
 
@@ -133,18 +134,22 @@ class Subject:
         ended = self._run(Faults(at, ERRORS[kind], network=True), kind)
         again = self.sample(self.model)
         assert torch.equal(again, self.clean), f"the run after it differs: {kind} at {at}"
-        assert not self.report.notes and self.report.finished
+        assert not self.report.notes and self.report.finished, f"the report after the next run: {kind} at {at}"
         return ended
 
     def _run(self, faults: Faults, kind: str) -> str:
-        samples = None
+        samples, reports = None, caching.reports_of(self.config.identity)
         with suppress(type(ERRORS[kind]())), faults:
             samples = self.sample(self.model)
         if faults.alive():
             gc.collect()
         assert not faults.alive(), f"tensors are alive after {kind} at {faults.at}"
         assert "recache" not in self.model.model_options["transformer_options"]
-        assert faults.held is not None and self.report.finished == (samples is not None)
+        assert faults.held is not None, f"point {faults.at} was not reached"
+        if self.report is reports[-1]:
+            assert samples is None and kind == "interrupt", f"{kind} at {faults.at} kept the run from being opened"
+            return "ended before the run"
+        assert self.report.finished == (samples is not None), f"the report after {kind} at {faults.at} is wrong"
         if samples is None:
             held, in_network = faults.held
             assert kind != "out of memory" or (in_network and not held), f"no memory at {faults.at} ended the run"
