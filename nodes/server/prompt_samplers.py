@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ import nodes
 from ...caching.dry_run import dry_run_without_rng, takes_over
 from . import graph
 from .prompt_info import running_prompt
+
+log = logging.getLogger(__name__)
 
 MODELS = ("MODEL", "GUIDER")
 READ = (*MODELS, "SAMPLER", "SIGMAS", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
@@ -25,8 +28,7 @@ def following(node: str | None, leftover: float, model_sampling) -> list[tuple[f
         model_sampling: used where the prompt does not tell the MODEL.
     """
     prompt, found = running_prompt(), []
-    samplings = [_sampling(prompt, id, model_sampling) for id, entry in prompt.items()
-                 if leftover > 0.0 and _is_sampler(entry["inputs"]) and _uses(prompt, id, node, set())]
+    samplings = [_sampling(prompt, id, node, model_sampling) for id in prompt] if leftover > 0.0 else []
     while one := next((one for one in samplings if one and takes_over(one.sigmas, leftover)), None):
         samplings.remove(one)
         times = dry_run_without_rng(one.sampler, one.sigmas, one.model.get_model_object("model_sampling")).times
@@ -37,11 +39,14 @@ def following(node: str | None, leftover: float, model_sampling) -> list[tuple[f
     return found
 
 
-def _sampling(prompt: dict, id: str, model_sampling) -> graph.Sampling | None:
+def _sampling(prompt: dict, id: str, node: str | None, model_sampling) -> graph.Sampling | None:
+    """What the node `id` samples; None if it is no sampler with a MODEL of `node`, or the prompt does not tell."""
     try:
-        return graph.sampling(_tree(prompt, id, [MAX_NODES]), graph.model_stub(model_sampling))
-    except graph.Unknown:
-        return None
+        if _is_sampler(prompt[id]["inputs"]) and _uses(prompt, id, node, set()):
+            return graph.sampling(_tree(prompt, id, [MAX_NODES]), graph.model_stub(model_sampling))
+    except Exception:  # a prompt may hold anything, and its run must not end for that
+        log.debug("ReCache: the prompt does not tell what node %s samples.", id, exc_info=True)
+    return None
 
 
 def _is_sampler(inputs: dict[str, Any]) -> bool:
