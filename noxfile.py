@@ -140,6 +140,12 @@ def workflows(session: nox.Session) -> None:
     run(session, "tests/run.py", "authoring.make", arguments=list(session.posargs))
 
 
+@nox.session
+def animation(session: nox.Session) -> None:
+    """Make the README's animated picture anew, from screenshots of ComfyUI's page."""
+    run(session, "tests/run.py", "authoring.animation", arguments=list(session.posargs))
+
+
 @nox.session(venv_backend="venv")
 def pack(session: nox.Session) -> None:
     """Validate the pack and pack node.zip with the registry's own tool, then try the archive in a clean ComfyUI."""

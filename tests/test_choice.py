@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from recache.caching import AUTO, Reason, RunSettings
@@ -15,6 +17,7 @@ from recache.policies.expected_quality import PRESETS, WORDS, expected_distance,
 from recache.policies.policy_file import load
 from recache.policies.schedule import ScheduleError
 from recache.policies.uniform import uniform
+from tests.hosting.session import ROOT
 
 
 def times(n: int, shift: float = 1.0) -> tuple[float, ...]:
@@ -86,9 +89,16 @@ def test_fewer_computed_evaluations_are_never_said_to_be_better():
         assert places == sorted(places, reverse=True), n
         assert WORDS[places[0]] == "broken"
     assert RunChoice(1.0).expected_word(times(8), 8) is None
-    assert RunChoice(0.3, listed="0, 4").expected_word(times(8), 2) is None
     by_hand = [RunChoice(0.5, mechanism=mechanism).expected_word(times(8), 5) for mechanism in (AUTO, "taylor")]
     assert by_hand == ["details", "another"]
+
+
+@pytest.mark.parametrize("listed, word", [
+    ("0, 2, 4, 6", "another"), ("0, 1, 4, 6", None), ("0, 1, 3, 5, 7", "details"), ("0-2, 4, 6", "another"),
+    ("0-2, 5", None), ("0-6", "details"), ("0-7", None)])
+def test_a_list_has_a_word_where_its_gaps_are_no_longer_than_the_defaults(listed, word):
+    choice = RunChoice(0.3, listed=listed, mechanism=AUTO)
+    assert choice.expected_word(times(8), sum(choice.schedule(times(8)))) == word
 
 
 @pytest.mark.parametrize("distance, word", [
@@ -112,6 +122,14 @@ def test_presets_are_the_least_budgets_that_keep_to_their_distance():
             assert k == n or expected_distance(n, k) <= PRESETS[name]
             assert k == 1 or expected_distance(n, k - 1) > PRESETS[name]
     assert presets(4)["safe"] == 4
+
+
+def test_the_readme_has_the_presets_budgets():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("budgets -->")[1]
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| (.+) \|$", table, re.MULTILINE)
+    assert len(rows) >= 6
+    for n, budgets in rows:
+        assert budgets == " | ".join(f"{budget_for(k, int(n)):g}" for k in presets(int(n)).values()), n
 
 
 def test_times_that_repeat_keep_the_even_schedule():

@@ -7,12 +7,15 @@ import json
 from tests.hosting.browser import PAGES, RENDERERS
 from tests.hosting.strip import STEPS, WORKFLOW, until
 
-# The sampler of a Budget in a subgraph whose input feeds the sampler's steps; `promote` puts that on a subgraph node.
-PROMOTE = """([outer, type]) => {
+# Puts an input of a node in a subgraph, or of the subgraph in it, on the subgraph's node.
+PROMOTE = """([outer, type, name]) => {
   const node = app.rootGraph.getNodeById(outer), inner = node.subgraph.nodes.find((node) =>
     type ? node.type === type : node.subgraph);
-  node.subgraph.addInput('steps', 'INT').connect(inner.inputs.find(({ name }) => name === 'steps'), inner);
+  const input = inner.inputs.find((input) => input.name === name);
+  node.subgraph.addInput(name, input.type).connect(input, inner);
 }"""
+ENTER = """(id) => { app.canvas.setGraph(app.rootGraph); const node = app.rootGraph.getNodeById(id);
+  app.canvas.openSubgraph(node.subgraph, node) }"""
 WRAP = """(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) =>
   app.rootGraph.getNodeById(id)))).node.id)"""
 
@@ -21,7 +24,7 @@ def in_subgraph(page) -> str:
     """Budget and sampler in a subgraph with promoted steps; the subgraph node's id."""
     page.load(WORKFLOW)
     outer = page.evaluate(WRAP, [8, 9])
-    page.evaluate(PROMOTE, [outer, "KSampler"])
+    page.evaluate(PROMOTE, [outer, "KSampler", "steps"])
     return outer
 
 
@@ -65,19 +68,48 @@ def test_steps_come_from_the_subgraphs_widget_or_from_outside(page):
 def test_a_nested_subgraph_that_is_used_twice_shows_the_instance_that_is_open(page, renderer):
     inner = in_subgraph(page)
     outer = page.evaluate(WRAP, [inner])
-    page.evaluate(PROMOTE, [outer, None])
+    page.evaluate(PROMOTE, [outer, None, "steps"])
     page.set_widget(outer, "steps", 11)
     second = page.evaluate(
         "(id) => { const copy = app.rootGraph.getNodeById(id).clone(); copy.id = -1; app.rootGraph.add(copy); "
         "return String(copy.id) }", outer)
     page.set_widget(second, "steps", 5)
     page.load(json.loads(json.dumps(page.workflow())))
-    enter = ("(id) => { app.canvas.setGraph(app.rootGraph); const node = app.rootGraph.getNodeById(id); "
-             "app.canvas.openSubgraph(node.subgraph, node) }")
     for node, steps in ((second, 5), (outer, 11)):
-        page.evaluate(enter, node)
+        page.evaluate(ENTER, node)
         shows(page, f"{node}:{inner}:8", steps)
     page.screenshot("strip-nested")
+    assert page.complaints() == []
+
+
+@PAGES
+def test_presets_and_cells_set_what_is_promoted(page):
+    page.load(WORKFLOW)
+    outer = page.evaluate(WRAP, [8, 9])
+    for name in ("budget", "policy", "evaluations"):
+        page.evaluate(PROMOTE, [outer, "ReCacheBudget", name])
+    page.set_widget(outer, "budget", 0.5)
+    budget = f"{outer}:8"
+    until(page, lambda now: len(now["computed"]) == STEPS // 2, budget)
+    page.evaluate(ENTER, outer)
+    page.screenshot("strip-promoted", 8)  # brings it into view
+    page.tab.locator(".recache-strip button", has_text="Safe").click()
+    computed = until(page, lambda now: len(now["computed"]) > STEPS // 2, budget)["computed"]
+    chosen = page.prompt()[budget]["inputs"]["budget"]
+    assert chosen == page.widget(outer, "budget") > 0.5
+    strip = page.tab.locator(".recache-strip svg")
+    strip.press("End")
+    strip.press("Enter")
+    until(page, lambda now: now["computed"] == sorted({*computed} ^ {STEPS - 1}), budget)
+    assert page.widget(outer, "policy") == page.prompt()[budget]["inputs"]["policy"] == "list"
+    primitive = page.add("PrimitiveFloat", 100, 700)
+    page.set_widget(primitive, "value", 0.4)
+    page.connect(primitive, 0, outer, "budget")
+    page.set_widget(outer, "policy", "uniform")
+    until(page, lambda now: len(now["computed"]) == round(0.4 * STEPS), budget)
+    page.tab.locator(".recache-strip button", has_text="Safe").click()
+    until(page, lambda now: now["computed"] == computed, budget)
+    assert page.prompt()[str(primitive)]["inputs"]["value"] == chosen
     assert page.complaints() == []
 
 

@@ -3,13 +3,15 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { mountWidget, trackNode } from "./dom.js";
 import * as graph from "./graph.js";
-import { language, ready, reason, t } from "./i18n.js";
+import { language, ready, t } from "./i18n.js";
 import { LatestRequest } from "./latest_request.js";
 import { HEIGHT, Strip } from "./strip.js";
+import { asList, beyondReach, expected, measured, planned, policy, sentence } from "./strip_words.js";
 
 const SETTINGS = ["budget", "policy", "evaluations", "mechanism", "order", "cache_point"];
 const POLLING = 150; // milliseconds: ComfyUI tells no extension when a widget or a link of another node changes
 const MAX_LATER = 8; // samplers, as many as the server takes
+const LEAST_BUDGET = 0.05;
 const NO_SAMPLERS = { samplers: [], replaced: false };
 
 const strips = new Map(); // node -> BudgetStrip, of all nodes that are in a graph
@@ -17,13 +19,19 @@ const strips = new Map(); // node -> BudgetStrip, of all nodes that are in a gra
 class BudgetStrip {
   constructor(node) {
     this.node = node;
-    this.strip = new Strip((budget) => this.setBudget(budget));
+    this.strip = new Strip({
+      onBudget: (budget) => this.setBudget(budget),
+      onToggle: (i) => this.toggle(i),
+      onSeconds: (seconds) => this.finishIn(seconds),
+    });
     this.plan = null; // the server's last answer
     this.run = null; // the run that is sampling
     this.id = ""; // what the server calls the node
     this.inactive = "";
     this.found = NO_SAMPLERS;
     this.failed = false; // the graph could not be followed
+    this.trained = false; // a policy is connected, and used whatever the widgets say
+    this.wanted = null; // {seconds, budget}: the artist asked for a time, and the budget is still what it gave
     this.request = new LatestRequest("/recache/plan", (plan) => {
       this.plan = plan;
       if (plan?.run && !plan.run.over && !this.run) this.run = plan.run;
@@ -56,10 +64,35 @@ class BudgetStrip {
   }
 
   setBudget(budget) {
-    const widget = this.node.widgets.find(({ name }) => name === "budget");
-    widget.value = budget;
-    widget.callback?.(budget);
-    this.node.graph?.setDirtyCanvas(true);
+    graph.setValues(graph.placeOf(this.node), { budget });
+  }
+
+  /** Sets the largest budget with which the sampler is expected to finish in so many seconds. */
+  finishIn(seconds) {
+    const share = Math.floor((100 * seconds) / this.plan.seconds_uncached + 1e-9) / 100;
+    const budget = Math.min(1, Math.max(LEAST_BUDGET, share));
+    this.wanted = { seconds, budget };
+    this.setBudget(budget);
+    this.draw();
+  }
+
+  /** Computes evaluation `i` if it would be forecast, and the other way round; the plan becomes the artist's list. */
+  toggle(i) {
+    const computed = this.plan.computed.filter((other) => other !== i);
+    if (computed.length === this.plan.computed.length) computed.push(i);
+    computed.sort((a, b) => a - b);
+    graph.setValues(graph.placeOf(this.node), { evaluations: asList(computed), policy: "list" });
+    this.request.invalidate(); // what was asked between the two
+    this.plan = { ...this.plan, computed, run: null, quality: null };
+    this.draw();
+    this.refresh();
+  }
+
+  /** Whether the artist can change the plan by these inputs, as things are. */
+  canSet(...names) {
+    if (!this.plan?.n || this.plan.refusal || this.run || this.inactive || this.found.replaced) return false;
+    const place = graph.placeOf(this.node);
+    return place !== null && graph.areSettable(place, names);
   }
 
   /** Asks the server for a plan if anything that it depends on has changed; never throws. */
@@ -90,10 +123,11 @@ class BudgetStrip {
       language: language(),
       node: id,
       settings: Object.fromEntries(SETTINGS.map((name) => [name, graph.valueOf(place, name)])),
-      trained: graph.isFed(place, "trained"),
+      trained: this.trained = graph.isFed(place, "trained"),
       sampler: first ?? null,
       later: models.length > 1 ? others.slice(0, MAX_LATER) : [], // samplers of two models share the budget
     };
+    if (this.wanted && Math.abs(this.wanted.budget - question.settings.budget) > 1e-6) this.wanted = null;
     const before = [this.inactive, this.found.samplers.length, this.found.replaced, this.failed];
     [this.inactive, this.found, this.failed] = [state, found, false];
     if ([state, found.samplers.length, found.replaced, false].some((value, i) => value !== before[i])) this.draw();
@@ -119,7 +153,12 @@ class BudgetStrip {
 
   draw() {
     const dim = Boolean(this.inactive) || this.found.replaced;
-    this.strip.show({ cells: this.cells(), ...this.words(), dim, listed: this.plan?.policy?.kind === "list" });
+    const listed = this.plan?.policy?.kind === "list";
+    const edits = !this.trained && this.canSet("policy", "evaluations");
+    const settable = this.canSet("budget");
+    const times = settable && !listed && Boolean(this.plan.seconds_uncached);
+    const presets = settable ? this.plan.presets : {};
+    this.strip.show({ cells: this.cells(), ...this.words(), presets, dim, listed, edits, times });
   }
 
   /** The speed-up in short, for the title of a collapsed node: measured if it is known. */
@@ -149,10 +188,10 @@ class BudgetStrip {
       return { head, quality: plan?.quality, notes: this.notes() };
     }
     if (!plan) return { head: t("strip.waiting") };
-    const result = plan.run ? measured(plan.run) : expected(plan);
+    const result = beyondReach(plan, this.wanted) || (plan.run && measured(plan.run)) || expected(plan);
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
     if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
-    return { head: planned(plan), presets: plan.presets, quality: plan.quality, result, notes: this.notes() };
+    return { head: planned(plan), quality: plan.quality, result, notes: this.notes() };
   }
 
   notes() {
@@ -167,51 +206,6 @@ class BudgetStrip {
     else if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");
   }
-}
-
-/** What the server says: a Reason, or words that it can't put into one, such as a host's own message. */
-const sentence = (said) => (typeof said === "string" ? said : reason(said));
-
-/** A speed-up as the artist reads it: "3.3", and whether that is faster, the same or slower. */
-function rounded(speedup) {
-  const text = speedup.toFixed(1);
-  return { text, kind: Number(text) > 1 ? "faster" : Number(text) < 1 ? "slower" : "same" };
-}
-
-function planned({ computed, n, speedup }) {
-  if (computed.length === n) return t("strip.plan_all", { n });
-  const { text, kind } = rounded(speedup);
-  return t(`strip.plan_${kind}`, { k: computed.length, n, speedup: text });
-}
-
-/** How long it will take, as far as an earlier run tells: "About 22 s instead of 70 s". */
-function expected({ n, computed, seconds, seconds_uncached: uncached }) {
-  if (seconds === null || seconds === undefined) return "";
-  const key = computed.length === n ? "strip.expected_all" : "strip.expected";
-  return t(key, { seconds: brief(seconds), uncached: brief(uncached) });
-}
-
-/** Seconds, with a decimal where they are few. */
-const brief = (seconds) => seconds.toFixed(seconds >= 10 ? 0 : 1);
-
-function measured({ speedup, saved, finished }) {
-  const words = [];
-  if (speedup !== null) {
-    const { text, kind } = rounded(speedup);
-    words.push(t(`strip.measured_${kind}`, { speedup: text, seconds: brief(Math.max(0, saved)) }));
-  }
-  if (!finished) words.push(t("strip.stopped"));
-  return words.join(" ");
-}
-
-function policy({ kind, name, carried, tested }) {
-  if (kind !== "file") return t(`strip.policy_${kind}`);
-  const said = [t(carried ? "strip.policy_carried" : "strip.policy_file", { name })];
-  if (tested) {
-    const percent = Math.round(100 * tested.less);
-    said.push(t(percent > 0 ? "strip.tested" : "strip.tested_equal", { ...tested, percent }));
-  }
-  return said.join(" ");
 }
 
 // Before `setup`: the page warns of events that come while no extension listens, as after a reload during a run.

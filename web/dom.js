@@ -1,4 +1,6 @@
 // What the pack's widgets share: elements, the style sheet, and mounting an element on a node.
+import { app } from "../../scripts/app.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = 10; // pixels that the canvas leaves around a widget
 
@@ -27,6 +29,7 @@ export const svg = (tag, parent = null, className = "") =>
  */
 export function mountWidget(node, name, element, height, { grows = false } = {}) {
   element.style.minHeight = `${height}px`;
+  element.dataset.recache = name;
   const total = () => {
     const least = parseFloat(element.style.minHeight);
     return least && least + 2 * MARGIN;
@@ -51,3 +54,22 @@ export function trackNode(shown, node, view) {
     return onRemoved?.apply(this, values);
   };
 }
+
+/** Nodes 2.0 keeps showing the elements of nodes that were loaded again, as by an undo: puts the new ones there. */
+function replaceOutdated() {
+  for (const node of app.canvas.graph?.nodes ?? []) {
+    for (const { element } of node.widgets ?? []) {
+      if (!element?.dataset?.recache || element.isConnected) continue;
+      const shown = document.querySelector(`[data-node-id="${node.id}"] [data-recache="${element.dataset.recache}"]`);
+      shown?.replaceWith(element);
+    }
+  }
+}
+
+app.registerExtension({
+  name: "recache.dom",
+
+  afterConfigureGraph() {
+    requestAnimationFrame(() => requestAnimationFrame(replaceOutdated)); // once the page has drawn the nodes
+  },
+});

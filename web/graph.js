@@ -166,14 +166,34 @@ export function treeOf(place, wanted = null, depth = 0) {
 }
 
 /** The value of a widget in the prompt as it would be queued; undefined if another node makes it as it runs. */
-export function valueOf(place, name) {
+export const valueOf = (place, name) => widgetFor(place, name)?.widget.value;
+
+/** Whether the artist sets all these inputs by widgets, here or elsewhere. */
+export const areSettable = (place, names) => names.every((name) => widgetFor(place, name));
+
+/** Sets inputs, {name: value}, by the widgets that their values come from, in one step of undo. */
+export function setValues(place, values) {
+  app.canvas.emitBeforeChange();
+  for (const [name, value] of Object.entries(values)) {
+    const { widget, owner } = widgetFor(place, name);
+    widget.value = value;
+    widget.callback?.(value, app.canvas, owner);
+  }
+  app.canvas.emitAfterChange();
+  app.canvas.setDirty(true, true);
+}
+
+/** The widget that an input gets its value from, and its node: {widget, owner}; null if there is none. */
+function widgetFor(place, name) {
   const { node } = place;
   const slot = inputSlot(node, name);
   const source = slot < 0 ? null : sourceOf(place, slot);
-  if (!source) return widgetOf(node, name)?.value;
-  if ("value" in source) return source.value;
-  if (!/^Primitive/.test(typeOf(source.node))) return undefined;
-  return widgetOf(source.node, "value") ? valueOf(source, "value") : source.node.widgets?.[0]?.value;
+  if (source?.widget) return source;
+  if (source && !/^Primitive/.test(typeOf(source.node))) return null;
+  if (source && widgetOf(source.node, "value")) return widgetFor(source, "value");
+  const owner = source?.node ?? node;
+  const widget = source ? owner.widgets?.[0] : widgetOf(owner, name);
+  return widget ? { widget, owner } : null;
 }
 
 /** Whether a node that is not muted is linked to an input. */
@@ -181,7 +201,7 @@ export function isFed(place, name) {
   return Boolean(sourceOf(place, inputSlot(place.node, name))?.node);
 }
 
-/** What an input gets: {node, path, slot} of an output, {value} of a widget on a subgraph node, or null for nothing. */
+/** What an input gets: {node, path, slot} of an output, {widget, owner} on a subgraph node, or null for nothing. */
 function sourceOf({ node, path }, slot) {
   const link = slot < 0 ? null : linkInto(node, slot);
   return link && path.length <= MAX_DEPTH ? originOf(link, node.graph, path) : null;
@@ -212,5 +232,5 @@ function subgraphInput(slot, path) {
   if (!input) return null;
   if (linkInto(outer, slot)) return sourceOf({ node: outer, path: path.slice(0, -1) }, slot);
   const widget = outer.getWidgetFromSlot(input);
-  return widget ? { value: widget.value } : null;
+  return widget ? { widget, owner: outer } : null;
 }

@@ -1,29 +1,35 @@
 // The schedule of a run as a strip of cells, one for each evaluation, with words below it.
 import { html, svg } from "./dom.js";
 import { t } from "./i18n.js";
+import { TimeLine } from "./time_line.js";
 
 const KINDS = ["forecast", "computed", "was-forecast", "was-computed"];
 const QUALITIES = ["broken", "another", "details", "same"]; // the bar is as full as the place here
 const PRESETS = ["draft", "fast", "balanced", "safe"];
 export const HEIGHT = 120;
 
-/** A strip's element; `show` draws it, and `onBudget` gets the budget of a preset that is pressed. */
+/**
+ * A strip's element; `show` draws it. `onBudget` gets the budget of a preset that is pressed, `onToggle` the number of a
+ * cell, and `onSeconds` the time in which the artist wants a run to finish.
+ */
 export class Strip {
-  constructor(onBudget) {
+  constructor({ onBudget, onToggle, onSeconds }) {
     this.element = html("div", null, "recache recache-strip");
     const presets = html("div", this.element, "presets");
     this.presets = PRESETS.map((name) => this.addPreset(presets, name, onBudget));
     this.svg = svg("svg", this.element);
-    this.svg.setAttribute("role", "img");
+    this.svg.setAttribute("role", "group");
     this.svg.setAttribute("tabindex", "0");
     this.svg.setAttribute("preserveAspectRatio", "none");
     this.paths = Object.fromEntries(KINDS.map((kind) => [kind, svg("path", this.svg, kind)]));
+    this.tooltip = svg("title", this.svg);
     this.head = html("div", this.element, "head");
+    this.head.setAttribute("aria-live", "off"); // "polite" while the arrow keys go from cell to cell
     this.quality = html("div", this.element, "quality");
     this.bar = QUALITIES.map(() => html("i", this.quality));
     this.word = html("span", this.quality);
     const line = html("div", this.element, "line");
-    this.result = html("div", line, "result");
+    this.time = new TimeLine(line, onSeconds);
     this.legend = html("div", line, "legend"); // hidden where it has no room beside the result
     this.legend.setAttribute("aria-hidden", "true"); // the strip's own label says which are computed
     for (const kind of ["computed", "forecast"]) {
@@ -33,18 +39,26 @@ export class Strip {
     this.notes = html("div", this.element, "notes");
     this.cells = [];
     this.highlighted = -1;
+    this.edits = false;
+    this.onToggle = onToggle;
+    this.svg.addEventListener("click", (event) => this.toggle(this.cellUnder(event)));
     this.svg.addEventListener("pointermove", (event) => this.highlight(this.cellUnder(event)));
     this.svg.addEventListener("pointerleave", () => this.highlight(-1));
-    this.svg.addEventListener("blur", () => this.highlight(-1));
+    this.svg.addEventListener("blur", () => {
+      this.head.setAttribute("aria-live", "off");
+      this.highlight(-1);
+    });
     this.svg.addEventListener("keydown", (event) => this.onKey(event));
   }
 
   /**
    * Draws cells (each one of KINDS), a headline, how close to the uncached picture (one of QUALITIES), what was
-   * measured, and notes. `presets`: {one of PRESETS: budget}; `listed`: the artist wrote the list.
+   * measured, and notes. `presets`: {one of PRESETS: budget}; `listed`: the artist wrote the list; `edits`: cells can be
+   * toggled; `times`: a time can be asked for.
    */
-  show({ cells = [], head, presets = {}, quality = null, result = "", notes = "", dim = false, listed = false }) {
-    [this.cells, this.headline, this.listed] = [cells, head, listed];
+  show({ cells = [], head, presets = {}, quality = null, result = "", notes = "", dim = false, listed = false,
+         edits = false, times = false }) {
+    [this.cells, this.headline, this.listed, this.edits] = [cells, head, listed, edits];
     this.svg.style.display = this.legend.style.display = cells.length ? "" : "none";
     this.svg.setAttribute("viewBox", `0 0 ${Math.max(1, cells.length)} 1`);
     const width = cells.length > 100 ? 1 : 0.84; // gaps between cells where there is room
@@ -55,7 +69,8 @@ export class Strip {
     this.element.classList.toggle("dim", dim);
     this.showPresets(presets);
     this.showQuality(quality);
-    this.result.textContent = result;
+    this.svg.classList.toggle("edits", edits);
+    this.time.show(result, times);
     this.notes.textContent = this.notes.title = notes;
     const spoken = [head, this.word.textContent, result, notes, this.spoken()];
     this.svg.setAttribute("aria-label", spoken.filter(Boolean).join("; "));
@@ -101,6 +116,11 @@ export class Strip {
     // the input counts from 0
     this.head.textContent = cell && this.listed ? `${words} ${t("strip.in_list", { index: i })}` : words;
     this.head.title = this.head.textContent;
+    this.tooltip.textContent = this.edits && cell ? t(i ? "strip.cell_toggle" : "strip.cell_first") : "";
+  }
+
+  toggle(i) {
+    if (this.edits && i > 0) this.onToggle(i);
   }
 
   cellUnder(event) {
@@ -111,9 +131,12 @@ export class Strip {
   onKey(event) {
     const last = this.cells.length - 1;
     const to = { ArrowRight: this.highlighted + 1, ArrowLeft: this.highlighted - 1, Home: 0, End: last, Escape: -1 }[event.key];
-    if (to === undefined) return;
+    const presses = [" ", "Enter"].includes(event.key);
+    if (to === undefined && !presses) return;
     event.preventDefault();
-    event.stopPropagation(); // the canvas moves nodes with these keys
-    this.highlight(Math.min(last, Math.max(event.key === "Escape" ? -1 : 0, to)));
+    event.stopPropagation(); // the canvas moves nodes with the arrows
+    this.head.setAttribute("aria-live", "polite");
+    if (presses) this.toggle(this.highlighted);
+    else this.highlight(Math.min(last, Math.max(event.key === "Escape" ? -1 : 0, to)));
   }
 }

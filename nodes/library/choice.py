@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from ...caching import AUTO, Reason, RunSettings, mechanisms
 from ...policies.budget import computed_for_budget
@@ -14,7 +15,7 @@ from ...policies.schedule import Schedule, ScheduleError, explicit, from_indices
 from ...policies.uniform import uniform
 
 _MANY = 100_000  # evaluations, more than any run has
-_OTHER_MECHANISM = 2.0  # times the distance of the default one's (docs/few-steps.md)
+_NOT_DEFAULT = 2.0  # times the distance of the default mechanism or schedule (docs/few-steps.md)
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,21 @@ class RunChoice:
     def expected_word(self, times: Sequence[float], computed: int) -> str | None:
         """How close to the uncached picture a run comes that computes so many evaluations (see expected_quality.WORDS).
 
-        None where all are computed, and for evaluations that the artist listed. A policy's gain is not counted, so
-        that the word errs on the safe side.
+        None where all are computed, and where the artist listed evaluations with a longer gap than the default
+        schedule has. A policy's gain is not counted, so that the word errs on the safe side.
         """
         n = len(times)
-        if computed == n or (self.file is None and self.listed is not None):
+        if computed == n:
             return None
         distance = expected_distance(n, computed)
-        if self.file is None and self.mechanism_for(times) != default_mechanism(
-                n, computed, self._own_rules):
-            distance *= _OTHER_MECHANISM
+        if self.file is not None:
+            return word_of(distance)
+        schedule, default = self.schedule(times), self._default(computed, times).computed
+        if self.listed is not None and _longest_gap(schedule) > _longest_gap(default):
+            return None
+        by_hand = self.listed is not None and schedule != default
+        if by_hand or self.mechanism_for(times) != default_mechanism(n, computed, self._own_rules):
+            distance *= _NOT_DEFAULT
         return word_of(distance)
 
     def _count(self, times: Sequence[float]) -> int:
@@ -143,11 +149,23 @@ class RunChoice:
     def _schedule(self, k: int, times: tuple[float, ...]) -> Schedule:
         if self.file is not None:
             return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
+        raised = self.mechanism == AUTO and not _repeated(times)
+        return self._default(least_computed(len(times), k, times, self._own_rules, self._cfg) if raised else k, times)
+
+    def _default(self, k: int, times: tuple[float, ...]) -> Schedule:
+        """The schedule of a run without a policy."""
         n = len(times)
-        if len(set(times)) < n:  # the default rules were not measured for repeated times, such as Heun's
-            return uniform(n, k)
-        least = least_computed(n, k, times, self._own_rules, self._cfg) if self.mechanism == AUTO else k
-        return default_schedule(n, least, self._own_rules)
+        return uniform(n, k) if _repeated(times) else default_schedule(n, k, self._own_rules)
+
+
+def _repeated(times: tuple[float, ...]) -> bool:
+    """Whether times repeat, such as Heun's; the default rules were not measured for such runs."""
+    return len(set(times)) < len(times)
+
+
+def _longest_gap(computed: Sequence[bool]) -> int:
+    """The most cached evaluations in a row."""
+    return max(len(list(run)) for value, run in groupby(computed) if not value)
 
 
 def _snapped(times: tuple[float, ...], known: tuple[float, ...]) -> tuple[float, ...]:

@@ -17,6 +17,17 @@ POSITIVE, NEGATIVE = "CLIP Text Encode (Positive Prompt)", "CLIP Text Encode (Ne
 
 Nodes = Mapping[str, tuple[str, Mapping[str, Any]]]
 
+_OUTSIDE = ("LoadImage", "SaveImage", "SaveVideo")
+# Widgets that a subgraph's node shows, from top to bottom; "value" is a number's.
+_PROMOTED = ("text", "value", "width", "height", "length", "seed", "noise_seed", "steps", "budget", "cfg",
+             "guidance", "denoise", "ckpt_name", "unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name")
+
+
+def _label(key: str, widget: str) -> str:
+    if widget == "text":
+        return "negative prompt" if key.startswith("negative") else "prompt"
+    return key if widget == "value" else {"noise_seed": "seed"}.get(widget, widget)
+
 
 @dataclass(frozen=True)
 class File:
@@ -35,13 +46,14 @@ class Workflow:
         name: the stem of the file, which is the title under Templates.
         template: ComfyUI's own template that the nodes and settings are from; "" if there is none.
         nodes: key -> (node type, inputs); an input that is a tuple is a link: (key, number of the output).
-        groups: (title, keys from top to bottom), from left to right; notes are named "note" and "models".
+        groups: what a column is about, and its nodes from top to bottom; notes are named "note" and "models".
         files: the model files that the loaders name.
         note: what the note says about ReCache, in Markdown.
         line: what the thumbnail says under the name.
         evaluations: of the run that the thumbnail shows.
         budget: of that run.
         titles: of nodes that are not called as their type is.
+        subgraph: whether all but what is loaded and saved lies in one subgraph, as in ComfyUI's own templates.
     """
 
     name: str
@@ -54,6 +66,26 @@ class Workflow:
     evaluations: int
     budget: float
     titles: Mapping[str, str] = field(default_factory=dict)
+    subgraph: bool = False
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The nodes outside the subgraph."""
+        return tuple(key for key, (kind, _) in self.nodes.items() if kind in _OUTSIDE) if self.subgraph else ()
+
+    @property
+    def promoted(self) -> dict[str, list[tuple[str, str]]]:
+        """Name of an input of the subgraph -> the widgets that it sets: (key, widget); widgets that agree share one."""
+        found: dict[tuple[str, Any], list[tuple[str, str]]] = {}
+        for widget in _PROMOTED if self.subgraph else ():
+            for key, (kind, inputs) in self.nodes.items():
+                if kind in _OUTSIDE or (widget == "denoise" and inputs.get(widget) == 1.0):
+                    continue
+                if not isinstance(inputs.get(widget, ()), tuple):
+                    found.setdefault((_label(key, widget), inputs[widget]), []).append((key, widget))
+        labels = [label for label, _ in found]
+        return {label if labels.count(label) == 1 else f"{label} {widgets[0][0]}": widgets
+                for (label, _), widgets in found.items()}
 
     @property
     def computed(self) -> int:
@@ -174,7 +206,7 @@ _flux_text_to_image = Workflow(
         "positive": _text("a red fox asleep on a mossy stone wall, morning light, 35mm photograph"),
         "negative": ("ConditioningZeroOut", {"conditioning": ("positive", 0)}),
         "latent": ("EmptySD3LatentImage", {"width": 1024, "height": 1024, "batch_size": 1}),
-        "budget": _budget(("unet", 0), 0.3),
+        "budget": _budget(("unet", 0), 0.5),
         "sampler": _ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), **_FLUX_RUN),
         "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
     },
@@ -182,8 +214,9 @@ _flux_text_to_image = Workflow(
         ("Models", _LOADERS), ("Prompt and size", ("positive", "negative", "latent")), ("ReCache", _RECACHE),
         ("Sampling", ("sampler", "report")), ("Picture", ("decode", "save"))),
     files=_FLUX,
-    note=_note(0.3, 20, "after the loader, and after LoRAs and other model nodes when you add them"),
-    line="budget 0.3", evaluations=20, budget=0.3,
+    note=_note(0.5, 20, "after the loader, and after LoRAs and other model nodes when you add them"),
+    line="budget 0.5", evaluations=20, budget=0.5,
+    subgraph=True,
 )
 
 _flux_image_to_image = Workflow(
@@ -210,6 +243,7 @@ _flux_image_to_image = Workflow(
                "KSampler makes all 20 steps at any denoise, on the less noisy part of the schedule: the plan is made "
                "for the noise levels of your run."),
     line="budget 0.4", evaluations=20, budget=0.4,
+    subgraph=True,
 )
 
 _flux_kontext = Workflow(
@@ -229,7 +263,7 @@ _flux_kontext = Workflow(
         "reference": ("ReferenceLatent", {"conditioning": ("positive", 0), "latent": ("encode", 0)}),
         "guidance": ("FluxGuidance", {"conditioning": ("reference", 0), "guidance": 2.5}),
         "negative": ("ConditioningZeroOut", {"conditioning": ("positive", 0)}),
-        "budget": _budget(("unet", 0), 0.3),
+        "budget": _budget(("unet", 0), 0.5),
         "sampler": _ksampler("budget", ("guidance", 0), ("negative", 0), ("encode", 0), **_FLUX_RUN),
         "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
     },
@@ -239,10 +273,11 @@ _flux_kontext = Workflow(
         ("Sampling", ("sampler", "report")), ("Picture", ("decode", "save"))),
     files=(_file("flux1-dev-kontext_fp8_scaled.safetensors", "diffusion_models", "Comfy-Org/flux1-kontext-dev_ComfyUI"),
            _CLIP_L, _T5_FP8, _FLUX_VAE),
-    note=_note(0.3, 20, "after the loader, and after LoRAs and other model nodes when you add them",
+    note=_note(0.5, 20, "after the loader, and after LoRAs and other model nodes when you add them",
                "The reference picture doubles the tokens of every computed evaluation, so a cached one saves twice as "
                "much as in text to image. For a second picture, connect another Load Image to image2 of Image Stitch."),
-    line="budget 0.3", evaluations=20, budget=0.3,
+    line="budget 0.5", evaluations=20, budget=0.5,
+    subgraph=True,
 )
 
 _flux2 = Workflow(
@@ -260,7 +295,7 @@ _flux2 = Workflow(
         "scheduler": ("Flux2Scheduler", {"steps": 20, "width": ("width", 0), "height": ("height", 0)}),
         "euler": ("KSamplerSelect", {"sampler_name": "euler"}),
         "noise": ("RandomNoise", {"noise_seed": 0}),
-        "budget": _budget(("unet", 0), 0.3),
+        "budget": _budget(("unet", 0), 0.5),
         "guider": ("BasicGuider", {"model": ("budget", 0), "conditioning": ("guidance", 0)}),
         "sampler": ("SamplerCustomAdvanced", {
             "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("euler", 0), "sigmas": ("scheduler", 0),
@@ -275,9 +310,10 @@ _flux2 = Workflow(
     files=(_file("flux2_dev_fp8mixed.safetensors", "diffusion_models", "Comfy-Org/flux2-dev"),
            _file("mistral_3_small_flux2_bf16.safetensors", "text_encoders", "Comfy-Org/flux2-dev"),
            _file("full_encoder_small_decoder.safetensors", "vae", "black-forest-labs/FLUX.2-small-decoder", "")),
-    note=_note(0.3, 20, "here that is the guider, which hands the model to the sampler",
+    note=_note(0.5, 20, "here that is the guider, which hands the model to the sampler",
                "With the 8-step Turbo LoRA there is little left to skip: leave ReCache out then."),
-    line="budget 0.3", evaluations=20, budget=0.3, titles={"width": "Width", "height": "Height"},
+    line="budget 0.5", evaluations=20, budget=0.5, titles={"width": "Width", "height": "Height"},
+    subgraph=True,
 )
 
 _wan_text_to_video = Workflow(
@@ -300,6 +336,7 @@ _wan_text_to_video = Workflow(
     note=_note(0.4, 30, "after ModelSamplingSD3, and after LoRAs when you add them",
                "With guidance (cfg 6) every evaluation runs the network twice, and a cached one skips both."),
     line="budget 0.4", evaluations=30, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},
+    subgraph=True,
 )
 
 _wan_image_to_video = Workflow(
@@ -330,6 +367,7 @@ _wan_image_to_video = Workflow(
     note=_note(0.4, 20, "after ModelSamplingSD3, and after LoRAs when you add them",
                "With guidance (cfg 6) every evaluation runs the network twice, and a cached one skips both."),
     line="budget 0.4", evaluations=20, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},
+    subgraph=True,
 )
 
 
@@ -397,7 +435,7 @@ _hunyuan = Workflow(
         "scheduler": ("BasicScheduler", {"model": ("unet", 0), "scheduler": "simple", "steps": 20, "denoise": 1.0}),
         "euler": ("KSamplerSelect", {"sampler_name": "euler"}),
         "noise": ("RandomNoise", {"noise_seed": 0}),
-        "budget": _budget(("shift", 0), 0.3),
+        "budget": _budget(("shift", 0), 0.5),
         "guider": ("BasicGuider", {"model": ("budget", 0), "conditioning": ("guidance", 0)}),
         "sampler": ("SamplerCustomAdvanced", {
             "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("euler", 0), "sigmas": ("scheduler", 0),
@@ -416,9 +454,10 @@ _hunyuan = Workflow(
            _CLIP_L,
            _file("llava_llama3_fp8_scaled.safetensors", "text_encoders", "Comfy-Org/HunyuanVideo_repackaged"),
            _file("hunyuan_video_vae_bf16.safetensors", "vae", "Comfy-Org/HunyuanVideo_repackaged")),
-    note=_note(0.3, 20, "after ModelSamplingSD3 and LoRAs; here that is the guider, which hands the model to the "
+    note=_note(0.5, 20, "after ModelSamplingSD3 and LoRAs; here that is the guider, which hands the model to the "
                         "sampler"),
-    line="budget 0.3", evaluations=20, budget=0.3, titles={"positive": POSITIVE},
+    line="budget 0.5", evaluations=20, budget=0.5, titles={"positive": POSITIVE},
+    subgraph=True,
 )
 
 _qwen = Workflow(
@@ -448,6 +487,7 @@ _qwen = Workflow(
                "The first Qwen-Image works in the same way: choose its file in the loader. With a 4- or 8-step "
                "Lightning LoRA there is little left to skip: leave ReCache out then."),
     line="budget 0.3", evaluations=50, budget=0.3, titles={"positive": POSITIVE, "negative": NEGATIVE},
+    subgraph=True,
 )
 
 _z_image = Workflow(
@@ -476,6 +516,7 @@ _z_image = Workflow(
                "With guidance (cfg 4) every evaluation runs the network twice, and a cached one skips both.",
                "This is Z-Image, not Z-Image-Turbo: Turbo takes 8 steps, and there is little left to skip."),
     line="budget 0.4", evaluations=25, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},
+    subgraph=True,
 )
 
 
@@ -520,6 +561,7 @@ _sdxl = Workflow(
             "positive": f"{POSITIVE}", "negative": f"{NEGATIVE}", "positive refiner": POSITIVE,
             "negative refiner": NEGATIVE, "sampler": "KSampler (Advanced), base",
             "sampler refiner": "KSampler (Advanced), refiner"},
+    subgraph=True,
 )
 
 
@@ -555,7 +597,7 @@ _train_flux = Workflow(
             "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, "budgets": "0.2, 0.3, 0.4",
             "samples": 2, "evaluations": 3000, "minutes": 0.0}),
         "policy": ("ReCacheSavePolicy", {"policy": ("train", 0), "name": "flux1-dev-20-steps", "notes": ""}),
-        "budget": _budget(("unet", 0), 0.3, trained=("train", 0)),
+        "budget": _budget(("unet", 0), 0.4, trained=("train", 0)),
         "sampler": _ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), **_FLUX_RUN, seed=100),
         "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
     },
@@ -568,7 +610,7 @@ _train_flux = Workflow(
     note=_trained("which evaluations are worth computing at each of the budgets, on three prompts.",
                   "3,000 evaluations at half a second each are 25 minutes. The best schedules are chosen by their "
                   "pictures, because the VAE is connected."),
-    line="three prompts, three budgets", evaluations=20, budget=0.3,
+    line="three prompts, three budgets", evaluations=20, budget=0.4,
     titles={"positive": "Prompt 1", "second": "Prompt 2", "third": "Prompt 3"},
 )
 
@@ -588,7 +630,7 @@ _train_wan = Workflow(
             "sampler_name": "uni_pc", "scheduler": "simple", "denoise": 1.0, "budgets": "0.2, 0.3, 0.4", "samples": 2,
             "evaluations": 2000, "minutes": 0.0}),
         "policy": ("ReCacheSavePolicy", {"policy": ("train", 0), "name": "wan2.1-30-steps", "notes": ""}),
-        "budget": _budget(("shift", 0), 0.3, trained=("train", 0)),
+        "budget": _budget(("shift", 0), 0.4, trained=("train", 0)),
         "sampler": _ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=30, cfg=6.0,
                              sampler="uni_pc", scheduler="simple", seed=100),
         "report": _report("sampler"), "decode": _decode(("report", 0)), **_video(16.0),
@@ -602,7 +644,7 @@ _train_wan = Workflow(
     note=_trained("which evaluations are worth computing at each of the budgets, on two prompts.",
                   "2,000 evaluations take 2,000 times what one step of your sampler takes. The clips are compared as "
                   "latents; connect the VAE to choose by their pictures, which takes a little longer."),
-    line="two prompts, three budgets", evaluations=30, budget=0.3,
+    line="two prompts, three budgets", evaluations=30, budget=0.4,
     titles={"positive": "Prompt 1", "second": "Prompt 2", "negative": NEGATIVE},
 )
 
@@ -615,7 +657,7 @@ _compare = Workflow(
         "negative": ("ConditioningZeroOut", {"conditioning": ("positive", 0)}),
         "latent": ("EmptySD3LatentImage", {"width": 1024, "height": 1024, "batch_size": 1}),
         "uncached": _ksampler("unet", ("positive", 0), ("negative", 0), ("latent", 0), **_FLUX_RUN, seed=1),
-        "budget": _budget(("unet", 0), 0.3),
+        "budget": _budget(("unet", 0), 0.5),
         "sampler": _ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), **_FLUX_RUN, seed=1),
         "report": _report("sampler"),
         "decode uncached": _decode(("uncached", 0)),
@@ -635,7 +677,7 @@ _compare = Workflow(
         "PSNR and SSIM.", "",
         "Move the budget and queue again: the uncached picture is not made anew. A batch or the frames of a clip are "
         "compared pair by pair. With another seed, change it on both samplers."]),
-    line="both pictures, a heat map, figures", evaluations=20, budget=0.3,
+    line="both pictures, a heat map, figures", evaluations=20, budget=0.5,
     titles={"uncached": "KSampler, uncached", "sampler": "KSampler, cached",
             "decode uncached": "VAE Decode, uncached", "decode": "VAE Decode, cached"},
 )
@@ -670,7 +712,7 @@ _frontier = Workflow(
         "ReCache.", "",
         "The budget at the knee goes straight into **ReCache Budget**. To set it by hand from then on, remove that "
         "link, and bypass ReCache Frontier."]),
-    line="quality against time, the knee marked", evaluations=20, budget=0.3,
+    line="quality against time, the knee marked", evaluations=20, budget=0.5,
 )
 
 WORKFLOWS: tuple[Workflow, ...] = (

@@ -21,12 +21,12 @@ from tests.hosting.session import ROOT
 
 FOLDER = ROOT / "workflows"
 SCRIPT = (Path(__file__).parent / "arrange.js").read_text(encoding="utf-8")
-# Title and body of a node, in ComfyUI's own palette.
-GREEN, RED, GREY = ("#232", "#353"), ("#322", "#533"), ("#222", "#000")
+# Title and body of a node; ComfyUI's own green and red bodies are too light for its grey letters.
+GREEN, RED, GREY, BLUE = ("#232", "#1b2b1b"), ("#322", "#2b1b1b"), ("#222", "#000"), ("#233", "#1b2b2b")
 COLORS = {
     "CLIP Text Encode (Positive Prompt)": GREEN, "CLIP Text Encode (Negative Prompt)": RED, "MarkdownNote": GREY,
     **dict.fromkeys(("ReCacheBudget", "ReCacheBudgetTwoModels", "ReCacheTrain", "ReCacheFrontier", "ReCacheCompare"),
-                    ("#233", "#355")),
+                    BLUE),
 }
 
 
@@ -46,7 +46,8 @@ def draw(page: browser.ComfyPage, workflow: Workflow) -> dict:
     """The workflow as ComfyUI's page saves it."""
     made = json.loads(page.evaluate(SCRIPT, {
         "name": workflow.name, "prompt": prompt(workflow), "keys": list(workflow.nodes),
-        "groups": workflow.groups, "titles": dict(workflow.titles), "colors": COLORS,
+        "columns": [keys for _, keys in workflow.groups], "outside": workflow.outside,
+        "promoted": list(workflow.promoted.items()), "titles": dict(workflow.titles), "colors": COLORS,
         "notes": {"models": workflow.models, "note": workflow.note},
         "models": {file.name: {"name": file.name, "url": HUB + file.url, "directory": file.directory}
                    for file in workflow.files}}))
@@ -66,7 +67,9 @@ def stand_ins(models: Path, workflows: tuple[Workflow, ...] = WORKFLOWS) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", help="names of workflows, or parts of them; all by default")
-    only = parser.parse_args().only
+    parser.add_argument("--no-thumbnails", action="store_true", help="leave the pictures as they are")
+    options = parser.parse_args()
+    only = options.only
     chosen = [w for w in WORKFLOWS if not only or any(part.lower() in w.name.lower() for part in only)]
     with serve(environ["COMFYUI_PATH"], test_nodes=True) as server:
         stand_ins(server.models)
@@ -77,7 +80,7 @@ def main() -> None:
                 (FOLDER / f"{workflow.name}.json").write_text(text + "\n", encoding="utf-8")
                 print(workflow.name, flush=True)
         with Client(server.url) as client:
-            for workflow in chosen:
+            for workflow in () if options.no_thumbnails else chosen:
                 picture = thumbnails.draw(workflow, thumbnails.play(client, workflow))
                 picture.save(FOLDER / f"{workflow.name}.jpg", quality=80, optimize=True, progressive=True)
 

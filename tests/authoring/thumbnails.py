@@ -117,7 +117,7 @@ def draw(workflow: Workflow, scene: Scene) -> Image.Image:
     pen.text((EDGE, 337), workflow.line, fill=FIRST, font=_font(21), anchor="ls")
     _strip(pen, scene.computed, n, 388)
     pen.text((EDGE, SIZE - EDGE), f"{n / k:.1f}x faster", fill=TEXT, font=_font(19), anchor="ls")
-    pen.text((SIZE - EDGE, SIZE - EDGE), "pictures: ReCache's demo model", fill=CACHED, font=_font(15), anchor="rs")
+    pen.text((SIZE - EDGE, SIZE - EDGE), "pictures: ReCache's demo model", fill=TEXT, font=_font(15), anchor="rs")
     return image
 
 
@@ -168,7 +168,8 @@ def _prompt(workflow: Workflow, budget: float | None) -> dict[str, dict]:
     if video:
         nodes["frames"] = _node("ReCacheTestFramesToBatch", samples=["sampler", 0])
     if budget is not None:
-        nodes["budget"] = _node("ReCacheBudget", model=["shift", 0], budget=budget, policy="uniform")
+        nodes["budget"] = _node("ReCacheBudget", model=["shift", 0], budget=budget, policy="uniform",
+                                mechanism="auto")
         nodes["report"] = _node("ReCacheReport", samples=["sampler", 0], model=["budget", 0])
         nodes["json"] = _node("PreviewAny", source=["report", 3])
     return nodes

@@ -11,6 +11,7 @@ better word would have held too (in most cells of nine in ten, the word is too c
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +35,11 @@ def measure(demo, n: int, mechanism: tuple[str, int], options) -> Iterator[tuple
     pictures = Pictures(demo, runs.reference)
     times = runs.workflow.dry_run().times
     seen = {n}
-    for k in BUDGETS[n]:
-        choice = RunChoice(k / n, mechanism=mechanism[0], order=mechanism[1])
+    choices = [RunChoice(k / n, listed=listed, mechanism=mechanism[0], order=mechanism[1]) for k in BUDGETS[n]
+               for listed in (lists(n, k, times, options.lists) if options.lists else [None])]
+    for choice in choices:
         indices = [i for i, computed in enumerate(choice.schedule(times)) if computed]
-        if len(indices) in seen:  # more is computed than the budget pays for
+        if choice.listed is None and len(indices) in seen:  # more is computed than the budget pays for
             continue
         seen.add(len(indices))
         distance = pictures.distance(runs.cached(indices, choice.mechanism_for(times)))
@@ -46,6 +48,20 @@ def measure(demo, n: int, mechanism: tuple[str, int], options) -> Iterator[tuple
                 "mechanism": "{} {}".format(*mechanism), "word": word}
         print(cell, f"{float(distance.quantile(0.9)):.4f}", file=sys.stderr, flush=True)
         yield word, distance, cell
+
+
+def lists(n: int, k: int, times: tuple[float, ...], count: int) -> list[str]:
+    """Up to `count` lists of k evaluations, as an artist could write, that are given a word."""
+    from recache.nodes.library.choice import RunChoice
+
+    rng, found = random.Random(f"{n} {k}"), set()
+    for _ in range(20_000):
+        listed = ", ".join(map(str, [0, *sorted(rng.sample(range(1, n), k - 1))]))
+        if RunChoice(1.0, listed=listed, mechanism="auto").expected_word(times, k) is not None:
+            found.add(listed)
+        if len(found) == count:
+            break
+    return sorted(found)
 
 
 def figures(found: list[tuple[str, torch.Tensor, dict]]) -> Iterator[Figure]:
@@ -82,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--models", nargs="+", default=["flux", "flux_8_steps", "wan"])
+    parser.add_argument("--lists", type=int, default=0, help="measure so many random lists of evaluations of each k")
     parser.add_argument("--samples", type=int, default=24, help="prompt-seed pairs")
     parser.add_argument("--n", type=int, nargs="+", default=[4, 6, 8, 12, 20], choices=list(BUDGETS), help="steps")
     parser.add_argument("--sampler", default="euler")
