@@ -43,6 +43,7 @@ def test_the_budget_is_kept_and_what_is_no_better_than_fewer_steps_is_said():
     assert RunChoice(0.3, mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
     assert RunChoice(0.3, listed="0, 4", mechanism="taylor").remark(times(8)).code == "worse_than_fewer_steps"
     assert RunChoice(1.0, mechanism="taylor").remark(times(4)) is None
+    assert RunChoice(0.4, mechanism=AUTO).remark(times(8), 0.1).fields == {"steps": 8, "computed": 2}
     assert RunChoice(0.3, listed="0, 9", mechanism=AUTO).remark(times(8)) is None  # left uncached
     assert RunChoice(0.3, load(SHIPPED / "demo-flux-taylor1.safetensors", SHIPPED)).remark(times(8)) is None
 

@@ -95,15 +95,15 @@ class RunChoice:
         same_sampler = "" in (self.run.sampler, file.about.sampler) or self.run.sampler == file.about.sampler
         return file.gram is None or not same_sampler or not same_times(times, file.policy.times)
 
-    def remark(self, times: Sequence[float]) -> Reason | None:
+    def remark(self, times: Sequence[float], cached_cost: float = 0.0) -> Reason | None:
         """A warning where such a run can't have the policy's mechanism, or is no better than fewer steps; else None."""
         if times and self._replaced(times):
             return Reason("mechanism_replaced", {
                 "mechanism": self.file.about.mechanism, "instead": self.mechanism_for(times)[0]})
         if not times or self.file is not None:
             return None
-        n, computed = len(times), self._count(times)
-        paid = self._paid(n) if self.listed is None else computed
+        n, computed = len(times), self._count(times, cached_cost)
+        paid = self._paid(n, cached_cost) if self.listed is None else computed
         if computed > paid:
             return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
         named = {"steps": n, "computed": computed}
@@ -135,10 +135,10 @@ class RunChoice:
             distance *= _NOT_DEFAULT
         return word_of(distance)
 
-    def _count(self, times: Sequence[float]) -> int:
+    def _count(self, times: Sequence[float], cached_cost: float = 0.0) -> int:
         """Computed evaluations: all of them where the schedule is refused, because the run is then left uncached."""
         try:
-            return sum(self.schedule(times)) if times else 0
+            return sum(self.schedule(times, cached_cost)) if times else 0
         except ScheduleError:
             return len(times)
 

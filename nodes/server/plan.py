@@ -137,7 +137,8 @@ def plan(request: PlanRequest) -> PlanAnswer:
             answer.provisional.append("cost")
         starts = tuple(accumulate(planned.parts))[:-1]
         schedule = decided.schedule(run.times, cost or 0.0, starts)
-        answer.remark, answer.quality = decided.remark(run.times), decided.expected_word(run.times, sum(schedule))
+        answer.remark = decided.remark(run.times, cost or 0.0)
+        answer.quality = decided.expected_word(run.times, sum(schedule))
     except ValueError as error:
         answer.refusal = str(error)
         return answer
