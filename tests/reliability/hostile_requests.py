@@ -122,7 +122,8 @@ def plan_body(rng: Random, target: Target) -> bytes:
 
 def policy_body(rng: Random) -> bytes:
     """A policy as a workflow brings it, under a name that is as odd as the file."""
-    sent = {"file": rng.choice([NAMES[0], NAMES[1], rng.choice(NAMES)]), "data": base64.b64encode(hostile(rng)).decode()}
+    name = rng.choice([NAMES[0], NAMES[1], rng.choice(NAMES)])
+    sent = {"file": name, "data": base64.b64encode(hostile(rng)).decode()}
     content = json.dumps(mutated(rng, sent) if rng.random() < 0.2 else sent).encode()
     return raw(rng, content) if rng.random() < 0.1 else content
 
