@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.samplers
@@ -32,6 +32,7 @@ from tests.tiny.families import FAMILIES
 from tests.tiny.guidance import Control, Rising, areas, lora, lora_hooks, masks, several, windows, with_hooks
 
 STEPS = 10
+SDXL_STEPS = 4  # the smallest SDXL that the host recognises is slow
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ def _extra(module: str, name: str):
 # ---- conds
 
 
-def _controlled(family: str, key: str, *shape: int):
+def _controlled(family: str, key: str, *shape: int, **options):
     def make():
         control = Control({key: [torch.full(shape, 0.3)]})
         return prompt(family, 1, control=control, control_apply_to_uncond=True), prompt(family, 2)
 
-    return _prompts(family, make)
+    return _prompts(family, make, **options)
 
 
 def _ranges():
@@ -235,10 +236,10 @@ def _perp_neg(model):
 
 COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "a sampler alone (FLUX)": lambda: _options("flux"),
-    "a sampler alone (SDXL)": lambda: _options("sdxl"),
+    "a sampler alone (SD1.5)": lambda: _options("sd15"),
     "ControlNet, FLUX": lambda: _controlled("flux", "input", 1, 24, 128),
     "ControlNet, SD3": lambda: _controlled("sd3", "output", 1, 24, 128),
-    "ControlNet, SDXL": lambda: _controlled("sdxl", "middle", 1, 320, 1, 1),
+    "ControlNet, SDXL": lambda: _controlled("sdxl", "middle", 1, 320, 1, 1, steps=SDXL_STEPS),
     "LoRA": lambda: Composition("flux", _lora),
     "LoRA as a hook": lambda: _prompts("flux", lambda: with_hooks(lora_hooks())),
     "LoRA hook with a schedule of strengths": lambda: _prompts(
@@ -258,20 +259,21 @@ COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "reference latents": lambda: _prompts("flux", _reference),
     "image to video": lambda: _options("wan21_i2v"),
     "VACE": lambda: _options("wan21_vace"),
-    "PAG": lambda: _node("sdxl", nodes_pag.PerturbedAttentionGuidance, 3.0),
+    "PAG": lambda: replace(
+        _node("sdxl", nodes_pag.PerturbedAttentionGuidance, 3.0), options={"steps": SDXL_STEPS}),
     "SLG": lambda: _node("sd3", nodes_slg.SkipLayerGuidanceDiT, 3.0, 0.0, 1.0, double_layers="0"),
     "SAG": lambda: _node("sd15", nodes_sag.SelfAttentionGuidance, 0.5, 2.0),
     "NAG": lambda: _node("sd3", _extra("nodes_nag", "NAGuidance"), 5.0, 0.5, 1.5),
     "APG": lambda: _node("sd3", nodes_apg.APG, 1.0, 5.0, 0.0),
     "CFG++": lambda: _options("sd3", sampler="euler_cfg_pp", cfg=1.0),
     "CFG-Zero*": lambda: _node("sd3", nodes_cfg.CFGZeroStar),
-    "RescaleCFG": lambda: _node("sdxl", nodes_model_advanced.RescaleCFG, 0.7),
+    "RescaleCFG": lambda: _node("sd15", nodes_model_advanced.RescaleCFG, 0.7),
     "perpendicular negative": lambda: _guider("sd3", _perp_neg),
     "two guidances (DualCFGGuider)": lambda: _guider("sd3", _dual_guider),
     "guidance that begins in mid-run": lambda: _guider("sd3", _rising),
     "shift node": lambda: _node("sd3", nodes_model_advanced.ModelSamplingSD3, 5.0),
-    "FreeU": lambda: _node("sdxl", nodes_freelunch.FreeU_V2, 1.3, 1.4, 0.9, 0.2),
-    "attention patch": lambda: Composition("sdxl", _attention_patch),
+    "FreeU": lambda: _node("sd15", nodes_freelunch.FreeU_V2, 1.3, 1.4, 0.9, 0.2),
+    "attention patch": lambda: Composition("sd15", _attention_patch),
     "another node's replaced block": lambda: Composition("flux", _block_patch),
     "EasyCache after it": lambda: _other_cache("EasyCacheNode"),
     "LazyCache after it": lambda: _other_cache("LazyCacheNode"),

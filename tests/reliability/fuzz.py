@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from tests.hosting.server import serve
@@ -58,22 +59,26 @@ def asked_server() -> Iterator[Target]:
         assert server.process.poll() is None and "Traceback" not in server.log(), server.log()[-3000:]
 
 
-def cases(name: str, target: Target | None) -> tuple[Callable[[Random], str], Callable[[], float]]:
-    """What does one case of that name, and the seconds of processor time that were used so far."""
+Case = Callable[[Random], Callable[[], str]]
+
+
+def cases(name: str, target: Target | None) -> tuple[Case, Callable[[], float]]:
+    """What prepares one case of that name, and the seconds of processor time that were used so far."""
     if target is None:
-        return lambda rng: use(rng, hostile(rng)), time.process_time
+        return lambda rng: partial(use, rng, hostile(rng)), time.process_time
     case = embedded_case if name == "embedded" else route_case
-    return lambda rng: case(rng, target), target.cpu_seconds
+    return lambda rng: partial(case, rng, target), target.cpu_seconds
 
 
-def fuzz(case: Callable[[Random], str], cpu_seconds: Callable[[], float], name: str, first: int = 0,
+def fuzz(case: Case, cpu_seconds: Callable[[], float], name: str, first: int = 0,
          goes_on: Callable[[Found], bool] = lambda found: False) -> Found:
     """Does cases from number `first` on, at least one, for as long as `goes_on`; ten failures end it."""
     found, number = Found(), first
     while True:
+        prepared = case(Random(f"{name} {number}"))
         before = cpu_seconds()
         try:
-            found.outcomes[case(Random(f"{name} {number}"))] += 1
+            found.outcomes[prepared()] += 1
         except Exception:  # noqa: BLE001  whatever it is, it is what is looked for
             found.failures.append((number, traceback.format_exc()))
         took = cpu_seconds() - before

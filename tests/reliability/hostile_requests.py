@@ -15,7 +15,7 @@ import psutil
 from tests.hosting.plans import ADVANCED, CUSTOM, LOADER, asked, deep, ksampler
 from tests.hosting.server import Server
 from tests.reliability.hostile_policies import check_sentence, hostile
-from tests.reliability.mutations import EXPRESSIONS, ODD, mutated, raw
+from tests.reliability.mutations import EXPRESSIONS, ODD, mutated, odd, raw
 
 ROUTES = (
     ("POST", "/recache/plan"), ("GET", "/recache/policy"), ("POST", "/recache/policy"), ("GET", "/recache/training"),
@@ -85,7 +85,7 @@ def _value(rng: Random, target: Target, declared: list, depth: int) -> Any:
     kind, options = declared[0], declared[1] if len(declared) > 1 else {}
     choices = kind if isinstance(kind, list) else options.get("options")
     if choices is not None:
-        return rng.choice(choices or ODD)
+        return rng.choice(choices) if choices else odd(rng)
     if kind in target.nodes:
         return tree(rng, target, kind, depth) if depth > 0 else LOADER
     if kind in ("INT", "FLOAT"):
@@ -95,7 +95,7 @@ def _value(rng: Random, target: Target, declared: list, depth: int) -> Any:
         return int(number) if kind == "INT" else number
     expression = {"type": "ComfyMathExpression", "output": rng.randrange(3), "inputs": {
         "expression": rng.choice(EXPRESSIONS), "values.a": 3, "values.b": rng.choice(ODD[3:16])}}
-    return rng.choice([expression, *ODD])
+    return rng.choice([expression, odd(rng)])
 
 
 def plan_body(rng: Random, target: Target) -> bytes:

@@ -22,7 +22,7 @@ def mutated(rng: Random, value: Any, times: int = 1) -> Any:
     for _ in range(times):
         places = list(_places(value))
         if not places:
-            return rng.choice(ODD)
+            return odd(rng)
         parent, key = rng.choice(places)
         kind = rng.randrange(5)
         if kind == 0:
@@ -36,8 +36,13 @@ def mutated(rng: Random, value: Any, times: int = 1) -> Any:
             source = parent if isinstance(parent, list) or other not in parent else parent[other]
             parent[key] = copy.deepcopy(source)
         else:
-            parent[key] = rng.choice(ODD)
+            parent[key] = odd(rng)
     return value
+
+
+def odd(rng: Random) -> Any:
+    """One of ODD; a copy, which may be changed in turn."""
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def _places(value: Any):
