@@ -15,7 +15,7 @@ from recache.policies.defaults import default_mechanism, default_schedule
 from recache.policies.interpolation import Interpolation
 from recache.policies.policy import Policy
 from recache.policies.power_law import power_law
-from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample
+from recache.policies.schedule import Schedule, ScheduleError, explicit, from_indices, resample, with_starts
 from recache.policies.uniform import uniform
 
 
@@ -296,3 +296,18 @@ def test_the_work_that_a_policy_file_can_ask_for_is_bounded(budgets, monkeypatch
             work.update(schedules=0, costs=0)
             policy.schedule(k, [first * (1.0 - i / m) for i in range(m)])
             assert work["schedules"] <= 4 and work["costs"] <= k * m
+
+
+@pytest.mark.parametrize("n", range(2, 9))
+def test_where_samplers_begin_is_computed_in_place_of_the_nearest(n):
+    for k, switches in itertools.product(range(1, n + 1), range(4)):
+        for starts in itertools.combinations(range(1, n), min(switches, n - 1)):
+            before = uniform(n, k)
+            made = with_starts(before, starts)
+            assert {0, *starts} <= set(made.indices) and made.k == max(k, 1 + len(starts))
+            if set(starts) <= set(before.indices):
+                assert made == before
+    moved = with_starts(from_indices((0, 3, 7), n=10), (5,))
+    assert moved.indices == (0, 3, 5)  # of 3 and 7, which are as near, the later one
+    assert with_starts(from_indices((0, 4, 9), n=10), (5,)).indices == (0, 5, 9)
+    assert with_starts(from_indices((0, 4), n=10), (4, 6)).indices == (0, 4, 6)
