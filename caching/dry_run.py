@@ -151,14 +151,15 @@ def dry_run(sampler, sigmas: torch.Tensor, guider, shape: Sequence[int], masked:
     isolated = torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else [])
     small = (*shape[:2], *(min(size, 2) for size in shape[2:]))
     model_sampling = patcher.get_model_object("model_sampling")
-    return _DryRun(sampler, sigmas, guider, model_sampling, small, masked).evaluations(isolated, reseed=True)
+    dry = _DryRun(sampler, sigmas, guider, model_sampling, small, masked, MAX_SECONDS)
+    return dry.evaluations(isolated, reseed=True)
 
 
 class _DryRun:
     """The dry runs of one sampler; see `dry_run` for the arguments."""
 
     def __init__(self, sampler, sigmas: torch.Tensor, guider, model_sampling, shape: Sequence[int], masked: bool,
-                 seconds: float = MAX_SECONDS):
+                 seconds: float):
         self.sampler = sampler
         self.sigmas = sigmas
         self.guider = guider
