@@ -20,7 +20,7 @@ def beginnings(guider, sigmas: Sequence[float]) -> frozenset[int]:
         sigmas: noise level of every evaluation.
     """
     sampling = guider.model_patcher.get_model_object("model_sampling")
-    conds = [cond for conds in getattr(guider, "conds", {}).values() for cond in conds]
+    conds = [cond for conds in getattr(guider, "conds", {}).values() if conds for cond in conds]
     comfy.samplers.calculate_start_end_timesteps(SimpleNamespace(model_sampling=sampling), conds)
     begin, seen = set(), set()
     for i, sigma in enumerate(sigmas):

@@ -41,6 +41,10 @@ def acting(cond: dict, timestep: torch.Tensor, options: dict) -> tuple[bool, ...
     return tuple(found)
 
 
+def _equal(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    return tensor.dtype == other.dtype and tensor.device == other.device and torch.equal(tensor, other)
+
+
 class CallKeys:
     """Numbers the calls of an evaluation, so that every cond of every call has its own history."""
 
@@ -133,7 +137,7 @@ class CondBatch:
         """Whether the network's input `x` is what the host gives it for these conds, and not another node's tile."""
         parts = x.chunk(len(uuids)) if len(x) == len(uuids) * len(self.x) else ()
         return bool(parts) and all(
-            any(torch.equal(part, self._input(cond)) for conds in self.active if conds
+            any(_equal(part, self._input(cond)) for conds in self.active if conds
                 for cond in conds if cond["uuid"] == uuid)
             for part, uuid in zip(parts, uuids))
 
@@ -179,7 +183,7 @@ class NetworkWatch:
             NoForecast: it is another, so features of the blocks are of something else.
         """
         given, self.bypassed, self._given = self._given, False, None
-        if self.replaces and torch.is_tensor(x) and x is not given and not torch.equal(x, given):
+        if self.replaces and torch.is_tensor(x) and x is not given and not _equal(x, given):
             raise NoForecast(Reason("other_input"))
 
 

@@ -38,7 +38,7 @@ class Run:
         planner: decides what is computed.
         sampling: whether an evaluation is in progress, at the noise level `sigma`.
         prefix_hit: whether the current evaluation, or a part of it, came from a PrefixCache.
-        batch: the last call of an evaluation for its conds.
+        batch: the current call for conds, or the last one of this evaluation; None before the first.
         forecasts: calls of this evaluation that were forecast.
     """
 
@@ -81,15 +81,15 @@ class Run:
             if out is None:
                 out = self._attempt(denoise)
         self._report_evaluation()
+        self.histories.drop_unasked()
         if not self.planner.caches_later:
             self.histories.clear()
-        self.histories.drop_unasked()
         return out
 
     def _attempt(self, denoise: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         """What `denoise` returns; None where memory runs out that a cache may have taken, which is then free again."""
         self.keys.begin_evaluation()
-        self.sampling, self.prefix_hit, self.watch.ran, self.batch, self.forecasts = True, False, False, None, 0
+        self.sampling, self.prefix_hit, self.watch.ran, self.forecasts = True, False, False, 0
         try:
             return denoise()
         except Exception as error:
@@ -97,7 +97,7 @@ class Run:
                 raise
             self._disable(Reason("out_of_memory_caching"))
         finally:
-            self.sampling = False
+            self.sampling, self.batch = False, None
         return None
 
     # ---- compute or forecast
