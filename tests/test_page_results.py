@@ -73,12 +73,11 @@ def test_what_a_run_says_can_be_read(page, page_server, frontend):
     for node, name in ((REPORT, "report"), (COMPARE, "compare"), (FRONTIER, "frontier")):
         seen = f"result-{name}-{frontend}", node, 0.7 if node == FRONTIER else 1.0
         page.screenshot(*seen)  # a picture is loaded when its node comes into view
-        page.wait(f"(id) => ({SCALE[page.renderer]})(id) > 0", node)
+        page.wait(f"(id) => ({SCALE[page.renderer]})(id) > 0.38", node)  # its letters are 21 pixels high and more
         page.screenshot(*seen)
         lines, white_space, seen = page.evaluate(TEXT, node)
         assert len(lines) > 1 and white_space == "pre-line" and all(line.strip() for line in lines), lines
         assert seen > 0.9 or len(lines) > 9
-        assert page.evaluate(SCALE[page.renderer], node) > 0.38  # its letters are 21 pixels high and more
         assert page.evaluate("(id) => app.graph.getNodeById(id).widgets.filter(({ name }) => "
                              "name === '$$node-text-preview').length", node) == 0
     said = page.evaluate(TEXT, REPORT)[0]

@@ -28,8 +28,8 @@ def in_subgraph(page) -> str:
 def shows(page, node: str, steps: int) -> None:
     """Waits until the strip shows so many cells, and checks that the prompt has as many steps."""
     kinds = ("computed", "forecast", "was-computed", "was-forecast")
-    now = until(page, lambda now: sum(len(now[kind]) for kind in kinds) == steps, node)
-    assert now["head"].endswith(f"of {steps} computed")
+    until(page, lambda now: sum(len(now[kind]) for kind in kinds) == steps
+          and now["head"].endswith(f"of {steps} computed"), node)
     sampler = node.rpartition(":")[0] + ":9"
     inputs = page.prompt()[sampler]["inputs"]
     assert inputs["steps"] == steps or isinstance(inputs["steps"], list)
