@@ -49,6 +49,16 @@ CODES: dict[str, tuple[str, ...]] = {
     # ReCache Train and Frontier can't go on
     "not_as_planned": (),
     "nothing_cached": ("budget",),
+    # what they say beside their result
+    "fewer_steps_closer": ("budgets",),
+    "budget_same": ("budget", "computed", "evaluations"),
+    "recomputed": ("count", "gigabytes"),
+    "checkpoint_damaged": ("file",),
+    "checkpoint_foreign": (),
+    "lpips_missing": ("because",),
+    "lpips_no_package": (),
+    "lpips_no_alexnet": ("file", "folder"),
+    "lpips_damaged": ("file",),
     # beside simply running fewer steps
     "as_fewer_steps": ("steps", "computed"),
     "raised": ("steps", "computed", "instead"),

@@ -21,8 +21,9 @@ from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
 from .server import prompt_info
 from .server.page import show_text
-from .server.wording import error_text
+from .server.wording import error_text, language, reason_text, text
 from .training import sampler_inputs
+from .training.describe import describe_curve
 from .training.quality_curve import Curve, Point, Runs, measured
 from .training.sampler_inputs import Sampling
 
@@ -112,16 +113,16 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         choice = PolicyChoice(policy, layout, Target(mechanism, order, cache_point, 1.0), trained=trained)
         choice.resolve(RunSettings())  # what is wrong with a file is said at once
         runs = Runs(flow, choice)
-        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id, tell))
+        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id, tell), language())
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
     except comfy.model_management.InterruptProcessingException:
-        tell("cancelled")
+        tell(text("frontier.cancelled", language()))
         raise
-    text, picture = describe(curve), frontier_picture(curve)
-    preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
+    said, picture = describe_curve(curve, language()), frontier_picture(curve)
+    preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (said,)}
     best = max(curve.cached) if curve.knee is None else curve.knee
-    return io.NodeOutput(picture, best, text, json.dumps(table(curve)), ui=preview)
+    return io.NodeOutput(picture, best, said, json.dumps(table(curve)), ui=preview)
 
 
 def _progress(node_id: str | None, tell: Callable[[str], None]) -> Callable[[str, float], None]:
@@ -138,23 +139,6 @@ def _progress(node_id: str | None, tell: Callable[[str], None]) -> Callable[[str
     return progress
 
 
-def describe(curve: Curve) -> str:
-    """The curve as lines for an artist; the first is the summary."""
-    def line(point: Point) -> str:
-        return (f"{curve.pace(point)}, {point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s; "
-                f"{point.figures.text(curve.metric.name)}")
-
-    lines = [curve.summary(), f"uncached: {curve.evaluations} computed, {curve.uncached.seconds:.3g} s"]
-    for budget, point in curve.cached.items():
-        lines.append(f"{budget:g}: {line(point)}")
-        if budget in curve.fewer:
-            lines.append(f"fewer steps: {line(curve.fewer[budget])}")
-    report = curve.report
-    order = f" of order {report.order}" if report.order else ""
-    how = f"{report.mechanism}{order}, cached at {report.cache_point}."
-    return "\n".join([*lines, how, *curve.notes, *curve.metric.notes])
-
-
 def table(curve: Curve) -> dict:
     """The curve as plain values, for JSON."""
     def row(point: Point) -> dict:
@@ -169,4 +153,4 @@ def table(curve: Curve) -> dict:
         "budgets": [
             {"budget": budget, **row(point), "fewer_steps": row(curve.fewer[budget]) if budget in curve.fewer else None}
             for budget, point in curve.cached.items()],
-        "notes": [*curve.notes, *curve.metric.notes]}
+        "notes": [reason_text(note) for note in curve.notes]}

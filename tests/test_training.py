@@ -186,12 +186,12 @@ def test_a_checkpoint_of_another_workflow_or_a_damaged_one_is_not_used(outcome, 
     trained(tmp_path, replace(REQUEST, evaluations=10), flow(seed=99))
     notes = []
     assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
-    assert notes == ["The checkpoint is not of this workflow any more, so training begins anew."]
+    assert notes == [Reason("checkpoint_foreign")]
     (tmp_path / "costs.jsonl").write_text('[[0, 1], 0, 1.0]\nnonsense\n[[0, 2], 0, 1.0]\n')
     (tmp_path / "reference-0.safetensors").write_bytes(b"\0" * 50)
     notes = []
     assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
-    assert len(notes) == 2 and all("damaged" in note for note in notes)
+    assert [note.code for note in notes] == ["checkpoint_damaged"] * 2
 
 
 def die_in_call(number: int, function=lambda *args: None):

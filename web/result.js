@@ -10,8 +10,8 @@ const SIZES = {
   ReCacheCompare: [600, 620],
   ReCacheFrontier: [640, 1400],
   ReCacheFrontierCustom: [640, 1250],
-  ReCacheTrain: [500, 980],
-  ReCacheTrainCustom: [500, 920],
+  ReCacheTrain: [640, 1120],
+  ReCacheTrainCustom: [640, 1000],
 };
 const WITH_TEXT = ["ReCacheReport", "ReCacheCompare", "ReCacheFrontier", "ReCacheFrontierCustom"];
 const LINE = 14; // pixels
