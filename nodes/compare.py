@@ -68,6 +68,8 @@ class ReCacheCompare(io.ComfyNode):
         picture = compare_picture(uncached, cached, heat, shown, [figures_text(row, metric.name) for row in each],
                                   heat_scale, _gist(metric, each, "en"))
         preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (said,)}
+        for side, pictures in (("a_images", uncached), ("b_images", cached)):  # as the host's own Compare Images
+            preview[side] = ui.PreviewImage(pictures[list(shown)], cls=cls).as_dict()["images"]
         return io.NodeOutput(picture, heat, said, total.difference, total.psnr, total.ssim, ui=preview)
 
 

@@ -22,6 +22,7 @@ from .server import prompt_info, training_state
 from .server.wording import error_text, language
 from .training import objective, sampler_inputs
 from .training.describe import describe_training
+from .training.preview import previews
 from .training.request import Outcome, Progress, Request
 from .training.sampler_inputs import Sampling
 from .training.training import train
@@ -188,16 +189,17 @@ def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, sampl
             None if vae is None else vae.first_stage_model.state_dict())
         checkpoint = Checkpoint(folders.training_folder(print_of),
                                 lambda code, **fields: notes.append(caching.Reason(code, fields)))
+        bar = comfy.utils.ProgressBar(1000, node_id=node_id)
+        flow.preview = previews(flow.model, bar)
         return train(
             flow, request, objectives, checkpoint, about, None if references is None else references["samples"],
-            _progress(monitor, node_id, request), notes)
+            _progress(monitor, bar, request), notes)
     except ValueError as error:
         raise ValueError(f"ReCache Train: {error_text(error)}") from None
 
 
-def _progress(monitor: training_state.TrainingMonitor, node_id: str | None, request: Request) -> Progress:
+def _progress(monitor: training_state.TrainingMonitor, bar: comfy.utils.ProgressBar, request: Request) -> Progress:
     """Callbacks that show the training's progress on the node."""
-    bar = comfy.utils.ProgressBar(1000, node_id=node_id)
     started = time.monotonic()
     searched = [started]  # when the search began
 

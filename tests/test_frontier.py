@@ -9,6 +9,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import comfy.model_management
+import comfy.utils
+import latent_preview
 import pytest
 import torch
 from comfy.samplers import sampler_object
@@ -19,7 +21,9 @@ from recache import caching
 from recache.caching import workflow
 from recache.nodes import budget, frontier
 from recache.nodes.pictures.frontier import frontier_picture
+from recache.nodes.training import preview
 from recache.nodes.training.describe import describe_curve, pace
+from recache.nodes.training.preview import previews
 from recache.nodes.training.quality_curve import Curve, Point
 from recache.policies.budget import knee
 from recache.policies.metrics.metric import LATENT_RMSE, Figures
@@ -27,6 +31,7 @@ from tests.hosting.languages import OWN_SCRIPT
 from tests.hosting.prompts import install_models
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
+from tests.tiny.training import flow
 
 N = 12
 BUDGETS = "0.5, 0.25, 0.75"
@@ -275,6 +280,18 @@ def test_every_line_is_in_the_artists_language(language):
         said = describe_curve(replace(curve({0.2: 0.5, 0.4: 0.1}, knee=knee_at), notes=notes), language)
         assert len(said.splitlines()) > 6
         assert [line for line in said.splitlines() if not re.search(OWN_SCRIPT[language], line)] == []
+
+
+def test_what_is_denoised_so_far_is_shown_where_comfyui_shows_previews(monkeypatch):
+    runs, bar, shown = flow(), comfy.utils.ProgressBar(10), []
+    bar.hook = lambda value, total, preview, node_id=None: shown.append(preview)
+    monkeypatch.setattr(preview, "SECONDS", 0.0)
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.NoPreviews)
+    assert previews(runs.model, bar) is None
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Latent2RGB)
+    runs.preview = previews(runs.model, bar)
+    runs.uncached(runs.samples(1, 1)[0])
+    assert len(shown) == runs.steps and all(picture.width > 0 for _, picture, _ in shown)
 
 
 # ---- on a server

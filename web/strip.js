@@ -4,7 +4,7 @@ import { t } from "./i18n.js";
 
 const KINDS = ["forecast", "computed", "was-forecast", "was-computed"];
 const QUALITIES = ["broken", "another", "details", "same"]; // the bar is as full as the place here
-const PRESETS = ["draft", "fast", "balanced", "safe"];
+const PRESETS = ["draft", "fast", "balanced", "safe", "knee"]; // the last: of ReCache Frontier, where it has found one
 export const HEIGHT = 120;
 
 /** A strip's element; `show` draws it, and `onBudget` gets the budget of a preset that is pressed. */
@@ -76,6 +76,7 @@ export class Strip {
       const button = this.presets[i];
       button.budget = presets[name];
       button.disabled = button.budget === undefined;
+      button.hidden = name === "knee" && button.disabled;
       button.title = button.disabled ? "" : t("strip.preset_title", { name: t(`strip.preset_${name}`), budget: button.budget });
     });
   }

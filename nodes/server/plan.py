@@ -16,7 +16,7 @@ from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 from ..library.ranking import Target
 from ..library.resolve import PolicyChoice
-from . import graph, run_state
+from . import graph, knees, run_state
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class PlanAnswer:
         refusal: why nothing would be cached, a Reason or an error's message.
         missing: that the chosen policy is missing, or None.
         remark: see RunChoice.remark. quality: see RunChoice.expected_word.
-        presets: {name: budget} to choose from (see expected_quality.presets); empty where a list takes its place.
+        presets: {name: budget} to choose from (see expected_quality.presets), and the last frontier's "knee"; empty
+            where a list takes its place.
         n: evaluations of the run; 0 if they are not known, and then there is no schedule.
         computed: those that would be computed, 0-based.
         speedup: planned.
@@ -158,6 +159,8 @@ def plan(request: PlanRequest) -> PlanAnswer:
     answer.n, answer.computed = len(schedule), [i for i, computed in enumerate(schedule) if computed]
     if answer.policy.kind != "list":
         answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
+        knee = knees.knee_of(request.workflow, planned.layout)
+        answer.presets |= {} if knee is None else {"knee": knee}
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
     seconds = history.seconds(run.cfg, run.size) if history else None
     if seconds is not None:
