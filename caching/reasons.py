@@ -58,6 +58,16 @@ CODES: dict[str, tuple[str, ...]] = {
     "nothing_cached": ("budget",),
     # samplers that work on one latent in turn
     "next_sampler_unknown": (),
+    # what they say beside their result
+    "fewer_steps_closer": ("budgets",),
+    "budget_same": ("budget", "computed", "evaluations"),
+    "recomputed": ("count", "gigabytes"),
+    "checkpoint_damaged": ("file",),
+    "checkpoint_foreign": (),
+    "lpips_missing": ("because",),
+    "lpips_no_package": (),
+    "lpips_no_alexnet": ("file", "folder"),
+    "lpips_damaged": ("file",),
     # beside simply running fewer steps
     "as_fewer_steps": ("steps", "computed"),
     "raised": ("steps", "computed", "instead"),

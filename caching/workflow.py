@@ -65,7 +65,8 @@ class Workflow:
 
     Attributes:
         stepped: called after every step of every run with the share of the run that is done; may be replaced.
-        seconds: duration of the last run's sampler, without loading models.
+        preview: called after every step with what is denoised so far, [1, ...]; may be replaced; None: not called.
+        seconds: duration of the last run's sampler, without loading models and previews.
     """
 
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
@@ -78,7 +79,8 @@ class Workflow:
         self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas
         self.seed, self._fewer, self.scheduler = seed, fewer, scheduler
         self.stepped: Callable[[float], None] = lambda share: None
-        self.seconds = 0.0
+        self.preview: Callable[[torch.Tensor], None] | None = None
+        self.seconds = self._previewing = 0.0
         self._models: dict[tuple[int, str], object] = {}
         self.model = self.guiders[0].model_patcher
         self.mask = latent.get("noise_mask")
@@ -156,15 +158,25 @@ class Workflow:
         return self._models[key]
 
     def _timed(self, executor, *args, **kwargs):
+        self._previewing = 0.0
         start = time.perf_counter()
         samples = executor(*args, **kwargs)
-        samples.flatten()[:1].cpu()  # waits for the device
-        self.seconds = time.perf_counter() - start
+        _wait_for(samples)
+        self.seconds = time.perf_counter() - start - self._previewing
         return samples
 
+    def _show(self, denoised: torch.Tensor) -> None:
+        if self.preview is None:
+            return
+        _wait_for(denoised)  # is the sampler's time and not the preview's
+        start = time.perf_counter()
+        self.preview(denoised)
+        self._previewing += time.perf_counter() - start
+
     def _sample(self, sample: Sample, model, sigmas: torch.Tensor) -> torch.Tensor:
-        def step(i: int, *_) -> None:
+        def step(i: int, denoised: torch.Tensor, *_) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
+            self._show(denoised)
             self.stepped((i + 1) / (len(sigmas) - 1))
 
         guider = copy.copy(self.guiders[sample.guider])
@@ -174,6 +186,11 @@ class Workflow:
                 sample.noise, sample.latent, self.sampler, sigmas, denoise_mask=sample.mask, callback=step,
                 disable_pbar=True, seed=self.seed)
             return output.to("cpu", torch.float32)
+
+
+def _wait_for(tensor: torch.Tensor) -> None:
+    """Until the device has made it."""
+    tensor.flatten()[:1].cpu()
 
 
 def _without_cache(model):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import comfy.model_management
 import torch
 from comfy_api.latest import io, ui
 
-from ..policies.metrics.metric import MIN_SIDE, figures, mean, perceptual
+from ..policies.metrics.metric import MIN_SIDE, Figures, Metric, figures, mean, perceptual
 from .pictures.comparison import compare_picture, heat_map
+from .server.wording import figures_text, language, reason_text, text
+from .training.objective import metric_notes
 
 
 class ReCacheCompare(io.ComfyNode):
@@ -60,18 +64,33 @@ class ReCacheCompare(io.ComfyNode):
         heat, total = heat_map(uncached, cached, heat_scale), mean(each)
         count = len(each)
         shown = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)] if count > rows else range(count)
-        lines = [total.text(metric.name)]
-        if count > 1:
-            worst = max(range(count), key=lambda i: each[i].difference)
-            lines[0] += f" (mean of {count})"
-            lines += [f"{i + 1} of {count}: {each[i].text(metric.name)}" for i in shown]
-            lines.append(f"least alike is {worst + 1} of {count}: {each[worst].text(metric.name)}")
-        lines.append(f"Higher PSNR and SSIM are closer; {metric.name} is 0 where equal.")
-        text = "\n".join([*lines, *metric.notes])
-        picture = compare_picture(uncached, cached, heat, shown, [row.text(metric.name) for row in each], heat_scale,
-                                  lines[0])
-        preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
-        return io.NodeOutput(picture, heat, text, total.difference, total.psnr, total.ssim, ui=preview)
+        said = _describe(metric, each, shown, language())
+        picture = compare_picture(uncached, cached, heat, shown, [figures_text(row, metric.name) for row in each],
+                                  heat_scale, _gist(metric, each, "en"))
+        preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (said,)}
+        for side, pictures in (("a_images", uncached), ("b_images", cached)):  # as the host's own Compare Images
+            preview[side] = ui.PreviewImage(pictures[list(shown)], cls=cls).as_dict()["images"]
+        return io.NodeOutput(picture, heat, said, total.difference, total.psnr, total.ssim, ui=preview)
+
+
+def _gist(metric: Metric, each: Sequence[Figures], language: str) -> str:
+    """The figures of the only pair, or the mean."""
+    line = figures_text(mean(each), metric.name, language)
+    return line if len(each) == 1 else text("compare.mean", language, figures=line, count=len(each))
+
+
+def _describe(metric: Metric, each: Sequence[Figures], shown: Sequence[int], language: str) -> str:
+    """The figures as lines: of all pairs, of those that the picture shows, and of the worst."""
+    def pair(key: str, i: int) -> str:
+        return text(f"compare.{key}", language, i=i + 1, count=len(each),
+                    figures=figures_text(each[i], metric.name, language))
+
+    lines = [_gist(metric, each, language)]
+    if len(each) > 1:
+        worst = max(range(len(each)), key=lambda i: each[i].difference)
+        lines += [*(pair("pair", i) for i in shown), pair("worst", worst)]
+    lines.append(text("compare.legend", language, metric=metric.name))
+    return "\n".join([*lines, *(reason_text(note, language) for note in metric_notes(metric))])
 
 
 def _comparable(uncached: torch.Tensor, cached: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

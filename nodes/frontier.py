@@ -19,10 +19,12 @@ from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library.ranking import Target
 from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
-from .server import prompt_info
+from .server import knees, prompt_info
 from .server.page import show_text
-from .server.wording import error_text
+from .server.wording import error_text, language, reason_text, text
 from .training import sampler_inputs
+from .training.describe import describe_curve
+from .training.preview import previews
 from .training.quality_curve import Curve, Point, Runs, measured
 from .training.sampler_inputs import Sampling
 
@@ -104,7 +106,8 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
               mechanism: str = "taylor", order: int = 1, cache_point: str = "auto", vae=None, **connected,
               ) -> io.NodeOutput:
     node_id = hidden_input(cls, "unique_id")
-    tell = partial(show_text, prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo")), node_id)
+    workflow_id = prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo"))
+    tell = partial(show_text, workflow_id, node_id)
     try:
         shares = listed(budgets)
         flow = cls.sampled.workflow(**connected)
@@ -112,21 +115,24 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         choice = PolicyChoice(policy, layout, Target(mechanism, order, cache_point, 1.0), trained=trained)
         choice.resolve(RunSettings())  # what is wrong with a file is said at once
         runs = Runs(flow, choice)
-        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(node_id, tell))
+        bar = comfy.utils.ProgressBar(1000, node_id=node_id)
+        flow.preview = previews(flow.model, bar)
+        curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(bar, tell), language())
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
     except comfy.model_management.InterruptProcessingException:
-        tell("cancelled")
+        tell(text("frontier.cancelled", language()))
         raise
-    text, picture = describe(curve), frontier_picture(curve)
-    preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
+    knees.remember(workflow_id, layout, curve.knee)
+    said, picture = describe_curve(curve, language()), frontier_picture(curve)
+    preview = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (said,), "recache_knee": (curve.knee,)}
     best = max(curve.cached) if curve.knee is None else curve.knee
-    return io.NodeOutput(picture, best, text, json.dumps(table(curve)), ui=preview)
+    return io.NodeOutput(picture, best, said, json.dumps(table(curve)), ui=preview)
 
 
-def _progress(node_id: str | None, tell: Callable[[str], None]) -> Callable[[str, float], None]:
+def _progress(bar: comfy.utils.ProgressBar, tell: Callable[[str], None]) -> Callable[[str, float], None]:
     """A callback that shows the progress on the node."""
-    bar, said = comfy.utils.ProgressBar(1000, node_id=node_id), [""]
+    said = [""]
 
     def progress(doing: str, share: float) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -136,23 +142,6 @@ def _progress(node_id: str | None, tell: Callable[[str], None]) -> Callable[[str
             tell(doing)
 
     return progress
-
-
-def describe(curve: Curve) -> str:
-    """The curve as lines for an artist; the first is the summary."""
-    def line(point: Point) -> str:
-        return (f"{curve.pace(point)}, {point.computed} of {curve.evaluations} computed, {point.seconds:.3g} s; "
-                f"{point.figures.text(curve.metric.name)}")
-
-    lines = [curve.summary(), f"uncached: {curve.evaluations} computed, {curve.uncached.seconds:.3g} s"]
-    for budget, point in curve.cached.items():
-        lines.append(f"{budget:g}: {line(point)}")
-        if budget in curve.fewer:
-            lines.append(f"fewer steps: {line(curve.fewer[budget])}")
-    report = curve.report
-    order = f" of order {report.order}" if report.order else ""
-    how = f"{report.mechanism}{order}, cached at {report.cache_point}."
-    return "\n".join([*lines, how, *curve.notes, *curve.metric.notes])
 
 
 def table(curve: Curve) -> dict:
@@ -169,4 +158,4 @@ def table(curve: Curve) -> dict:
         "budgets": [
             {"budget": budget, **row(point), "fewer_steps": row(curve.fewer[budget]) if budget in curve.fewer else None}
             for budget, point in curve.cached.items()],
-        "notes": [*curve.notes, *curve.metric.notes]}
+        "notes": [reason_text(note) for note in curve.notes]}

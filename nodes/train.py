@@ -14,17 +14,16 @@ from .library import folders
 from .library.version import VERSION
 from .pictures.training import training_picture
 from .server import prompt_info, training_state
-from .server.wording import error_text
+from .server.wording import error_text, language
 from .training import objective, sampler_inputs
-from .training.mechanism_race import label
+from .training.describe import describe_training
+from .training.preview import previews
 from .training.progress import shown_on
 from .training.request import QUICK_EVALUATIONS, Outcome, Request, noises
 from .training.sampler_inputs import Sampling
 from .training.training import train
 
 Prompts = io.Custom("RECACHE_PROMPTS")
-
-REAL_MODEL_SECONDS = 0.5
 
 
 class ReCacheTrainingPrompt(io.ComfyNode):
@@ -164,7 +163,7 @@ def _train(cls, sampled: Sampling, *, evaluations: int, quick: bool = False, **a
     workflow_id = prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo"))
     with training_state.training(node_id, workflow_id, evaluations) as monitor:
         outcome = _outcome(monitor, node_id, sampled, evaluations=evaluations, quick=quick, **asked)
-        text, picture = describe(outcome), training_picture(outcome)
+        text, picture = describe_training(outcome, language()), training_picture(outcome)
         monitor.end("done", text.splitlines()[0])
     shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
     return io.NodeOutput(outcome.policy, picture, text, ui=shown)
@@ -192,34 +191,12 @@ def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, sampl
             flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed,
             mechanism, order, cache_point, samples, objectives.learn.name, objectives.choose.name, prompt,
             None if vae is None else vae.first_stage_model.state_dict())
+        checkpoint = Checkpoint(folders.training_folder(print_of),
+                                lambda code, **fields: notes.append(caching.Reason(code, fields)))
+        bar = comfy.utils.ProgressBar(1000, node_id=node_id)
+        flow.preview = previews(flow.model, bar)
         return train(
-            flow, request, objectives, Checkpoint(folders.training_folder(print_of), notes.append), about,
-            None if references is None else references["samples"], shown_on(monitor, node_id, request), notes)
+            flow, request, objectives, checkpoint, about, None if references is None else references["samples"],
+            shown_on(monitor, bar, request), notes)
     except ValueError as error:
         raise ValueError(f"ReCache Train: {error_text(error)}") from None
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def describe(outcome: Outcome) -> str:
-    """The outcome as lines for an artist; the first is the gist."""
-    about, table = outcome.policy.about, outcome.table
-    saved = [1.0 - row[outcome.learned.winners[k]] / row["uniform"] for k, row in table.items() if row["uniform"] > 0]
-    gist = f"{sum(saved) / len(saved):.0%} less {about.reward} than uniform" if saved else "learned"
-    taken = sum(outcome.evaluations.values())
-    parts = ", ".join(f"{count:,} {name}" for name, count in outcome.evaluations.items())
-    lines = [f"{gist} on samples that were not trained on",
-             f"{about.mechanism} at {about.cache_point}; {taken:,} network evaluations ({parts}) in "
-             f"{_minutes(about.training['seconds'])}; at {REAL_MODEL_SECONDS} s each, as FLUX.1-dev may take, they are "
-             f"{_minutes(taken * REAL_MODEL_SECONDS)}",
-             f"{outcome.shared:,} more were shared by runs that begin alike"]
-    if "mechanisms tried" in about.training:
-        lines.insert(1, f"{label(about.mechanism, about.mechanism_options.get('order', 1))} was chosen of "
-                        f"{about.training['mechanisms tried']}; leave ReCache Budget's mechanism at auto")
-    for k, row in table.items():
-        costs = ", ".join(f"{name} {cost:.4g}" for name, cost in row.items())
-        lines.append(f"{k} of {outcome.n}: {outcome.learned.winners[k]}; {costs}")
-        lines.append(f"computed, counted from 0 as for the policy 'list': {outcome.learned.schedules[k]}")
-    return "\n".join(lines + outcome.notes)

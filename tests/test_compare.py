@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import lpips
@@ -10,7 +11,9 @@ import torch
 
 from recache.nodes import compare
 from recache.nodes.pictures import comparison
+from recache.nodes.server import wording
 from recache.policies.metrics import distances
+from tests.hosting.languages import OWN_SCRIPT
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -38,6 +41,13 @@ def test_figures_are_the_means_of_the_pairs(pictures):
     perceptual, name, _ = distances.perceptual()
     assert difference == pytest.approx(float(perceptual(cached, pictures).mean()), rel=1e-5)
     assert text.startswith(f"{name} {difference:.4f}, PSNR {psnr:.1f} dB") and "(mean of 6)" in text
+
+
+@pytest.mark.parametrize("language", OWN_SCRIPT)
+def test_the_text_is_in_the_artists_language(pictures, language, monkeypatch):
+    monkeypatch.setattr(wording.PageLanguage, "current", language)
+    lines = run(pictures, 1.0 - pictures)[2].splitlines()
+    assert len(lines) > 5 and [line for line in lines if not re.search(OWN_SCRIPT[language], line)] == []
 
 
 def test_with_its_backbone_lpips_is_used_and_named(pictures, tmp_path, monkeypatch):

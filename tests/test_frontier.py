@@ -9,6 +9,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import comfy.model_management
+import comfy.utils
+import latent_preview
 import pytest
 import torch
 from comfy.samplers import sampler_object
@@ -19,12 +21,17 @@ from recache import caching
 from recache.caching import workflow
 from recache.nodes import budget, frontier
 from recache.nodes.pictures.frontier import frontier_picture
+from recache.nodes.training import preview
+from recache.nodes.training.describe import describe_curve, pace
+from recache.nodes.training.preview import previews
 from recache.nodes.training.quality_curve import Curve, Point
 from recache.policies.budget import knee
 from recache.policies.metrics.metric import LATENT_RMSE, Figures
+from tests.hosting.languages import OWN_SCRIPT
 from tests.hosting.prompts import install_models
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
+from tests.tiny.training import flow
 
 N = 12
 BUDGETS = "0.5, 0.25, 0.75"
@@ -259,10 +266,32 @@ def test_every_curve_is_drawn(drawn):
 def test_a_slower_run_is_never_called_faster():
     drawn = curve({0.2: 0.5, 0.4: 0.1}, knee=0.4)
     slow = replace(drawn.uncached, seconds=3.6)  # the run at 0.4 takes 4 s
-    said = [replace(drawn, uncached=replace(slow, seconds=s)).pace(drawn.cached[0.4]) for s in (3.6, 3.9, 4.1, 4.4)]
+    said = [pace(replace(drawn, uncached=replace(slow, seconds=s)), drawn.cached[0.4]) for s in (3.6, 3.9, 4.1, 4.4)]
     assert said == ["0.9x (slower)", "no faster", "no faster", "1.1x faster"]
     slower = replace(drawn, uncached=slow, cached={0.4: drawn.cached[0.4]}, fewer={})
-    assert "faster" not in frontier.describe(slower)
+    assert "faster" not in describe_curve(slower)
+
+
+@pytest.mark.parametrize("language", OWN_SCRIPT)
+def test_every_line_is_in_the_artists_language(language):
+    notes = [caching.Reason("fewer_steps_closer", {"budgets": "0.2"}),
+             caching.Reason("lpips_missing", {"because": caching.Reason("lpips_no_package")})]
+    for knee_at in (0.4, None):
+        said = describe_curve(replace(curve({0.2: 0.5, 0.4: 0.1}, knee=knee_at), notes=notes), language)
+        assert len(said.splitlines()) > 6
+        assert [line for line in said.splitlines() if not re.search(OWN_SCRIPT[language], line)] == []
+
+
+def test_what_is_denoised_so_far_is_shown_where_comfyui_shows_previews(monkeypatch):
+    runs, bar, shown = flow(), comfy.utils.ProgressBar(10), []
+    bar.hook = lambda value, total, preview, node_id=None: shown.append(preview)
+    monkeypatch.setattr(preview, "SECONDS", 0.0)
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.NoPreviews)
+    assert previews(runs.model, bar) is None
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Latent2RGB)
+    runs.preview = previews(runs.model, bar)
+    runs.uncached(runs.samples(1, 1)[0])
+    assert len(shown) == runs.steps and all(picture.width > 0 for _, picture, _ in shown)
 
 
 # ---- on a server

@@ -5,16 +5,25 @@ from __future__ import annotations
 import pytest
 
 from tests.hosting.browser import PAGES
-from tests.hosting.prompts import install_models, sampling
+from tests.hosting.prompts import install_models, sampling, training
 
-REPORT, COMPARE, FRONTIER = 10, 15, 16
+BUDGET, REPORT, COMPARE, FRONTIER, TRAIN = 8, 10, 15, 16, 17
 LEAST = {"ReCacheReport": 440, "ReCacheCompare": 560, "ReCacheFrontier": 600, "ReCacheFrontierCustom": 600,
-         "ReCacheTrain": 480, "ReCacheTrainCustom": 480}  # pixels of width
+         "ReCacheTrain": 600, "ReCacheTrainCustom": 600}  # pixels of width
 # Of the text on a node: its lines, how they are broken, and the part of its height that is seen.
 TEXT = """(id) => {
   const { element } = app.graph.getNodeById(id).widgets.find(({ name }) => name === 'result');
   return [element.innerText.split('\\n'), getComputedStyle(element).whiteSpace,
           Math.min(1, element.clientHeight / element.scrollHeight)];
+}"""
+# In Nodes 2.0: from the lower edge of the text, or of Train's panel, to the picture, in the canvas's pixels.
+BAND = """(id) => {
+  const above = app.graph.getNodeById(id).widgets.findLast(({ element }) => element).element;
+  const picture = document.querySelector(`[data-node-id='${id}'] img[data-testid=main-image]`);
+  const drawn = picture.naturalHeight * Math.min(
+    picture.clientWidth / picture.naturalWidth, picture.clientHeight / picture.naturalHeight);
+  const scale = app.canvas.ds.scale, { top, height } = picture.getBoundingClientRect();
+  return (top + (height - drawn * scale) / 2 - above.getBoundingClientRect().bottom) / scale;
 }"""
 # How wide the picture on a node is drawn, in the canvas's pixels, as a share of its own width.
 SCALE = {
@@ -34,7 +43,7 @@ SCALE = {
 
 
 def workflow() -> dict:
-    """The demo model cached and uncached, with Report, Compare and Frontier."""
+    """The demo model cached and uncached, with Report, Compare, Frontier and a short training."""
     queued = sampling("uniform")
     given = queued["9"]["inputs"]
     uncached = {**given, "model": ["1", 0]}
@@ -48,7 +57,21 @@ def workflow() -> dict:
         str(FRONTIER): {"class_type": "ReCacheFrontier", "inputs": {
             **uncached, "budgets": "0.34, 0.5, 0.67", "samples": 1, "fewer_steps": True, "policy": "uniform",
             "vae": ["5", 0]}},
+        str(TRAIN): {"class_type": "ReCacheTrain", "inputs": {
+            **training(evaluations=100, budgets="0.34, 0.5, 0.67", minutes=0.0)["5"]["inputs"], **uncached}},
     }
+
+
+@pytest.fixture
+def previews(page):
+    """The nodes that the page gets live previews of."""
+    page.setting("Comfy.Execution.PreviewMethod", "latent2rgb")
+    page.evaluate("() => { window.previewed = new Set(); window.onPreview = ({ detail }) => "
+                  "window.previewed.add(detail.displayNodeId); "
+                  "app.api.addEventListener('b_preview_with_metadata', window.onPreview) }")
+    yield lambda: page.evaluate("() => [...window.previewed]")
+    page.evaluate("() => app.api.removeEventListener('b_preview_with_metadata', window.onPreview)")
+    page.setting("Comfy.Execution.PreviewMethod", "default")
 
 
 @PAGES
@@ -65,16 +88,20 @@ def test_new_nodes_are_wide_enough_and_saved_sizes_stay(page, frontend):
 
 
 @PAGES
-def test_what_a_run_says_can_be_read(page, page_server, frontend):
+def test_what_a_run_says_can_be_read(page, page_server, frontend, previews):
     install_models(page_server.models)
     page.load(workflow())
     page.load(page.workflow())  # as a file of the page's own, with an id
-    page.queue(300)
-    for node, name in ((REPORT, "report"), (COMPARE, "compare"), (FRONTIER, "frontier")):
-        seen = f"result-{name}-{frontend}", node, 0.7 if node == FRONTIER else 1.0
+    page.queue(600)
+    assert {str(FRONTIER), str(TRAIN)} <= set(previews())
+    for node, name in ((REPORT, "report"), (COMPARE, "compare"), (FRONTIER, "frontier"), (TRAIN, "train")):
+        seen = f"result-{name}-{frontend}", node, 0.7 if node in (FRONTIER, TRAIN) else 1.0
         page.screenshot(*seen)  # a picture is loaded when its node comes into view
         page.wait(f"(id) => ({SCALE[page.renderer]})(id) > 0.38", node)  # its letters are 21 pixels high and more
         page.screenshot(*seen)
+        assert page.renderer == "classic" or page.evaluate(BAND, node) < 90
+        if node == TRAIN:
+            continue
         lines, white_space, seen = page.evaluate(TEXT, node)
         assert len(lines) > 1 and white_space == "pre-line" and all(line.strip() for line in lines), lines
         assert seen > 0.9 or len(lines) > 9
@@ -82,11 +109,41 @@ def test_what_a_run_says_can_be_read(page, page_server, frontend):
                              "name === '$$node-text-preview').length", node) == 0
     said = page.evaluate(TEXT, REPORT)[0]
     assert said[0].startswith("3 of 6 computed") and page.evaluate(TEXT, FRONTIER)[0][0].startswith(("Knee", "No knee"))
+    slides(page)
+    knee_is_a_preset(page)
     page.evaluate("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     page.wait("() => app.graph.nodes.length === 0")
     page.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     page.wait("(id) => app.graph.getNodeById(id)?.widgets.some(({ name }) => name === 'result')", REPORT)
     page.wait(f"([id, said]) => ({TEXT})(id)[0].join() === said.join()", [REPORT, said])
+
+
+def slides(page) -> None:
+    """The slider of ReCache Compare, with mouse and keyboard."""
+    page.screenshot("result-slider", COMPARE)
+    slider = page.tab.locator(".recache-slider")
+    page.wait("() => [...document.querySelectorAll('.recache-slider img')].every(({ naturalWidth }) => naturalWidth)")
+    before, after = slider.locator("img").evaluate_all("(pictures) => pictures.map(({ src }) => src)")
+    assert before != after
+    box = slider.bounding_box()
+    assert box["height"] > 250
+    page.tab.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2)
+    assert slider.get_attribute("aria-valuenow") == "25"
+    assert "75%" in slider.locator(".before").evaluate("(picture) => picture.style.clipPath")
+    slider.press("ArrowRight")
+    assert slider.get_attribute("aria-valuenow") == "30"
+
+
+def knee_is_a_preset(page) -> None:
+    """What ReCache Frontier has found is a button on the strip."""
+    told = page.evaluate(TEXT, FRONTIER)[0][0]
+    button = page.tab.locator(".recache-strip button", has_text="Knee")
+    if told.startswith("No knee"):
+        assert not button.is_visible()
+        return
+    page.screenshot("result-knee", BUDGET)
+    button.click()
+    assert told.startswith(f"Knee at budget {page.widget(BUDGET, 'budget'):g}: ")
 
 
 @pytest.mark.parametrize("kind", ["ReCacheReport", "ReCacheFrontier"])

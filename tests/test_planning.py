@@ -15,7 +15,7 @@ import torch
 from recache.caching import model_identity
 from recache.caching.dry_run import dry_run, dry_run_without_rng
 from recache.nodes.library.folders import SHIPPED
-from recache.nodes.server import graph, model_header, plan, planned_run, routes, run_state
+from recache.nodes.server import graph, knees, model_header, plan, planned_run, routes, run_state
 from recache.policies.policy_file import load
 from tests.hosting.plans import (
     ADVANCED,
@@ -99,6 +99,17 @@ def test_a_run_of_another_model_is_not_shown(own_model):
         run_state._histories.put((WORKFLOW, NODE), run_state.History(None, layout, None, [run]))
         assert plan.plan(asks).run is shown
     run_state._histories.clear()
+
+
+def test_the_knee_of_the_last_frontier_is_a_preset_in_its_workflow_for_its_model(own_model):
+    asks = request(ksampler(own_model))
+    layout = plan._planned_run(asks, None, []).layout
+    for workflow, measured, knee in (("mine", layout, None), (WORKFLOW, "another", None), (WORKFLOW, layout, 0.26)):
+        knees.remember(workflow, measured, 0.26)
+        assert plan.plan(asks).presets.get("knee") == knee
+    knees.remember(WORKFLOW, layout, None)  # the next one has none
+    assert set(plan.plan(asks).presets) == {"draft", "fast", "balanced", "safe"}
+    knees._knees.clear()
 
 
 def test_what_a_forecast_costs_is_known_after_the_first_run(client):

@@ -6,6 +6,7 @@ import copy
 import gc
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -29,6 +30,7 @@ from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
 from recache.nodes.library.ranking import Target
 from recache.nodes.training import objective, rollouts
+from recache.nodes.training.describe import describe_training
 from recache.nodes.training.request import QUICK_EVALUATIONS, Progress, Request, noises
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
 from recache.policies.defaults import default_mechanism, default_schedule
@@ -37,6 +39,7 @@ from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, load, save
 from recache.policies.power_law import power_law
 from recache.policies.uniform import uniform
+from tests.hosting.languages import OWN_SCRIPT
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
 from tests.tiny.training import REQUEST, N, Vae, flow, trained
@@ -164,6 +167,13 @@ def test_a_policy_is_no_worse_than_its_starts_where_it_was_trained_and_chosen(ou
     assert sum(outcome.evaluations.values()) <= REQUEST.evaluations
 
 
+@pytest.mark.parametrize("language", OWN_SCRIPT)
+def test_every_line_is_in_the_artists_language(outcome, language):
+    notes = [Reason("checkpoint_damaged", {"file": "costs"}), Reason("recomputed", {"count": 2, "gigabytes": 2})]
+    lines = describe_training(replace(outcome, notes=notes), language).splitlines()
+    assert len(lines) > 8 and [line for line in lines if not re.search(OWN_SCRIPT[language], line)] == []
+
+
 def test_the_same_seed_gives_the_same_policy_and_another_prompt_another_training(outcome, tmp_path):
     again = trained(tmp_path / "again")
     assert again.learned.schedules == outcome.learned.schedules
@@ -187,12 +197,12 @@ def test_a_checkpoint_of_another_workflow_or_a_damaged_one_is_not_used(outcome, 
     trained(tmp_path, replace(REQUEST, evaluations=10), flow(seed=99))
     notes = []
     assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
-    assert notes == ["The checkpoint is not of this workflow any more, so training begins anew."]
+    assert notes == [Reason("checkpoint_foreign")]
     (tmp_path / "costs.jsonl").write_text('[[0, 1], 0, 1.0]\nnonsense\n[[0, 2], 0, 1.0]\n')
     (tmp_path / "reference-0.safetensors").write_bytes(b"\0" * 50)
     notes = []
     assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
-    assert len(notes) == 2 and all("damaged" in note for note in notes)
+    assert [note.code for note in notes] == ["checkpoint_damaged"] * 2
 
 
 def die_in_call(number: int, function=lambda *args: None):

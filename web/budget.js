@@ -214,6 +214,11 @@ api.addEventListener("recache.run", ({ detail }) => {
   strips.get(graph.nodeAt(detail.node))?.onRunEvent(detail);
 });
 
+// ReCache Frontier has run: its knee is a preset from now on.
+api.addEventListener("executed", ({ detail }) => {
+  if (detail.output?.recache_knee) strips.forEach((strip) => strip.request.invalidate());
+});
+
 app.registerExtension({
   name: "recache.budget",
 

@@ -3,6 +3,7 @@ import { app } from "../../scripts/app.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = 10; // pixels that the canvas leaves around a widget
+const SPACING = 4; // and adds below it
 
 const sheet = document.createElement("link");
 sheet.rel = "stylesheet";
@@ -24,20 +25,21 @@ export const svg = (tag, parent = null, className = "") =>
 
 /**
  * Adds an element to a node as a widget without a value: it is neither saved nor sent, and has no row in the side panel.
+ * It takes no more room than it needs, so that the picture below it gets the rest of the node: a widget with
+ * `computeLayoutSize`, as the page makes them, would share the room in Nodes 2.0.
  * @param height in pixels, 0 for no room at all; the element's `minHeight` changes it later.
- * @param grows: the widget takes what room the node has left.
  */
-export function mountWidget(node, name, element, height, { grows = false } = {}) {
+export function mountWidget(node, name, element, height) {
   element.style.minHeight = `${height}px`;
   element.dataset.recache = name;
-  const total = () => {
-    const least = parseFloat(element.style.minHeight);
-    return least && least + 2 * MARGIN;
-  };
-  const limits = grows ? { getMinHeight: total } : { getMinHeight: total, getMaxHeight: total };
   const widget = node.addDOMWidget(name, `recache_${name}`, element, {
-    serialize: false, hideOnZoom: false, hideInPanel: true, ...limits,
+    serialize: false, hideOnZoom: false, hideInPanel: true,
   });
+  widget.computeLayoutSize = undefined;
+  widget.computeSize = (width = 0) => {
+    const least = parseFloat(element.style.minHeight);
+    return [width, least && least + 2 * MARGIN - SPACING];
+  };
   widget.serialize = false;
   return widget;
 }

@@ -2,16 +2,18 @@
 // node with a picture, at which words and picture can be read; a size that was saved comes later and stays.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { Comparison } from "./comparison.js";
 import { html, mountWidget, trackNode } from "./dom.js";
 import { nodeAt, outputKey, workflowId } from "./graph.js";
+import { ready } from "./i18n.js";
 
 const SIZES = {
   ReCacheReport: [460, 420],
-  ReCacheCompare: [600, 620],
-  ReCacheFrontier: [640, 1400],
-  ReCacheFrontierCustom: [640, 1250],
-  ReCacheTrain: [500, 980],
-  ReCacheTrainCustom: [500, 920],
+  ReCacheCompare: [600, 940],
+  ReCacheFrontier: [640, 1180],
+  ReCacheFrontierCustom: [640, 1060],
+  ReCacheTrain: [640, 1120],
+  ReCacheTrainCustom: [640, 1020],
 };
 const WITH_TEXT = ["ReCacheReport", "ReCacheCompare", "ReCacheFrontier", "ReCacheFrontierCustom"];
 const LINE = 14; // pixels
@@ -27,16 +29,19 @@ class Result {
     this.element.setAttribute("role", "status");
     this.element.setAttribute("data-capture-wheel", "true"); // scrolls here and does not zoom
     mountWidget(node, "result", this.element, 0);
+    this.comparison = node.comfyClass === "ReCacheCompare" ? new Comparison(node) : null;
     const { onExecuted } = node;
     node.onExecuted = (output) => {
       onExecuted?.call(node, output);
-      this.show(output?.text);
+      this.show(output);
     };
   }
 
-  /** @param text lines, alone or in a list, as the server sends them; nothing changes where there are none. */
-  show(text) {
-    if (!text) return;
+  /** Shows an output of the node: its text, lines alone or in a list, and its pairs; nothing changes without them. */
+  show(output) {
+    if (!output?.text) return;
+    const { text } = output;
+    this.comparison?.show(output);
     this.element.textContent = [text].flat().join("\n");
     const fit = (this.node.size[0] - 40) / LETTER; // letters in a line
     const lines = this.element.textContent.split("\n").reduce((sum, line) => sum + Math.ceil(line.length / fit), 0);
@@ -47,15 +52,17 @@ class Result {
 
 /** Shows what the page has stored of earlier runs. */
 function restore(outputs) {
-  for (const [node, result] of results) result.show(outputs[outputKey(node)]?.text);
+  for (const [node, result] of results) result.show(outputs[outputKey(node)]);
 }
 
 api.addEventListener("recache.text", ({ detail }) => {
-  if (detail.workflow === workflowId()) results.get(nodeAt(detail.node))?.show(detail.text);
+  if (detail.workflow === workflowId()) results.get(nodeAt(detail.node))?.show(detail);
 });
 
 app.registerExtension({
   name: "recache.result",
+
+  init: () => ready,
 
   nodeCreated(node) {
     const size = SIZES[node.comfyClass];

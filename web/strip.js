@@ -5,7 +5,7 @@ import { TimeLine } from "./time_line.js";
 
 const KINDS = ["forecast", "computed", "was-forecast", "was-computed"];
 const QUALITIES = ["broken", "another", "details", "same"]; // the bar is as full as the place here
-const PRESETS = ["draft", "fast", "balanced", "safe"];
+const PRESETS = ["draft", "fast", "balanced", "safe", "knee"]; // the last: of ReCache Frontier, where it has found one
 export const HEIGHT = 120;
 
 /**
@@ -91,6 +91,7 @@ export class Strip {
       const button = this.presets[i];
       button.budget = presets[name];
       button.disabled = button.budget === undefined;
+      button.hidden = name === "knee" && button.disabled;
       button.title = button.disabled ? "" : t("strip.preset_title", { name: t(`strip.preset_${name}`), budget: button.budget });
     });
   }

@@ -67,7 +67,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (!NODES.includes(node.comfyClass)) return;
     const panel = new TrainingPanel(stop);
-    mountWidget(node, "training", panel.element, HEIGHT, { grows: true });
+    mountWidget(node, "training", panel.element, HEIGHT);
     trackNode(panels, node, panel);
   },
 });

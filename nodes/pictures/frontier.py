@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from PIL import Image, ImageDraw
 
+from ..training.describe import pace, summary
 from ..training.quality_curve import Curve, Point
 from .drawing import (
     BACKGROUND,
@@ -52,8 +53,8 @@ def frontier_picture(curve: Curve) -> torch.Tensor:
 def _plot(curve: Curve, width: int) -> Image.Image:
     """The curve; closer to the uncached pictures is further up."""
     image, draw = new_image(width, TOP + PLOT + AXIS)
-    draw.text((MARGIN, MARGIN - 6), curve.summary(), **text_style(TITLE))
-    stand_in = ", which stands in for LPIPS," if curve.metric.notes else ""
+    draw.text((MARGIN, MARGIN - 6), summary(curve), **text_style(TITLE))
+    stand_in = ", which stands in for LPIPS," if curve.metric.missing else ""
     draw.text((MARGIN, MARGIN + 34), f"{curve.metric.name}{stand_in} to the uncached run: further up is closer",
               **text_style(SMALL, FAINT))
     span = width - LEFT - 3 * MARGIN
@@ -159,7 +160,7 @@ def _row(colour: tuple[int, int, int], headings: Sequence[str], points: Sequence
             y += tall
         lines = [f"{point.seconds:.3g} s, {point.computed} of {curve.evaluations}"]
         if point is not curve.uncached:
-            lines.insert(0, curve.pace(point))
+            lines.insert(0, pace(curve, point))
         for j, line in enumerate(lines):
             draw.text((x, y + j * LINE), line, **text_style(SMALL, colour if j == 0 and not headings else TEXT))
     return image

@@ -9,9 +9,11 @@ from PIL import Image
 
 from ..training.request import Outcome
 from . import drawing
-from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, SMALL, UNCACHED, WIDTH, text_style
+from .drawing import BACKGROUND, CACHED, COMPUTED, FEWER_STEPS, GRID, MARGIN, SMALL, UNCACHED, text_style
 
+COLUMN = 620  # width of each half: so wide that the picture is legible on a node that has many inputs above it
 PLOT_HEIGHT, ROW, LINE, NAMES = 260, 36, 28, 120  # heights; width of what stands left of bars and strips
+BARS = 200  # width of the longest bar; its name and cost stand right of it
 LABEL = text_style(SMALL)
 COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": UNCACHED,
            "uniform": (200, 200, 205), "fewer steps": FEWER_STEPS}
@@ -19,8 +21,8 @@ COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": UNCACHED,
 
 def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image.Image:
     """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
-    image, draw = drawing.new_image(WIDTH, PLOT_HEIGHT)
-    left, top, right, bottom = MARGIN + 70, MARGIN + 32, WIDTH - MARGIN, PLOT_HEIGHT - MARGIN - 28
+    image, draw = drawing.new_image(COLUMN, PLOT_HEIGHT)
+    left, top, right, bottom = MARGIN + 70, MARGIN + 32, COLUMN - MARGIN, PLOT_HEIGHT - MARGIN - 28
     draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **LABEL)
     for share in (0.0, 0.5, 1.0):
         y = bottom - share * (bottom - top)
@@ -36,15 +38,12 @@ def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image
 
 
 def training_picture(outcome: Outcome) -> torch.Tensor:
-    """Learning curve, held-out costs and schedules: IMAGE [1, height, width, 3]."""
-    parts = [
-        curve_picture(outcome.learned.curve, outcome.learned.evaluations),
-        _frontier(outcome), _strips(outcome)]
-    whole = Image.new("RGB", (WIDTH, sum(part.height for part in parts)), BACKGROUND)
-    y = 0
-    for part in parts:
-        whole.paste(part, (0, y))
-        y += part.height
+    """Learning curve and schedules, and beside them the held-out costs: IMAGE [1, height, width, 3]."""
+    curve, strips = curve_picture(outcome.learned.curve, outcome.learned.evaluations), _strips(outcome)
+    costs = _frontier(outcome)
+    whole = Image.new("RGB", (2 * COLUMN, max(curve.height + strips.height, costs.height)), BACKGROUND)
+    for part, place in ((curve, (0, 0)), (strips, (0, curve.height)), (costs, (COLUMN, 0))):
+        whole.paste(part, place)
     return drawing.to_image(whole)
 
 
@@ -52,15 +51,15 @@ def _frontier(outcome: Outcome) -> Image.Image:
     """Held-out cost of every candidate at every k, as bars relative to the uniform schedule's."""
     table = outcome.table
     names = [name for name in COLOURS if any(name in row for row in table.values())]
-    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 36 + len(table) * (len(names) * LINE + 14))
-    title = f"{outcome.policy.about.reward} on samples not trained on; lower is better"
+    image, draw = drawing.new_image(COLUMN, MARGIN * 2 + 36 + len(table) * (len(names) * LINE + 14))
+    title = f"{outcome.policy.about.reward} on other samples; lower is better"
     draw.text((MARGIN, MARGIN - 8), title, **LABEL)
     y = MARGIN + 32
     for k, row in table.items():
         longest = max(abs(cost) for cost in row.values()) or 1.0
         draw.text((MARGIN, y - 2), f"{k} of {outcome.n}", **LABEL)
         for name in (name for name in names if name in row):
-            length = abs(row[name]) / longest * (WIDTH - NAMES - 300)
+            length = abs(row[name]) / longest * BARS
             draw.rectangle((MARGIN + NAMES, y, MARGIN + NAMES + length, y + LINE - 7), fill=COLOURS[name])
             draw.text((MARGIN + NAMES + 10 + length, y - 3), f"{name} {row[name]:.4g}", **LABEL)
             y += LINE
@@ -71,9 +70,9 @@ def _frontier(outcome: Outcome) -> Image.Image:
 def _strips(outcome: Outcome) -> Image.Image:
     """The chosen schedule of every k."""
     schedules = outcome.learned.schedules
-    image, draw = drawing.new_image(WIDTH, MARGIN * 2 + 36 + len(schedules) * ROW)
+    image, draw = drawing.new_image(COLUMN, MARGIN * 2 + 36 + len(schedules) * ROW)
     draw.text((MARGIN, MARGIN - 8), "which steps are computed", **LABEL)
-    cell = (WIDTH - 2 * MARGIN - NAMES) / outcome.n
+    cell = (COLUMN - 2 * MARGIN - NAMES) / outcome.n
     for row, (k, schedule) in enumerate(schedules.items()):
         y = MARGIN + 32 + row * ROW
         draw.text((MARGIN, y), f"{k}: {outcome.learned.winners[k]}"[:11], **LABEL)

@@ -15,7 +15,7 @@ from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 from ..library.ranking import Target
 from ..library.resolve import PolicyChoice
-from . import run_state
+from . import knees, run_state
 from .planned_run import PlannedRun, planned_run
 
 
@@ -73,7 +73,8 @@ class PlanAnswer:
         refusal: why nothing would be cached, a Reason or an error's message.
         missing: that the chosen policy is missing, or None.
         remark: see RunChoice.remark. quality: see RunChoice.expected_word.
-        presets: {name: budget} to choose from (see expected_quality.presets); empty where a list takes its place.
+        presets: {name: budget} to choose from (see expected_quality.presets), and the last frontier's "knee"; empty
+            where a list takes its place.
         n: evaluations of the run; 0 if they are not known, and then there is no schedule.
         parts: evaluations of every sampler in it.
         computed: those that would be computed, 0-based.
@@ -146,6 +147,8 @@ def plan(request: PlanRequest) -> PlanAnswer:
     answer.computed = [i for i, computed in enumerate(schedule) if computed]
     if answer.policy.kind != "list":
         answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
+        knee = knees.knee_of(request.workflow, planned.layout)
+        answer.presets |= {} if knee is None else {"knee": knee}
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
     seconds = history.seconds(run.cfg, run.size) if history else None
     if seconds is not None:

@@ -43,7 +43,7 @@ class State:
         budgets: (k, n, gain) for every budget: k of n evaluations computed.
         seconds_left: of the search, at most; None if not known yet.
         stopping: whether the artist asked to keep the best so far.
-        summary: the result, in a sentence.
+        summary: the result or the error, in a sentence; "" while running and where it was cancelled.
     """
 
     id: int
@@ -121,7 +121,7 @@ def training(node: str | None, workflow: str | None, limit: int) -> Iterator[Tra
     try:
         yield monitor
     except comfy.model_management.InterruptProcessingException:
-        monitor.end("cancelled", "cancelled; nothing is lost, queue again to go on from here")
+        monitor.end("cancelled", "")
         raise
     except BaseException as error:
         monitor.end("failed", str(error))

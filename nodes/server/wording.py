@@ -10,6 +10,8 @@ from typing import Any
 import folder_paths
 
 from ...caching import Reason, Report
+from ...policies.metrics.distances import MAX_PSNR
+from ...policies.metrics.metric import Figures
 
 LOCALES = Path(__file__).parents[2] / "locales"
 LANGUAGES = ("en", "zh", "ja", "ko")
@@ -80,6 +82,22 @@ def summary(report: Report | None, language: str = "en") -> str:
     return ", ".join(parts)
 
 
+def mechanism_text(report: Report, language: str = "en") -> str:
+    """How a run's evaluations were cached."""
+    key = "report.mechanism" if report.order is None else "report.mechanism_order"
+    return text(key, language, mechanism=report.mechanism, order=report.order, point=report.cache_point)
+
+
+def figures_text(figures: Figures, metric: str, language: str = "en") -> str:
+    """Figures in one line; `metric` is the name of what the difference is measured by."""
+    line = f"{metric} {figures.difference:.4f}"
+    if figures.psnr is None:
+        return line
+    equal = figures.psnr >= MAX_PSNR
+    psnr = text("compare.equal", language) if equal else f"PSNR {figures.psnr:.1f} dB"
+    return f"{line}, {psnr}, SSIM {figures.ssim:.4f}"
+
+
 def remarks(report: Report, language: str = "en") -> list[str]:
     """The notes that are not in the summary."""
     return [reason_text(note, language) for note in report.notes] if report.planned else []
@@ -94,9 +112,7 @@ def report_text(report: Report | None, language: str = "en") -> str:
         counts = ", ".join(f"{len(part.computed)}/{part.evaluations}" for part in report.parts)
         lines.append(text("report.parts", language, parts=counts))
     if report.cache_point != "none":
-        key = "report.mechanism" if report.order is None else "report.mechanism_order"
-        how = text(key, language, mechanism=report.mechanism, order=report.order, point=report.cache_point)
-        lines.append(f"{how}: {reason_text(report.cache_point_reason, language)}")
+        lines.append(f"{mechanism_text(report, language)}: {reason_text(report.cache_point_reason, language)}")
     if report.seconds_computed is not None and report.seconds_cached is not None:
         lines.append(text("report.seconds", language, computed=f"{report.seconds_computed:.3g}",
                           cached=f"{report.seconds_cached:.3g}"))

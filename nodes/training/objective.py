@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...caching import Reason
 from ...caching.workflow import WorkflowError
 from ...policies.metrics import distances, rewards
 from ...policies.metrics.metric import LATENT_RMSE, Metric, perceptual, rooted
@@ -51,6 +52,12 @@ class Objective:
         return float(self.metric(decoded, reference))
 
 
+def metric_notes(metric: Metric) -> list[Reason]:
+    """That the metric stands in for LPIPS, and why; none where it does not."""
+    missing = metric.missing
+    return [] if missing is None else [Reason("lpips_missing", {"because": Reason(missing.code, missing.fields)})]
+
+
 @dataclass(frozen=True)
 class Objectives:
     """Of a training: `learn` on training samples, `choose` on held-out ones and for the report."""
@@ -60,8 +67,8 @@ class Objectives:
 
 
 def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip_vision=None, clip=None,
-         prompt: str = "") -> tuple[Objectives, list[str]]:
-    """The objectives that an artist chose, and sentences on what replaces what is not available.
+         prompt: str = "") -> tuple[Objectives, list[Reason]]:
+    """The objectives that an artist chose, and what replaces what is not available.
 
     Args:
         distance: one of DISTANCES. "auto" learns by the latents' error, which needs no decoding, and with a VAE chooses
@@ -82,7 +89,7 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
     if vae is None or distance == "latent":
         return Objectives(Objective(), Objective()), []
     metric = rooted(Metric("1 - SSIM", distances.ssim) if distance == "ssim" else perceptual())
-    notes = list(metric.notes)
+    notes = metric_notes(metric)
     if reward == "none" or not alpha:
         pictures = Objective(metric, vae)
         return Objectives(Objective() if distance == "auto" else pictures, pictures), notes

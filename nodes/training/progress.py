@@ -12,9 +12,8 @@ from ..server.training_state import TrainingMonitor
 from .request import Progress, Request
 
 
-def shown_on(monitor: TrainingMonitor, node_id: str | None, request: Request) -> Progress:
+def shown_on(monitor: TrainingMonitor, bar: comfy.utils.ProgressBar, request: Request) -> Progress:
     """Callbacks that show a training on its node, and raise the host's exception once its prompt is cancelled."""
-    bar = comfy.utils.ProgressBar(1000, node_id=node_id)
     started = time.monotonic()
 
     def phase(name: str, part: int, parts: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
 
 import comfy.model_management
@@ -14,9 +15,8 @@ from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.budget import computed_for_budget, knee
 from ...policies.metrics.metric import Figures, Metric, figures, mean, perceptual
 from ..library.resolve import PolicyChoice
-from ..server.wording import language
-from ..server.wording import remarks as report_remarks
-from .objective import Objective
+from ..server.wording import text
+from .objective import Objective, metric_notes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Curve:
         knee: the budget at the knee (see policies.budget.knee), or None if the curve has none.
         metric: of the figures.
         report: of the engine's last run.
-        notes: sentences for the artist.
+        notes: for the artist.
     """
 
     evaluations: int
@@ -57,24 +57,11 @@ class Curve:
     knee: float | None
     metric: Metric
     report: caching.Report
-    notes: list[str]
+    notes: list[caching.Reason]
 
     def speedup(self, point: Point) -> float:
         """Speed-up over the uncached run."""
         return self.uncached.seconds / point.seconds
-
-    def pace(self, point: Point) -> str:
-        """The same in words, such as "3.1x faster"."""
-        speedup = f"{self.speedup(point):.1f}"
-        return "no faster" if speedup == "1.0" else f"{speedup}x {'faster' if float(speedup) > 1 else '(slower)'}"
-
-    def summary(self) -> str:
-        """A line for the artist: the knee and what it gives."""
-        if self.knee is None:
-            return "No knee: quality falls as fast as time"
-        point = self.cached[self.knee]
-        return (f"Knee at budget {self.knee:g}: {self.pace(point)}, {point.seconds:.3g} s instead of "
-                f"{self.uncached.seconds:.3g} s")
 
 
 @dataclass
@@ -128,13 +115,13 @@ class Runs:
 
 
 def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: int, fewer_steps: bool, vae=None,
-             progress: Callable[[str, float], None] = lambda doing, share: None) -> Curve:
+             progress: Callable[[str, float], None] = lambda doing, share: None, language: str = "en") -> Curve:
     """The curve of `budgets`, in any order. Runs one sample at a time, and keeps its latents in main memory.
 
     Args:
         count: samples, 1 or more. fewer_steps: whether to run fewer uncached steps too.
         vae: to compare pictures; None compares latents.
-        progress: called at every step with what is being done and the share done, 0..1.
+        progress: called at every step with what is being done, in the language, and the share done, 0..1.
 
     Raises:
         ValueError, DistanceError: it can't be measured; one sentence for the artist.
@@ -147,32 +134,35 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
 
     # Warm up both kinds of run before any is timed: a first run may compile. The cached one also gives the cost of a
     # cached evaluation, and so which budgets differ.
-    warm_up = [Variant("warming up", 1 / n, uncached(1 / n)),
-               Variant("warming up", budgets[0], lambda sample: runs.run(sample, budgets[0]))]
-    _run(warm_up, samples[:1], workflow, lambda doing, share: progress(doing, 0.0))
+    say = partial(text, language=language)
+    warm_up = [Variant(say("frontier.doing_warm_up"), 1 / n, uncached(1 / n)),
+               Variant(say("frontier.doing_warm_up"), budgets[0], lambda sample: runs.run(sample, budgets[0]))]
+    _run(warm_up, samples[:1], workflow, lambda doing, share: progress(doing, 0.0), language)
     ks, notes = _distinct(budgets, n, runs.report.cached_cost)
-    full = Variant("uncached", 1.0, uncached(1.0))
-    cached = [Variant(f"budget {b:g}", b, lambda sample, b=b: runs.run(sample, b)) for b in ks]
-    fewer = [Variant(f"{k} of {n} without a cache", k / n, uncached(k / n)) for k in ks.values()] if fewer_steps else []
-    _run([full, *cached, *fewer], samples, workflow, progress)
+    full = Variant(say("frontier.doing_uncached"), 1.0, uncached(1.0))
+    cached = [Variant(say("frontier.doing_budget", budget=f"{b:g}"), b, lambda sample, b=b: runs.run(sample, b))
+              for b in ks]
+    fewer = [Variant(say("frontier.doing_fewer", k=k, n=n), k / n, uncached(k / n)) for k in ks.values() if fewer_steps]
+    _run([full, *cached, *fewer], samples, workflow, progress, language)
     objective = Objective() if vae is None else Objective(perceptual(), vae)
-    best, *points = _points(full, [*cached, *fewer], objective, progress)
+    measuring = say("frontier.doing_measure", metric=objective.name)
+    best, *points = _points(full, [*cached, *fewer], objective, lambda: progress(measuring, 1.0))
     by_budget, fewer_by_budget = dict(zip(ks, points)), dict(zip(ks, points[len(ks):]))
     worse = [b for b, p in fewer_by_budget.items() if p.figures.difference < by_budget[b].figures.difference]
     if worse:
-        notes.append(f"At {', '.join(f'{b:g}' for b in worse)}, fewer steps without a cache come closer.")
+        notes.append(caching.Reason("fewer_steps_closer", {"budgets": ", ".join(f"{b:g}" for b in worse)}))
     return Curve(n, best, by_budget, fewer_by_budget, _knee(by_budget, n), objective.metric, runs.report,
-                 [*notes, *report_remarks(runs.report, language())])
+                 [*notes, *runs.report.notes, *metric_notes(objective.metric)])
 
 
-def _distinct(budgets: Sequence[float], n: int, cached_cost: float) -> tuple[dict[float, int], list[str]]:
+def _distinct(budgets: Sequence[float], n: int, cached_cost: float) -> tuple[dict[float, int], list[caching.Reason]]:
     """{budget: k} of the ascending budgets without those of the same k as a lower one; and notes on these."""
     ks: dict[float, int] = {}
     notes = []
     for budget in budgets:
         k = computed_for_budget(budget, n, cached_cost)
         if k in ks.values():
-            notes.append(f"The budget {budget:g} pays for no more than the one before it, {k} of {n}; it is left out.")
+            notes.append(caching.Reason("budget_same", {"budget": f"{budget:g}", "computed": k, "evaluations": n}))
         else:
             ks[budget] = k
     return ks, notes
@@ -185,12 +175,13 @@ def _knee(cached: dict[float, Point], n: int) -> float | None:
 
 
 def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workflow,
-         progress: Callable[[str, float], None]) -> None:
+         progress: Callable[[str, float], None], language: str) -> None:
     """Run every variant on every sample."""
     total, done = len(samples) * sum(variant.cost for variant in variants), 0.0
     for i, sample in enumerate(samples):
         for variant in variants:
-            name = variant.name if len(samples) == 1 else f"{variant.name}, seed {i + 1} of {len(samples)}"
+            name = variant.name if len(samples) == 1 else text(
+                "frontier.doing_seed", language, doing=variant.name, i=i + 1, count=len(samples))
             progress(name, done / total)
             workflow.stepped = lambda step, name=name, cost=variant.cost, before=done: progress(
                 name, (before + step * cost) / total)
@@ -202,7 +193,7 @@ def _run(variants: Sequence[Variant], samples: Sequence[Sample], workflow: Workf
             variant.seconds.append(workflow.seconds)
 
 
-def _points(full: Variant, others: Sequence[Variant], objective: Objective, progress: Callable[[str, float], None],
+def _points(full: Variant, others: Sequence[Variant], objective: Objective, progress: Callable[[], None],
             ) -> list[Point]:
     """The points of the variants, `full` first; two decoded outputs are in memory at a time."""
     variants = [full, *others]
@@ -212,7 +203,7 @@ def _points(full: Variant, others: Sequence[Variant], objective: Objective, prog
     for i in range(len(full.latents)):
         reference = _frames(objective, full.latents[i])
         for variant in variants:
-            progress(f"measuring {objective.name}", 1.0)
+            progress()
             decoded = reference if variant is full else _frames(objective, variant.latents[i])
             found[variant.name] += figures(objective.metric, decoded, reference, device)
             if objective.metric.of_pictures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ...caching import Reason
 from ...caching.workflow import WorkflowError
 from ...policies.budget import computed_for_budget
 from ...policies.learning.search import Learned
@@ -95,7 +96,7 @@ class Outcome:
         n: evaluations of a run. cache_point, cached_cost: as the engine resolved them.
         evaluations: {purpose: network evaluations}: "uncached", "rollouts" and "held out".
         shared: evaluations that rollouts took from common prefixes instead of the network.
-        notes: sentences for the artist.
+        notes: for the artist.
     """
 
     policy: PolicyFile
@@ -107,4 +108,4 @@ class Outcome:
     cached_cost: float
     evaluations: dict[str, int]
     shared: int
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)

@@ -37,14 +37,14 @@ HELD_OUT_SEED = 0x5EED  # added to the seed for the held-out samples
 
 
 def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoint: Checkpoint, about: About,
-          given: torch.Tensor | None = None, progress: Progress | None = None, notes: list[str] | None = None,
-          ) -> Outcome:
+          given: torch.Tensor | None = None, progress: Progress | None = None,
+          notes: list[caching.Reason] | None = None) -> Outcome:
     """Train on some samples and choose on held-out ones. Deterministic, unless time runs out.
 
     Args:
         about: metadata of the policy file; what only training knows is filled in.
         given: existing uncached outputs, in the order of the training samples; they are checked.
-        notes: sentences for the artist, such as the checkpoint's; more are appended.
+        notes: for the artist, such as the checkpoint's; more are appended.
 
     Raises:
         WorkflowError: this workflow can't be trained on, or the given outputs are not of it.
@@ -75,7 +75,7 @@ class _Setup:
     objectives: Objectives
     checkpoint: Checkpoint
     progress: Progress
-    notes: list[str]
+    notes: list[caching.Reason]
     prefix_cache: caching.PrefixCache
     started: float
     suffix: str = ""
@@ -138,8 +138,8 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     table = _with_fewer_steps(setup, learned, fewer_steps)
 
     if setup.prefix_cache.recomputed:
-        setup.notes.append(f"{setup.prefix_cache.recomputed:,} evaluations were computed again, because the outputs of "
-                           f"all rollouts take more than {PREFIX_CACHE_BYTES >> 30} GB of memory.")
+        setup.notes.append(caching.Reason("recomputed", {
+            "count": f"{setup.prefix_cache.recomputed:,}", "gigabytes": PREFIX_CACHE_BYTES >> 30}))
     spent = {"uncached": uncached.evaluations + held_out_uncached.evaluations,
              "rollouts": probe.evaluations + raced + learned.evaluations,
              "held out": learned.held_out_evaluations + len(held_out) * sum(table)}
@@ -187,7 +187,7 @@ def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
     latent = whole.run(schedule, 0)
     stored = setup.checkpoint.tensors("probe") or {}
     if stored and not ("latent" in stored and relative_difference(stored["latent"], latent) <= SAME_OUTPUT):
-        setup.checkpoint.clear("The checkpoint is not of this workflow any more, so training begins anew.")
+        setup.checkpoint.clear("checkpoint_foreign")
         stored = {}
     if "shares" not in stored:
         sharing = rollouts(shares=True)

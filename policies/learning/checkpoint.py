@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from ..schedule import ScheduleError, explicit
 from .environment import Environment, Memo
 
-Note = Callable[[str], None]
+Note = Callable[..., None]
 
 
 class Checkpoint:
@@ -28,10 +28,11 @@ class Checkpoint:
 
     Args:
         folder: made if it does not exist; one for each combination of everything that the costs depend on.
-        note: called with one sentence about stored results that can't be used and are computed again.
+        note: called with a code, and what a sentence on it names, where stored results can't be used and are computed
+            again.
     """
 
-    def __init__(self, folder: Path, note: Note = lambda sentence: None):
+    def __init__(self, folder: Path, note: Note = lambda code, **fields: None):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._note = folder, note
 
@@ -56,7 +57,7 @@ class Checkpoint:
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError):
-            self._note(f"The checkpoint file {path.name} is damaged, so what it held is computed again.")
+            self._note("checkpoint_damaged", file=path.name)
             return None
 
     def store(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
@@ -68,9 +69,9 @@ class Checkpoint:
             os.fsync(file.fileno())
         part.replace(path)
 
-    def clear(self, reason: str) -> None:
-        """Delete everything that is stored, and say why."""
-        self._note(reason)
+    def clear(self, code: str) -> None:
+        """Delete everything that is stored; the code says why."""
+        self._note(code)
         for path in self.folder.iterdir():
             path.unlink()
 
@@ -83,7 +84,7 @@ class Checkpoint:
         try:
             known = dict(_entry(line, environment.n) for line in whole.splitlines())
         except (ValueError, TypeError, ScheduleError, RecursionError):
-            self._note(f"The checkpoint file {path.name} is damaged, so what it held is computed again.")
+            self._note("checkpoint_damaged", file=path.name)
             known, whole = {}, b""
         os.truncate(path, len(whole))
         return known

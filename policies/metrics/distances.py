@@ -22,6 +22,18 @@ class DistanceError(RuntimeError):
     """A distance that can't be computed here; the message is one sentence for the artist."""
 
 
+class LpipsMissing(DistanceError):
+    """LPIPS is not available.
+
+    Args:
+        code: why, for those who word it in another language. message: in English. fields: what the sentence names.
+    """
+
+    def __init__(self, code: str, message: str, **fields: str):
+        super().__init__(message)
+        self.code, self.fields = code, fields
+
+
 class Distance(Protocol):
     """A distance between outputs."""
 
@@ -81,27 +93,29 @@ class LPIPS:
     The heads come with the `lpips` package; AlexNet comes from the user's torch cache, and is not downloaded.
 
     Raises:
-        DistanceError: no `lpips` package, or no AlexNet in the cache.
+        LpipsMissing: no `lpips` package, or no AlexNet in the cache.
     """
 
     def __init__(self) -> None:
         try:
             import lpips
         except ImportError as error:
-            raise DistanceError("LPIPS needs the package lpips; run pip install lpips, or use SSIM.") from error
+            raise LpipsMissing("lpips_no_package",
+                               "LPIPS needs the package lpips; run pip install lpips, or use SSIM.") from error
         path = Path(torch.hub.get_dir(), "checkpoints", _ALEXNET)
         if not path.is_file():
-            raise DistanceError(
+            raise LpipsMissing(
+                "lpips_no_alexnet",
                 f"LPIPS needs AlexNet, a download of 233 MB that ReCache does not make by itself; put {_ALEXNET} from "
-                f"pytorch.org into the folder {path.parent}, or use SSIM."
-            )
+                f"pytorch.org into the folder {path.parent}, or use SSIM.", file=_ALEXNET, folder=str(path.parent))
         self._model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval().requires_grad_(False)
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
             for name, parameter in self._model.net.named_parameters():  # "slice2.3.weight" is "features.3.weight"
                 parameter.copy_(weights["features." + name.split(".", 1)[1]])
         except Exception as error:  # a damaged or foreign file may raise anything
-            raise DistanceError(f"AlexNet's weights in {path} are damaged; download them again.") from error
+            raise LpipsMissing("lpips_damaged", f"AlexNet's weights in {path} are damaged; download them again.",
+                               file=str(path)) from error
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
@@ -110,12 +124,12 @@ class LPIPS:
         return _frame_by_frame(lambda x, y: self._model(x, y, normalize=True).flatten(), a, b)
 
 
-def perceptual() -> tuple[Distance, str, list[str]]:
-    """LPIPS or, where it is not available, its replacement: the distance, its name, and sentences on why."""
+def perceptual() -> tuple[Distance, str, LpipsMissing | None]:
+    """LPIPS or, where it is not available, its replacement: the distance, its name, and why it is not LPIPS."""
     try:
-        return LPIPS(), "LPIPS", []
-    except DistanceError as error:
-        return ssim, "1 - SSIM", [f"1 - SSIM stands in for LPIPS. {error}"]
+        return LPIPS(), "LPIPS", None
+    except LpipsMissing as error:
+        return ssim, "1 - SSIM", error
 
 
 def _frame_by_frame(distance: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:

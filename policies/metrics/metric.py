@@ -22,7 +22,7 @@ class Metric:
         name: such as "latent RMSE".
         distance, reward: d and R. alpha: weight of the reward, 0 or more.
         of_pictures: whether it compares pictures in 0..1 (see distances) and not latents.
-        notes: sentences on what replaces what is not available.
+        missing: why this is not LPIPS, where it stands in for it; else None.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Metric:
     reward: rewards.Reward = rewards.none
     alpha: float = 0.0
     of_pictures: bool = True
-    notes: tuple[str, ...] = ()
+    missing: distances.LpipsMissing | None = None
 
     def __call__(self, cached: Tensor, uncached: Tensor) -> Tensor:
         """[batch, ...] of one shape -> [batch], float32."""
@@ -43,15 +43,15 @@ LATENT_RMSE = Metric("latent RMSE", lambda a, b: distances.latent_mse(a, b).sqrt
 
 
 def perceptual() -> Metric:
-    """LPIPS, or 1 - SSIM with a note where LPIPS is not available."""
-    distance, name, notes = distances.perceptual()
-    return Metric(name, distance, notes=tuple(notes))
+    """LPIPS, or 1 - SSIM where LPIPS is not available."""
+    distance, name, missing = distances.perceptual()
+    return Metric(name, distance, missing=missing)
 
 
 def rooted(metric: Metric) -> Metric:
     """The root of a metric that grows with squared differences; see LATENT_RMSE."""
     return Metric(f"root of {metric.name}", lambda a, b: metric.distance(a, b).clamp_min(0.0).sqrt(),
-                  notes=metric.notes)
+                  missing=metric.missing)
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,6 @@ class Figures:
     difference: float
     psnr: float | None = None
     ssim: float | None = None
-
-    def text(self, name: str) -> str:
-        """One line; `name` is the metric's."""
-        line = f"{name} {self.difference:.4f}"
-        if self.psnr is None:
-            return line
-        psnr = "equal pictures" if self.psnr >= distances.MAX_PSNR else f"PSNR {self.psnr:.1f} dB"
-        return f"{line}, {psnr}, SSIM {self.ssim:.4f}"
 
 
 def figures(metric: Metric, cached: Tensor, uncached: Tensor, device: torch.device | str = "cpu") -> list[Figures]:

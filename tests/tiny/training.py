@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recache.caching import workflow
+from recache.caching import Reason, workflow
 from recache.nodes.training import objective
 from recache.nodes.training.request import Progress, Request
 from recache.nodes.training.training import train
@@ -28,8 +28,9 @@ def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) 
 def trained(folder, request=REQUEST, workflow=None, references=None, progress=None, notes=None, vae=None):
     notes = [] if notes is None else notes
     with torch.inference_mode():  # as the executor runs nodes
-        return train(workflow or flow(), request, objective.make("auto", vae)[0], Checkpoint(folder, notes.append),
-                     ABOUT, references, progress or Progress(), notes)
+        checkpoint = Checkpoint(folder, lambda code, **fields: notes.append(Reason(code, fields)))
+        return train(workflow or flow(), request, objective.make("auto", vae)[0], checkpoint, ABOUT, references,
+                     progress or Progress(), notes)
 
 
 class Vae:
