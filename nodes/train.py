@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.utils
 from comfy_api.latest import io, ui
 
 from .. import caching
