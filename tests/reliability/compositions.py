@@ -95,9 +95,9 @@ def _extra(module: str, name: str):
 # ---- conds
 
 
-def _controlled(family: str, key: str, *shape: int, **options):
+def _controlled(family: str, shapes: dict[str, tuple[int, ...]], **options):
     def make():
-        control = Control({key: [torch.full(shape, 0.3)]})
+        control = Control({key: [torch.full(shape, 0.3)] for key, shape in shapes.items()})
         return prompt(family, 1, control=control, control_apply_to_uncond=True), prompt(family, 2)
 
     return _prompts(family, make, **options)
@@ -237,9 +237,9 @@ def _perp_neg(model):
 COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "a sampler alone (FLUX)": lambda: _options("flux"),
     "a sampler alone (SD1.5)": lambda: _options("sd15"),
-    "ControlNet, FLUX": lambda: _controlled("flux", "input", 1, 24, 128),
-    "ControlNet, SD3": lambda: _controlled("sd3", "output", 1, 24, 128),
-    "ControlNet, SDXL": lambda: _controlled("sdxl", "middle", 1, 320, 1, 1, steps=SDXL_STEPS),
+    "ControlNet, FLUX": lambda: _controlled("flux", dict.fromkeys(("input", "output"), (1, 24, 128))),
+    "ControlNet, SD3": lambda: _controlled("sd3", {"output": (1, 24, 128)}),
+    "ControlNet, SDXL": lambda: _controlled("sdxl", {"middle": (1, 320, 1, 1)}, steps=SDXL_STEPS),
     "LoRA": lambda: Composition("flux", _lora),
     "LoRA as a hook": lambda: _prompts("flux", lambda: with_hooks(lora_hooks())),
     "LoRA hook with a schedule of strengths": lambda: _prompts(

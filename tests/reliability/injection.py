@@ -58,7 +58,8 @@ class Faults(TorchFunctionMode):
 
     Attributes:
         count: points so far.
-        held: whether a cache held anything, and whether the network was running, at the point where it raised.
+        held: at the point where it raised, whether a cache held anything, whether the network was running, and whether
+            memory was taken, without which it can't run out.
     """
 
     def __init__(self, at: int | None = None, error=ERRORS["out of memory"], counts=lambda *_: True,
@@ -66,7 +67,7 @@ class Faults(TorchFunctionMode):
         super().__init__()
         self.at, self.error, self.counts, self.without, self.network = at, error, counts, without, network
         self.count = 0
-        self.held: tuple[bool, bool] | None = None
+        self.held: tuple[bool, bool, bool] | None = None
         self.recorded: list[weakref.ref] = []
 
     def __enter__(self):
@@ -93,13 +94,13 @@ class Faults(TorchFunctionMode):
         caller = sys._getframe(1).f_code.co_filename
         looks = func.__name__ == "__get__"  # reads an attribute, such as a shape
         if caller.startswith(CACHING) and not (looks or caller.endswith(self.without)) and self.counts(func, args, out):
-            self._point(False)
+            self._point(False, allocates(func, args, out))
         return out
 
-    def _point(self, in_network: bool) -> None:
+    def _point(self, in_network: bool, allocated: bool = True) -> None:
         self.count += 1
         if self.count - 1 == self.at:
-            self.held = bool(self.alive()), in_network
+            self.held = bool(self.alive()), in_network, allocated
             raise self.error()
 
     def alive(self) -> list[weakref.ref]:
@@ -151,8 +152,9 @@ class Subject:
             return "ended before the run"
         assert self.report.finished == (samples is not None), f"the report after {kind} at {faults.at} is wrong"
         if samples is None:
-            held, in_network = faults.held
-            assert kind != "out of memory" or (in_network and not held), f"no memory at {faults.at} ended the run"
+            held, in_network, allocated = faults.held
+            may_end = kind != "out of memory" or not allocated or (in_network and not held)
+            assert may_end, f"no memory at {faults.at} ended the run"
             return "ended the run"
         assert kind != "interrupt", f"the interrupt at {faults.at} was lost"
         if len(self.report.computed) == STEPS:
