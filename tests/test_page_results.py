@@ -64,12 +64,12 @@ def workflow() -> dict:
 
 @pytest.fixture
 def previews(page):
-    """The nodes that the page gets live previews of."""
+    """Live previews are on; the page notes as `previewed` the nodes that it gets them of."""
     page.setting("Comfy.Execution.PreviewMethod", "latent2rgb")
     page.evaluate("() => { window.previewed = new Set(); window.onPreview = ({ detail }) => "
                   "window.previewed.add(detail.displayNodeId); "
                   "app.api.addEventListener('b_preview_with_metadata', window.onPreview) }")
-    yield lambda: page.evaluate("() => [...window.previewed]")
+    yield
     page.evaluate("() => app.api.removeEventListener('b_preview_with_metadata', window.onPreview)")
     page.setting("Comfy.Execution.PreviewMethod", "default")
 
@@ -88,12 +88,13 @@ def test_new_nodes_are_wide_enough_and_saved_sizes_stay(page, frontend):
 
 
 @PAGES
-def test_what_a_run_says_can_be_read(page, page_server, frontend, previews):
+@pytest.mark.usefixtures("previews")
+def test_what_a_run_says_can_be_read(page, page_server, frontend):
     install_models(page_server.models)
     page.load(workflow())
     page.load(page.workflow())  # as a file of the page's own, with an id
     page.queue(600)
-    assert {str(FRONTIER), str(TRAIN)} <= set(previews())
+    page.wait("(nodes) => nodes.every((node) => window.previewed.has(node))", [str(FRONTIER), str(TRAIN)])
     for node, name in ((REPORT, "report"), (COMPARE, "compare"), (FRONTIER, "frontier"), (TRAIN, "train")):
         seen = f"result-{name}-{frontend}", node, 0.7 if node in (FRONTIER, TRAIN) else 1.0
         page.screenshot(*seen)  # a picture is loaded when its node comes into view

@@ -53,7 +53,7 @@ def measure(options) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as base:
         host = session.start(os.environ["COMFYUI_PATH"], base)
 
-        from recache.nodes.train import REAL_MODEL_SECONDS
+        from recache.nodes.training.describe import REAL_MODEL_SECONDS
         from recache.policies.policy_file import load
         from recache.policies.uniform import uniform
         from tests.bench import demo_models
