@@ -15,8 +15,8 @@ class L2P(Mechanism):
 
     Attributes:
         gram: G, [n, n]: mean inner products of the features of recorded runs at every position (see caching.recording).
-        depth: how many computed evaluations are stored.
-        rho: how strongly small weights are preferred.
+        depth: how many computed evaluations are stored: by recorded errors, 2 forecast worse and 4 hardly better.
+        rho: how strongly small weights are preferred; from 1e-4 on forecasts are worse.
     """
 
     gram: np.ndarray
