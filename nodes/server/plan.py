@@ -146,9 +146,7 @@ def plan(request: PlanRequest) -> PlanAnswer:
     answer.n, answer.parts = len(schedule), planned.parts
     answer.computed = [i for i, computed in enumerate(schedule) if computed]
     if answer.policy.kind != "list":
-        answer.presets = {name: budget_for(k, answer.n, cost or 0.0) for name, k in presets(answer.n).items()}
-        knee = knees.knee_of(request.workflow, planned.layout)
-        answer.presets |= {} if knee is None else {"knee": knee}
+        answer.presets = _presets(request, planned, answer.n, cost or 0.0)
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
     seconds = history.seconds(run.cfg, run.size) if history else None
     if seconds is not None:
@@ -157,6 +155,12 @@ def plan(request: PlanRequest) -> PlanAnswer:
     if history and answer.run is None:
         answer.run = history.last(mechanism, answer.computed, evaluations.times)
     return answer
+
+
+def _presets(request: PlanRequest, planned: PlannedRun, n: int, cost: float) -> dict[str, float]:
+    found = {name: budget_for(k, n, cost) for name, k in presets(n).items()}
+    knee = knees.knee_of(request.workflow, planned.layout)
+    return found if knee is None else found | {"knee": knee}
 
 
 def _planned_run(request: PlanRequest, history: run_state.History | None, provisional: list[str]) -> PlannedRun | None:

@@ -21,7 +21,7 @@ from ...policies.uniform import uniform
 
 WEIGHT_POWERS = (0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
-DENSITY_POWERS = (0.9, 1.1, 1.25, 1.5)  # see policies.power_law; 1 is the default schedule
+DENSITY_POWERS = (1.1, 1.25)  # see policies.power_law; 1 is the default schedule
 
 
 def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind, mechanism: Mechanism,
