@@ -25,7 +25,7 @@ def beginnings(guider, sigmas: Sequence[float]) -> frozenset[int]:
     begin, seen = set(), set()
     for i, sigma in enumerate(sigmas):
         now = {(number, *_acting(cond, sigma, sampling)) for number, cond in enumerate(conds)
-               if is_active(cond, torch.tensor([sigma]))}
+               if is_active(cond, [sigma])}
         if not now <= seen:
             begin.add(i)
         seen |= now

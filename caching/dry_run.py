@@ -204,6 +204,8 @@ class _DryRun:
         """Whether some input is no weighted sum of the input before and its prediction."""
         inputs = [x.flatten()[:: 2 if self.masked else 1].double() for x in run.inputs]  # without what the mask keeps
         for before, after in pairwise(inputs):
+            if len(before) != len(after):
+                return False
             known = torch.stack([before, run.response(before)], 1)
             rest = after - known @ torch.linalg.lstsq(known, after[:, None]).solution[:, 0]
             if rest.norm() > LOOKS_BACK * after.norm():

@@ -16,7 +16,7 @@ from .latents import Latents
 from .reasons import Reason
 
 
-def is_active(cond: dict, timestep: torch.Tensor) -> bool:
+def is_active(cond: dict, timestep: Sequence[float] | torch.Tensor) -> bool:
     """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
     return not (("timestep_start" in cond and timestep[0] > cond["timestep_start"])
                 or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from recache.nodes.server import plan, prompt_info, routes
+from recache.nodes.server import plan, planned_run, prompt_info, routes
 from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
 from tests.reliability.fuzz import cases, fuzz
@@ -59,7 +59,7 @@ def test_a_chain_of_nodes_that_multiply_noise_levels_is_not_run(target):
 
 
 def test_a_slow_dry_run_leaves_the_plan_open(monkeypatch):
-    monkeypatch.setattr(plan, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(planned_run, "MAX_SECONDS", 0.0)
     sampler = b'{"type": "KSampler", "inputs": {"steps": 1234, "sampler_name": "euler", "scheduler": "simple"}}'
     told = plan.plan(routes.parse(b'{"settings": {}, "sampler": ' + sampler + b"}"))
     assert told.n == 0 and told.refusal is None

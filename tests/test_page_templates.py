@@ -19,7 +19,8 @@ CELLS = """(ids) => Object.fromEntries(ids.map((id) => {
   return [id, [cells.reduce((a, b) => a + b), strip.querySelector('.head').textContent]];
 }))"""
 PLAN = """(questions) => Promise.all(questions.map((sampler) => fetch('/recache/plan', {
-  method: 'POST', body: JSON.stringify({ settings: { budget: 0.3, policy: 'auto' }, sampler }) })
+  method: 'POST', headers: { 'Content-Type': 'application/json' },
+  body: JSON.stringify({ settings: { budget: 0.3, policy: 'auto' }, sampler }) })
   .then((answer) => answer.json())))"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -69,6 +70,7 @@ def test_thresholds_are_tuned_to_the_fewest_evaluations_that_are_enough():
 
 
 def test_a_rival_with_the_weights_of_taylor_forecasts_as_taylor_does(demo):
+    demo = replace(demo, cfg=1.0)  # the pack's forecasts treat guidance in another way
     computed, taylor = (0, 1, 4, 7, 8), mechanisms.make("taylor", 1)
 
     def weights(computed, now):
@@ -84,7 +86,8 @@ def test_a_rival_with_the_weights_of_taylor_forecasts_as_taylor_does(demo):
 
 
 def test_meancache_forecasts_by_the_formula_of_its_paper(demo):
-    """Written out with the average velocity, and with every earlier forecast."""
+    """Written out with the average velocity, and with every earlier forecast; without guidance."""
+    demo = replace(demo, cfg=1.0)
     computed, steps, samples = (0, 1, 2, 3, 5, 7), 8, demo.samples(2)
     noise_levels = demo.workflow(samples, steps)[0].sigmas.tolist()
 

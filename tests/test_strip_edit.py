@@ -104,7 +104,7 @@ def test_nothing_is_pressed_while_a_run_is_in_progress_or_another_node_decides(p
     open_plan(page)
     page.connect(page.add("ReCacheFrontier", 100, 900), 1, 8, "budget")
     until(page, lambda now: "comes from another node" in now["notes"])
-    assert page.tab.locator(".recache-strip .presets button:disabled").count() == 4
+    assert page.tab.locator(".recache-strip .presets button:disabled:visible").count() == 4
     page.evaluate("(detail) => app.api.dispatchCustomEvent('recache.run', detail)",
                   SAMPLING | {"workflow": page.workflow()["id"]})
     assert "1 of" in shown(page)["head"]

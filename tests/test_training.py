@@ -134,7 +134,7 @@ class Wanted:
         return float(len(set(schedule.indices) ^ set(self.wanted[schedule.k].indices)))
 
 
-@pytest.mark.parametrize("wanted", [default_schedule, partial(power_law, power=1.5)])
+@pytest.mark.parametrize("wanted", [default_schedule, partial(power_law, power=1.25)])
 def test_what_learning_starts_from_wins_a_race_also_where_nothing_was_recorded(wanted):
     evaluations, ks = flow().dry_run(), [4, 5]
     memo = Memo(Wanted({k: wanted(N, k) for k in ks}))

@@ -28,7 +28,7 @@ def test_an_artist_trains_saves_and_uses_a_policy(models, client, server):
     trained = client.run(queued).check()
     text = trained.outputs["5"]["text"][0]
     assert "on samples that were not trained on" in text and "1 - SSIM stands in for LPIPS." in text
-    assert client.images(trained, "5")[0].size[0] == 960
+    assert client.images(trained, "5")[0].size[0] == 1240
     assert trained.outputs["6"]["text"] == ["saved as mine.safetensors in models/recache"]
     assert trained.progress and all(0 <= value <= top for _, value, top in trained.progress)
     options = client.object_info("ReCacheBudget")["input"]["required"]["policy"]

@@ -70,12 +70,15 @@ class RunChoice:
         if self.file is not None and not self._replaced(times):
             about = self.file.about
             return about.mechanism, about.mechanism_options.get("order", 1)
-        return default_mechanism(len(times), self._count(times), self._own_rules)
+        return default_mechanism(len(times), self._count(times), self._own_rules(times))
 
-    @property
-    def _own_rules(self) -> bool:
+    def _multistep(self, times: Sequence[float]) -> bool:
+        """Whether the run is one of a multistep sampler; the rules for these were not measured for repeated times."""
+        return self.run.multistep and not _repeated(tuple(times))
+
+    def _own_rules(self, times: Sequence[float]) -> bool:
         """Whether the run is under the rules for multistep samplers (see policies.defaults)."""
-        return self.run.multistep and self._guided
+        return self._multistep(times) and self._guided
 
     @property
     def _guided(self) -> bool:
@@ -107,9 +110,9 @@ class RunChoice:
         if computed > paid:
             return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
         named = {"steps": n, "computed": computed}
-        if self.run.multistep and not self._guided and computed < n and may_lose(n, computed):
+        if self._multistep(times) and not self._guided and computed < n and may_lose(n, computed):
             return Reason("may_lose", named)
-        if gains(n, computed, self._own_rules):
+        if gains(n, computed, self._own_rules(times)):
             return None
         mechanism, _ = self.mechanism_for(times)
         return Reason("as_fewer_steps", named) if mechanism == "reuse" else (
@@ -131,7 +134,7 @@ class RunChoice:
         if self.listed is not None and _longest_gap(schedule) > _longest_gap(default):
             return None
         by_hand = self.listed is not None and schedule != default
-        if by_hand or self.mechanism_for(times) != default_mechanism(n, computed, self._own_rules):
+        if by_hand or self.mechanism_for(times) != default_mechanism(n, computed, self._own_rules(times)):
             distance *= _NOT_DEFAULT
         return word_of(distance)
 
@@ -150,12 +153,13 @@ class RunChoice:
         if self.file is not None:
             return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
         raised = self.mechanism == AUTO and not _repeated(times)
-        return self._default(least_computed(len(times), k, times, self._own_rules, self._cfg) if raised else k, times)
+        least = least_computed(len(times), k, times, self._own_rules(times), self._cfg) if raised else k
+        return self._default(least, times)
 
     def _default(self, k: int, times: tuple[float, ...]) -> Schedule:
         """The schedule of a run without a policy."""
         n = len(times)
-        return uniform(n, k) if _repeated(times) else default_schedule(n, k, self._own_rules)
+        return uniform(n, k) if _repeated(times) else default_schedule(n, k, self._own_rules(times))
 
 
 def _repeated(times: tuple[float, ...]) -> bool:

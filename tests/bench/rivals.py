@@ -17,7 +17,7 @@ TUNED_ON = 16  # samples
 LARGEST = 4.0  # threshold that is tried
 TUNING = 12  # runs for every k
 CLOSE = 0.1  # evaluations more than asked for that end the tuning
-LOWERED = 0.9
+LOWERED = 0.98
 
 Run = Callable[[float], tuple[torch.Tensor, float]]
 

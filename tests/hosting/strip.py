@@ -66,8 +66,8 @@ def plan(page: ComfyPage, budget: float, node="8", **sampler) -> dict:
     tree = {"type": "KSampler", "inputs": inputs | {"model": {"type": "UNETLoader", "inputs": {
         "unet_name": "strip_flux.safetensors"}}}}
     asked = {"settings": {"budget": budget, "policy": "uniform"}, "sampler": tree}
-    return page.evaluate("(asked) => fetch('/recache/plan', { method: 'POST', body: JSON.stringify(asked) })"
-                         ".then((answer) => answer.json())", asked)
+    return page.evaluate("(asked) => fetch('/recache/plan', { method: 'POST', body: JSON.stringify(asked), "
+                         "headers: { 'Content-Type': 'application/json' } }).then((answer) => answer.json())", asked)
 
 
 def agrees(page: ComfyPage, budget: float, node="8", **sampler) -> dict:
