@@ -63,7 +63,10 @@ def planned_run(sampler: dict, later: Sequence[dict], history: History | None) -
 def _one(sampler: dict, history: History | None) -> PlannedRun | None:
     key = json.dumps(sampler, sort_keys=True), history and id(history.model_sampling)
     if key not in _runs:
-        _runs.put(key, _dry_run(sampler, history))
+        run = _dry_run(sampler, history)
+        if run is not None and run.layout is None:
+            return run  # the model's file may be there later
+        _runs.put(key, run)
     return _runs.get(key)
 
 
