@@ -110,7 +110,7 @@ def _objective_inputs() -> list[io.Input]:
         Prompts.Input("prompts", optional=True, tooltip="More prompts to learn on, from ReCache Training Prompt."),
         io.Boolean.Input(
             "quick", default=False, optional=True,
-            tooltip="A policy from two noises and at most about 900 evaluations: the best of what can be tried without "
+            tooltip="A policy from two noises and about 900 evaluations: the best of what can be tried without "
                     "a search. Samples and evaluations above are not used."),
     ]
 
