@@ -109,11 +109,10 @@ class Workflow:
             Sample(g, noise[i:i + 1], latent[i:i + 1], None if mask is None else mask[i:i + 1])
             for g in range(len(self.guiders)) for i in range(count)]
 
-    def samples_in_turn(self, count: int, seed: int) -> list[Sample]:
-        """`count` samples in all, of the prompts in turn; see `samples`."""
-        noises = -(-count // len(self.guiders))
-        samples = self.samples(noises, seed)
-        return [sample for i in range(noises) for sample in samples[i::noises]][:count]
+    def in_turn(self, count: int, noises: int) -> list[int]:
+        """Places in `samples(noises, ...)` of `count` samples in all, of the prompts in turn."""
+        places = range(noises * len(self.guiders))
+        return [place for i in range(noises) for place in places[i::noises]][:count]
 
     def dry_run(self) -> Evaluations:
         """The evaluations of a run.

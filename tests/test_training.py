@@ -34,6 +34,7 @@ from recache.nodes.training.describe import describe_training
 from recache.nodes.training.request import QUICK_EVALUATIONS, Progress, Request, noises
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
 from recache.policies.defaults import default_mechanism, default_schedule
+from recache.policies.learning.checkpoint import Checkpoint
 from recache.policies.learning.environment import Memo
 from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, load, save
@@ -438,8 +439,18 @@ def test_half_as_many_samples_are_held_out_and_a_quick_training_takes_two():
     assert [noises(1, 4, False), noises(8, 2, False), noises(3, 1, False)] == [(4, 4), (2, 8), (1, 4)]
     assert [noises(1, 9, True), noises(2, 9, True)] == [(2, 2), (1, 2)]
     run = flow(prompts=2)
-    in_turn, by_prompt = run.samples_in_turn(3, 5), run.samples(2, 5)
-    assert [sample.guider for sample in in_turn] == [0, 1, 0] and torch.equal(in_turn[2].noise, by_prompt[1].noise)
+    assert run.in_turn(3, 4) == [0, 4, 1] and [run.samples(4, 5)[i].guider for i in run.in_turn(3, 4)] == [0, 1, 0]
+
+
+def test_a_checkpoint_knows_samples_by_their_numbers(tmp_path):
+    environment = SimpleNamespace(n=6, samples=2, cost=lambda schedule, sample: float(sample))
+    schedule = uniform(6, 3)
+    earlier = SimpleNamespace(n=6, samples=8, cost=lambda schedule, sample: 10.0 + sample)
+    before = Checkpoint(tmp_path).memo(earlier, "c")
+    assert before.cost(schedule, 4) == 14.0
+    memo = Checkpoint(tmp_path).memo(environment, "c", [0, 4])
+    assert [memo.cost(schedule, 0), memo.cost(schedule, 1)] == [0.0, 14.0]
+    assert [json.loads(line)[1] for line in (tmp_path / "c.jsonl").read_text().splitlines()] == [4, 0]
 
 
 def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(tmp_path, monkeypatch):

@@ -13,7 +13,9 @@ from ...caching.recording import Recording
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.learning.checkpoint import Checkpoint
 from .objective import Objective
+from .request import Request, held_out_noises
 
+HELD_OUT_SEED = 0x5EED  # added to the seed for the held-out samples
 SAME_OUTPUT = 0.05  # relative difference up to which outputs count as equal: GPUs do not repeat exactly
 
 
@@ -32,14 +34,23 @@ class References:
     evaluations: int
 
 
+def held_out_samples(workflow: Workflow, request: Request) -> tuple[list[Sample], list[int]]:
+    """The held-out samples of a training, of the prompts in turn, and their numbers in the checkpoint."""
+    noises = held_out_noises(request.samples)
+    every = workflow.samples(noises, (workflow.seed + HELD_OUT_SEED) % 2**64)
+    numbers = workflow.in_turn(request.held_out, noises)
+    return [every[number] for number in numbers], numbers
+
+
 def references(workflow: Workflow, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
                checkpoint: Checkpoint, name: str, on_sample: Callable[[str, int, int], None],
-               given: torch.Tensor | None = None) -> References:
+               given: torch.Tensor | None = None, numbers: Sequence[int] | None = None) -> References:
     """The References of the samples.
 
     Args:
         kind: of the recording. name: in the checkpoint.
         on_sample: called before every sample with `name`, its number from 1 and the number of samples.
+        numbers: of the samples in the checkpoint; 0, 1, ... if not given.
         given: outputs of the first samples, [count, ...]; the first and the last of them are made again as a check.
 
     Raises:
@@ -53,7 +64,7 @@ def references(workflow: Workflow, samples: Sequence[Sample], objective: Objecti
         on_sample(name, i + 1, len(samples))
         latent = None if i >= count else given[i:i + 1].to("cpu", torch.float32)
         if latent is None or i in (0, count - 1):
-            made, gram = _uncached(workflow, sample, kind, checkpoint, f"{name}-{i}")
+            made, gram = _uncached(workflow, sample, kind, checkpoint, f"{name}-{i if numbers is None else numbers[i]}")
             grams.append(gram)
             if latent is not None:
                 _check(latent, made, i)

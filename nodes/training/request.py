@@ -29,6 +29,11 @@ def noises(prompts: int, samples: int, quick: bool) -> tuple[int, int]:
     return samples, max(LEAST_HELD_OUT, samples * prompts // 2)
 
 
+def held_out_noises(samples: int) -> int:
+    """Noises of every prompt that held-out samples are taken from; a checkpoint numbers all of them."""
+    return max(LEAST_HELD_OUT, samples // 2)
+
+
 @dataclass(frozen=True)
 class Request:
     """An artist's settings for a training.

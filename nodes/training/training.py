@@ -27,13 +27,12 @@ from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
 from .mechanism_race import CANDIDATES, Candidate, label, race, tried_schedules
 from .objective import Objective, Objectives
-from .references import SAME_OUTPUT, References, references, relative_difference
+from .references import SAME_OUTPUT, References, held_out_samples, references, relative_difference
 from .request import Outcome, Progress, Request
 from .rollouts import FewerSteps, Rollouts
 from .starts import find_starts
 
 PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
-HELD_OUT_SEED = 0x5EED  # added to the seed for the held-out samples
 
 
 def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoint: Checkpoint, about: About,
@@ -89,9 +88,9 @@ class _Setup:
         return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels,
                                gram=evaluations.gram_of_positions(self.gram))
 
-    def memo(self, rollouts: Rollouts, name: str) -> Memo:
+    def memo(self, rollouts: Rollouts, name: str, numbers: Sequence[int] | None = None) -> Memo:
         """See Checkpoint."""
-        return self.checkpoint.memo(rollouts, name + self.suffix)
+        return self.checkpoint.memo(rollouts, name + self.suffix, numbers)
 
     def rollouts(self, n: int, samples: Sequence[Sample], objective: Objective, decoded: Sequence[torch.Tensor],
                  shares: bool) -> Rollouts:
@@ -100,8 +99,9 @@ class _Setup:
                         request.cache_point, self.prefix_cache if shares else None, self.gram)
 
     def references(self, name: str, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
-                   given: torch.Tensor | None = None) -> References:
-        return references(self.workflow, samples, objective, kind, self.checkpoint, name, self.progress.phase, given)
+                   given: torch.Tensor | None = None, numbers: Sequence[int] | None = None) -> References:
+        return references(self.workflow, samples, objective, kind, self.checkpoint, name, self.progress.phase, given,
+                          numbers)
 
 
 def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
@@ -111,7 +111,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     evaluations = workflow.dry_run()
     n = len(evaluations)
     samples = workflow.samples(request.samples, workflow.seed)
-    held_out = workflow.samples_in_turn(request.held_out, (workflow.seed + HELD_OUT_SEED) % 2**64)
+    held_out, numbers = held_out_samples(workflow, request)
     probe = _probe(first, n, samples)
     ks = request.computed(n, probe.report.cached_cost)
     entries = ((request.mechanism, request.order),)
@@ -120,7 +120,7 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
 
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
-    held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind)
+    held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind, numbers=numbers)
     if probe.report.cache_point == "output" and is_gram(uncached.gram, n):
         setup = replace(setup, gram=uncached.gram)
     entries = [entry for entry in entries if setup.gram is not None or not mechanisms.class_of(entry[0]).needs_gram]
@@ -129,13 +129,13 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
         setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
         lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations)))
     held_out_memo = setup.memo(
-        setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out")
+        setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out", numbers)
     setup.progress.phase("starts", 1, 1)
     starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
     taken = probe.evaluations + uncached.evaluations + held_out_uncached.evaluations + raced
     learned = _search(setup, n, memo, held_out_memo, starts, taken)
     fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
-    table = _with_fewer_steps(setup, learned, fewer_steps)
+    table = _with_fewer_steps(setup, learned, fewer_steps, numbers)
 
     if setup.prefix_cache.recomputed:
         setup.notes.append(caching.Reason("recomputed", {
@@ -221,10 +221,11 @@ def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, tak
         return learn(memo, held_out, starts, config, should_stop, on_rollout)
 
 
-def _with_fewer_steps(setup: _Setup, learned: Learned, fewer_steps: FewerSteps) -> dict[int, dict[str, float]]:
+def _with_fewer_steps(setup: _Setup, learned: Learned, fewer_steps: FewerSteps,
+                      numbers: Sequence[int]) -> dict[int, dict[str, float]]:
     """{k: {name: mean held-out cost}}: the validation, and fewer steps."""
     setup.progress.phase("fewer steps", 1, 1)
-    memo = setup.checkpoint.memo(fewer_steps, "fewer-steps")
+    memo = setup.checkpoint.memo(fewer_steps, "fewer-steps", numbers)
     return {k: row | {"fewer steps": memo.mean_cost(uniform(fewer_steps.n, k))}
             for k, row in learned.validation.items()}
 

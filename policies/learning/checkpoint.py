@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -36,15 +36,22 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._note = folder, note
 
-    def memo(self, environment: Environment, name: str) -> Memo:
-        """A Memo of `environment` with the costs stored under `name`; it stores every new one."""
+    def memo(self, environment: Environment, name: str, numbers: Sequence[int] | None = None) -> Memo:
+        """A Memo of `environment` with the costs stored under `name`; it stores every new one.
+
+        Args:
+            numbers: of the samples as they are stored; 0, 1, ... if not given.
+        """
         path = self.folder / f"{name}.jsonl"
-        known = self._costs(path, environment)
+        numbers = range(environment.samples) if numbers is None else numbers
+        places = {number: place for place, number in enumerate(numbers)}
+        known = {(computed, places[number]): cost
+                 for (computed, number), cost in self._costs(path, environment).items() if number in places}
         file = path.open("a", encoding="ascii")
 
         def record(computed: tuple[bool, ...], sample: int, cost: float) -> None:
             indices = [i for i, c in enumerate(computed) if c]
-            file.write(json.dumps([indices, sample, cost]) + "\n")
+            file.write(json.dumps([indices, numbers[sample], cost]) + "\n")
             file.flush()
 
         return Memo(environment, known, record)
