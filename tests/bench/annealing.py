@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recache.policies.learning.environment import Environment, Memo
 from recache.policies.learning.local_search import Move, Objective, hill_climb
 from recache.policies.schedule import Schedule, from_indices
 
@@ -49,6 +51,21 @@ def anneal(objective: Objective, start: Schedule, config: AnnealingConfig, rng: 
             if cost < best_cost:
                 best, best_cost = candidate, cost
     return hill_climb(objective, best, config.radius, config.rounds, keep)
+
+
+def anneal_within(environment: Environment, k: int, totals: Sequence[int], seed: int) -> dict[int, tuple[int, ...]]:
+    """{network evaluations spent, of `totals`: the best schedule of k that one search has met by then}."""
+    memo, rng, met = Memo(environment), random.Random(1000 * seed + k), []
+
+    def cost(schedule: Schedule) -> float:
+        if memo.evaluations > max(totals):
+            return float("inf")  # nothing that comes now is counted
+        met.append((memo.mean_cost(schedule), memo.evaluations, schedule.indices))
+        return met[-1][0]
+
+    anneal(cost, random_start(environment.n, k, rng), AnnealingConfig(), rng)
+    within = {total: [(price, indices) for price, spent, indices in met if spent <= total] for total in totals}
+    return {total: min(found)[1] for total, found in within.items() if found}
 
 
 def random_start(n: int, k: int, rng: random.Random) -> Schedule:

@@ -10,7 +10,6 @@ prompt-seed pairs that none has seen. Figures, for every model, method, seed and
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,30 +56,16 @@ def learned(demo, options, seed: int) -> Iterator[tuple[str, int, dict]]:
 
 def annealed(demo, options, seed: int) -> Iterator[tuple[str, int, dict]]:
     """The same by annealing."""
-    from recache.policies.learning.environment import Memo
-    from tests.bench.annealing import AnnealingConfig, anneal, random_start
+    from tests.bench.annealing import anneal_within
     from tests.bench.environment import JUDGES, DemoRollouts
 
     rollouts = DemoRollouts(demo, demo.samples(options.prompts, TRAINING), STEPS, MECHANISM, "output",
                             JUDGES["latent"])
     uncached = options.prompts * STEPS
-    best: dict[int, dict[int, tuple]] = {total: {} for total in options.evaluations}
-    for k in KS:
-        memo, rng, met = Memo(rollouts), random.Random(1000 * seed + k), []
-
-        def cost(schedule, memo=memo, met=met) -> float:
-            if uncached + len(KS) * memo.evaluations > max(options.evaluations):
-                return float("inf")  # nothing that comes now is counted
-            met.append((memo.mean_cost(schedule), uncached + len(KS) * memo.evaluations, schedule.indices))
-            return met[-1][0]
-
-        anneal(cost, random_start(STEPS, k, rng), AnnealingConfig(), rng)
-        for total in options.evaluations:
-            within = [(price, indices) for price, spent, indices in met if spent <= total]
-            if within:
-                best[total][k] = min(within)[1], MECHANISM, None
-    for total, schedules in best.items():
-        yield "annealing", total, schedules
+    shares = {(total - uncached) // len(KS): total for total in options.evaluations}
+    found = {k: anneal_within(rollouts, k, list(shares), seed) for k in KS}
+    for share, total in shares.items():
+        yield "annealing", total, {k: (of_k[share], MECHANISM, None) for k, of_k in found.items() if share in of_k}
 
 
 METHODS: dict[str, Callable] = {"learned": learned, "annealing": annealed}

@@ -32,7 +32,7 @@ import torch
 from tests.bench.figures import Figure, publish
 from tests.bench.fitted import METHODS, TRAINING, Fitted
 from tests.bench.sampling import host
-from tests.bench.st_lpips import st_lpips
+from tests.bench.st_lpips import distance, features
 
 BUDGETS = {4: (1, 2, 3), 6: (1, 2, 3, 4, 5), 8: (1, 2, 3, 4, 5, 6, 7), 12: (2, 3, 4, 6, 8, 10, 11),
            20: (2, 3, 4, 6, 8, 10, 14, 18, 19), 30: (3, 5, 8, 10, 15, 20, 27), 50: (3, 5, 7, 9, 13, 20, 30, 45)}
@@ -153,7 +153,7 @@ class Pictures:
 
     def __init__(self, demo, reference: torch.Tensor):
         self.demo = demo
-        self.reference = self._decode(reference)
+        self.reference = features(self._decode(reference).flatten(0, 1))
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         if latents.ndim == 5:
@@ -163,7 +163,8 @@ class Pictures:
     def distance(self, latents: torch.Tensor) -> torch.Tensor:
         """[samples], the mean over frames."""
         found = self._decode(latents)
-        return st_lpips(found.flatten(0, 1), self.reference.flatten(0, 1)).unflatten(0, (-1, found.shape[1])).mean(1)
+        apart = distance(features(found.flatten(0, 1)), self.reference)
+        return apart.unflatten(0, (-1, found.shape[1])).mean(1)
 
 
 def half_interval(values: torch.Tensor) -> float:
@@ -257,7 +258,9 @@ def measure(demo, n: int, counts: Sequence[int], options) -> Iterator[Figure]:
         errors = {key: runs.error(latents) for key, latents in found.items()}
         fewer_error = errors["fewer steps", demo.sampler, "-"]
         decoded = to_decode(errors, demo.sampler, options.pictures) if pictures else set()
-        distances = {key: pictures.distance(found[key]) for key in decoded}
+        once = {id(found[key]): found[key] for key in decoded}  # equal schedules have the same latents
+        apart = {name: pictures.distance(latents) for name, latents in once.items()}
+        distances = {key: apart[id(found[key])] for key in decoded}
         for key in found:
             here = cell | {"k": k, "schedule": key[0], "mechanism": key[1], "computed": key[2]}
             yield Figure("latent_mse", float(errors[key].mean()), "1", here)

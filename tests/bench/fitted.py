@@ -6,7 +6,6 @@ chosen by pictures; the rivals with the default mechanism of each k.
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,19 +129,15 @@ class Fitted:
 
     @cached_property
     def annealing(self) -> Found:
-        """By BudCache's annealing and hill climbing (arXiv 2606.13496), every k by itself."""
+        """By BudCache's annealing and hill climbing (arXiv 2606.13496), with as many evaluations as ReCache Train."""
         from recache.policies.defaults import default_mechanism
-        from tests.bench.annealing import AnnealingConfig, anneal, random_start
+        from tests.bench.annealing import anneal_within
+        from tests.bench.environment import JUDGES, DemoRollouts
 
-        found, n, rng = {}, self.runs.n, random.Random(0)
+        found, n, runs = {}, self.runs.n, self.runs
+        share = (self.evaluations - n * len(runs.samples)) // len(self.ks)
         for k in self.ks:
-            mechanism, known = default_mechanism(n, k), {}
-
-            def cost(schedule, mechanism=mechanism, known=known) -> float:
-                if schedule.indices not in known:
-                    latents = self.runs.cached(schedule.indices, mechanism)
-                    known[schedule.indices] = float(self.runs.error(latents).sqrt().mean())
-                return known[schedule.indices]
-
-            found[k] = mechanism, anneal(cost, random_start(n, k, rng), AnnealingConfig(), rng).indices
+            mechanism = default_mechanism(n, k)
+            rollouts = DemoRollouts(runs.demo, runs.samples, n, mechanism, "output", JUDGES["latent"])
+            found[k] = mechanism, anneal_within(rollouts, k, [share], seed=0)[share]
         return found

@@ -12,7 +12,7 @@ from importlib.metadata import files
 import torch
 import torch.nn.functional as F
 
-BATCH = 32  # pictures at a time; the first layer keeps full resolution
+BATCH = 8  # pictures at a time; the first layer keeps full resolution
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WEIGHTS = "weights/vST0.0/alex_shift_tolerant.pth"
 
@@ -49,14 +49,21 @@ def _features(image: torch.Tensor) -> list[torch.Tensor]:
 
 
 @torch.inference_mode()
-def st_lpips(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Distance of two batches of pictures, [B, 3, H, W] in [0, 1], H and W at least 64: [B], 0 for equal ones."""
-    return torch.cat([_distance(x, y) for x, y in zip(a.split(BATCH), b.split(BATCH), strict=True)])
+def features(pictures: torch.Tensor) -> list[torch.Tensor]:
+    """What the distance compares, of pictures [B, 3, H, W] in [0, 1], H and W at least 64."""
+    parts = [_features(2 * part.float().to(DEVICE) - 1) for part in pictures.split(BATCH)]
+    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 
-def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    total = torch.zeros(a.shape[0])
-    pairs = zip(_features(2 * a.float().to(DEVICE) - 1), _features(2 * b.float().to(DEVICE) - 1), strict=True)
-    for i, (x, y) in enumerate(pairs):
+@torch.inference_mode()
+def distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tensor:
+    """Distance of two batches of pictures by their `features`: [B], 0 for equal ones."""
+    total = torch.zeros(a[0].shape[0])
+    for i, (x, y) in enumerate(zip(a, b, strict=True)):
         total += F.conv2d((x - y).square(), _weights()[f"lin{i}.model.1.weight"]).mean((1, 2, 3)).cpu()
     return total
+
+
+def st_lpips(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Distance of two batches of pictures, [B, 3, H, W] in [0, 1], H and W at least 64: [B], 0 for equal ones."""
+    return torch.cat([distance(features(x), features(y)) for x, y in zip(a.split(BATCH), b.split(BATCH), strict=True)])
