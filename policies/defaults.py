@@ -20,12 +20,19 @@ SHORT = 8  # evaluations: in shorter runs continuing a trend does not help
 FINE = 6  # evaluations for each computed one: from here on it does not matter that schedules are rounded to evaluations
 CROWDED = 0.8  # time at the middle of the run; 0.75 with a shift of 3, 0.89 with 8
 STRONG_CFG = 2.5
-UNKNOWN_CFG = 2.0  # of a guider that tells none
+UNKNOWN_CFG = 2.5  # of a guider that tells none; the engine takes the same
 MULTISTEP_LONG = 16  # evaluations: in shorter runs multistep samplers gain little from forecasts
+MANY, LONG = 6, 12  # computed evaluations and evaluations, from where on the whole of a trend is followed
+MULTISTEP_FEW, MULTISTEP_MANY = 4, 8  # FEW and MANY of multistep samplers
+
+
+def has_own_rules(multistep: bool, cfg: float | None) -> bool:
+    """Whether a run is under the rules for multistep samplers: a guided one, cfg above 1, as far as is known."""
+    return multistep and (UNKNOWN_CFG if cfg is None else cfg) > 1.0
 
 
 def default_schedule(n: int, k: int, multistep: bool = False) -> Schedule:
-    """k of n evaluations, for any model.
+    """k of n evaluations, for any model; `multistep`: see has_own_rules.
 
     Where caching every other evaluation is enough, 2 (n - k) <= n - 2, they lie around three quarters of the run, or as
     near to that as leaves the last one computed: the first and the last evaluations are the worst to forecast. Else the
@@ -52,13 +59,13 @@ def default_mechanism(n: int, k: int, multistep: bool = False) -> tuple[str, int
     Too few evaluations tell no trend. The full linear one, taylor, is better than the damped one, hermite, only where
     the run is long and much of it computed.
     """
-    few, many, long = (4, 8, MULTISTEP_LONG) if multistep else (FEW, 6, 12)
+    few, many, long = (MULTISTEP_FEW, MULTISTEP_MANY, MULTISTEP_LONG) if multistep else (FEW, MANY, LONG)
     if n < SHORT or k <= few:
         return "reuse", 1
     return ("hermite", 1) if n < long or k < many else ("taylor", 1)
 
 
-def least_computed(n: int, k: int, times: Sequence[float], multistep: bool = False, cfg: float = 1.0) -> int:
+def least_computed(n: int, k: int, times: Sequence[float], multistep: bool = False, cfg: float | None = 1.0) -> int:
     """The fewest evaluations, k or more, by which the default comes as close as as many steps without a cache.
 
     That is k, unless the prediction is repeated and the k steps of the shorter run lie between those of this one. Then
@@ -68,15 +75,16 @@ def least_computed(n: int, k: int, times: Sequence[float], multistep: bool = Fal
 
     Args:
         times: evaluation times, [n].
-        cfg: scale of the guidance.
+        cfg: scale of the guidance; None if unknown.
     """
+    strong = (UNKNOWN_CFG if cfg is None else cfg) > STRONG_CFG
     middle = (times[n // 2] + times[min(n - 1, (n + 1) // 2)]) / 2
     crowded = middle > CROWDED
 
     short = n < MULTISTEP_LONG
 
     def as_good(c: int) -> bool:
-        if short and cfg > STRONG_CFG and 4 * c >= 3 * n:
+        if short and strong and 4 * c >= 3 * n:
             return c == n
         if multistep and short:
             return c == n or n >= FINE * c or FEW <= c <= (n // 2 if n >= SHORT else n - 1)

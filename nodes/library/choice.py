@@ -8,7 +8,14 @@ from itertools import groupby
 
 from ...caching import AUTO, Reason, RunSettings, mechanisms
 from ...policies.budget import computed_for_budget
-from ...policies.defaults import UNKNOWN_CFG, default_mechanism, default_schedule, gains, least_computed, may_lose
+from ...policies.defaults import (
+    default_mechanism,
+    default_schedule,
+    gains,
+    has_own_rules,
+    least_computed,
+    may_lose,
+)
 from ...policies.expected_quality import expected_distance, word_of
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule, ScheduleError, explicit, from_indices, same_times, with_starts
@@ -78,17 +85,7 @@ class RunChoice:
 
     def _own_rules(self, times: Sequence[float]) -> bool:
         """Whether the run is under the rules for multistep samplers (see policies.defaults)."""
-        return self._multistep(times) and self._guided
-
-    @property
-    def _guided(self) -> bool:
-        """Whether the run may be guided."""
-        return self._cfg > 1.0
-
-    @property
-    def _cfg(self) -> float:
-        """Scale of the guidance."""
-        return UNKNOWN_CFG if self.run.cfg is None else self.run.cfg
+        return has_own_rules(self._multistep(times), self.run.cfg)
 
     def _replaced(self, times: Sequence[float]) -> bool:
         """Whether the policy's mechanism is wanted, but forecasts from recorded runs of another sampler or times."""
@@ -110,7 +107,8 @@ class RunChoice:
         if computed > paid:
             return Reason("raised", {"steps": n, "computed": paid, "instead": computed})
         named = {"steps": n, "computed": computed}
-        if self._multistep(times) and not self._guided and computed < n and may_lose(n, computed):
+        unguided = self._multistep(times) and not self._own_rules(times)
+        if unguided and computed < n and may_lose(n, computed):
             return Reason("may_lose", named)
         if gains(n, computed, self._own_rules(times)):
             return None
@@ -153,7 +151,7 @@ class RunChoice:
         if self.file is not None:
             return self.file.policy.schedule(k, _snapped(times, self.file.policy.times))
         raised = self.mechanism == AUTO and not _repeated(times)
-        least = least_computed(len(times), k, times, self._own_rules(times), self._cfg) if raised else k
+        least = least_computed(len(times), k, times, self._own_rules(times), self.run.cfg) if raised else k
         return self._default(least, times)
 
     def _default(self, k: int, times: tuple[float, ...]) -> Schedule:

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from ...caching import mechanisms
+from ...caching import AUTO, mechanisms
 from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights
@@ -21,6 +21,7 @@ from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.racing import halving
 from ...policies.schedule import Schedule
+from .request import Request
 from .starts import DP_POWER
 
 CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2), ("l2p", 1))
@@ -30,6 +31,13 @@ CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("t
 def label(mechanism: str, order: int) -> str:
     """"taylor 1"; without the order where a mechanism has none."""
     return f"{mechanism} {order}" if mechanisms.has_order(mechanism) else mechanism
+
+
+def entrants(request: Request, default: tuple[str, int]) -> Sequence[tuple[str, int]]:
+    """The mechanisms and orders that race: the artist's alone, or the default one's where a training is quick."""
+    if request.mechanism != AUTO:
+        return ((request.mechanism, request.order),)
+    return (default,) if request.quick else CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,15 @@ class Candidate:
 
 
 def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,
-                    mechanism: mechanisms.Mechanism) -> dict[int, list[Schedule]]:
+                    mechanism: mechanisms.Mechanism, own_rules: bool = False) -> dict[int, list[Schedule]]:
     """{k: schedules that are found without rollouts}.
 
     Args:
         gram, kind: see caching.recording; ignored if gram is not [n, n] because an evaluation was not recorded.
+        own_rules: of the default schedule (see policies.defaults).
     """
     n, times = len(evaluations), evaluations.times
-    found = {k: [Schedule(default_schedule(n, k).computed, times)] for k in ks}
+    found = {k: [Schedule(default_schedule(n, k, own_rules).computed, times)] for k in ks}
     if len(gram) == n:
         errors = segment_errors(Recorded(gram, evaluations.positions, mechanism))
         weights = step_weights(evaluations.sigmas, DP_POWER, kind)

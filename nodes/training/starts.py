@@ -25,7 +25,7 @@ DENSITY_POWERS = (1.1, 1.25)  # see policies.power_law; 1 is the default schedul
 
 
 def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind, mechanism: Mechanism,
-                memo: Memo) -> dict[str, dict[int, Schedule]]:
+                memo: Memo, own_rules: bool = False) -> dict[str, dict[int, Schedule]]:
     """{"uniform", "default", "start": {k: schedule}}.
 
     The start is the winner of a race on the training samples between the default schedule, power laws and, from the
@@ -33,14 +33,14 @@ def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind:
 
     Args:
         gram, kind: see recording; ignored if gram is not [n, n] because an evaluation was not recorded.
-        memo: the training samples.
+        memo: the training samples. own_rules: of the default schedule (see policies.defaults).
     """
     n, times = len(evaluations), evaluations.times
 
     def timed(schedule: Schedule) -> Schedule:
         return Schedule(schedule.computed, times)
 
-    default = {k: timed(default_schedule(n, k)) for k in ks}
+    default = {k: timed(default_schedule(n, k, own_rules)) for k in ks}
     candidates = {k: [default[k], *(timed(power_law(n, k, power)) for power in DENSITY_POWERS)] for k in ks}
     if len(gram) == n:
         for k, schedules in recorded_starts(ks, evaluations, gram, kind, mechanism).items():

@@ -15,7 +15,7 @@ from ...caching import mechanisms
 from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind, feature_kind
 from ...caching.workflow import Sample, Workflow
-from ...policies.defaults import default_mechanism
+from ...policies.defaults import default_mechanism, has_own_rules
 from ...policies.learning.checkpoint import Checkpoint
 from ...policies.learning.elites import mean_gain
 from ...policies.learning.environment import Memo
@@ -25,7 +25,7 @@ from ...policies.policy_fields import is_gram
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
-from .mechanism_race import CANDIDATES, Candidate, label, race, tried_schedules
+from .mechanism_race import CANDIDATES, Candidate, entrants, label, race, tried_schedules
 from .objective import Objective, Objectives
 from .references import SAME_OUTPUT, References, held_out_samples, references, relative_difference
 from .request import Outcome, Progress, Request
@@ -106,18 +106,15 @@ class _Setup:
 
 def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
     workflow, request, objectives = setup.workflow, setup.request, setup.objectives
-    auto = request.mechanism == caching.AUTO
-    first = setup.using(*CANDIDATES[0]) if auto else setup  # the probe and the features are the same for all of them
+    first = setup.using(*CANDIDATES[0]) if request.mechanism == caching.AUTO else setup  # all have the same features
     evaluations = workflow.dry_run()
     n = len(evaluations)
+    own_rules = has_own_rules(evaluations.multistep, about.cfg)
     samples = workflow.samples(request.samples, workflow.seed)
     held_out, numbers = held_out_samples(workflow, request)
     probe = _probe(first, n, samples)
     ks = request.computed(n, probe.report.cached_cost)
-    entries = ((request.mechanism, request.order),)
-    if auto:
-        entries = (default_mechanism(n, ks[len(ks) // 2]),) if request.quick else CANDIDATES
-
+    entries = entrants(request, default_mechanism(n, ks[len(ks) // 2], own_rules))
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind, numbers=numbers)
@@ -127,11 +124,11 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
 
     setup, memo, raced = _choose_mechanism(
         setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
-        lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations)))
+        lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations), own_rules))
     held_out_memo = setup.memo(
         setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out", numbers)
     setup.progress.phase("starts", 1, 1)
-    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo)
+    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo, own_rules)
     taken = probe.evaluations + uncached.evaluations + held_out_uncached.evaluations + raced
     learned = _search(setup, n, memo, held_out_memo, starts, taken)
     fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
