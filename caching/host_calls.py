@@ -64,6 +64,7 @@ class CallKeys:
     def begin_evaluation(self) -> None:
         """Count from 0 again."""
         self._calls.clear()
+        self._latents.begin_evaluation()
 
     def begin_batch(self, options: dict, acting: Mapping, x: torch.Tensor) -> None:
         """Begin the next call.

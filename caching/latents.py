@@ -22,7 +22,7 @@ class Latent:
         number: 0, 1, ... in the order in which they came.
         shape: of the input.
         x: a sample of the input.
-        answers: samples of the predictions for it and for the inputs before it, newest first, a list an evaluation.
+        answers: samples of all predictions since, newest first, a list for each evaluation that asked about it.
     """
 
     number: int
@@ -60,7 +60,11 @@ class Latents:
         self.told_apart = told_apart
         self._of: dict[tuple, list[Latent]] = {}  # the newest last
         self._numbers: dict[tuple, count] = {}
-        self._asked: Latent | None = None
+        self._answers: list[torch.Tensor] = []
+
+    def begin_evaluation(self) -> None:
+        """What is answered from here on belongs to another evaluation."""
+        self._answers = []
 
     def number(self, call: tuple, x: torch.Tensor) -> int:
         """Which latent `x` is, of those that `call` has asked about."""
@@ -71,17 +75,17 @@ class Latents:
         nearest = min(range(len(left)), key=left.__getitem__, default=None)
         if nearest is not None and left[nearest] < OTHER:
             last = latents.pop(nearest)
-            self._asked = Latent(last.number, x.shape, sample, last.answers)
+            number, past = last.number, last.answers
         else:
-            self._asked = Latent(next(self._numbers.setdefault(call, count())), x.shape, sample)
-        self._of[call] = [*latents, self._asked][-MOST:]
-        return self._asked.number
+            number, past = next(self._numbers.setdefault(call, count())), []
+        asked = Latent(number, x.shape, sample, [self._answers, *past[: ORDER - 1]])
+        self._of[call] = [*latents, asked][-MOST:]
+        return number
 
     def answer(self, outs: Sequence[torch.Tensor]) -> None:
-        """The predictions for the latent that was asked about last."""
-        if self._asked is not None:
-            self._asked.answers = [list(map(_sample, outs)), *self._asked.answers[: ORDER - 1]]
-            self._asked = None
+        """Predictions of this evaluation: guidance may mix those of all its calls into the next input."""
+        if self.told_apart:
+            self._answers.extend(map(_sample, outs))
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
+import comfy.model_management
 import torch
 
 from . import mechanisms
@@ -22,6 +24,8 @@ from .planner import Planner
 from .reasons import Reason
 from .report import Report, fingerprint
 from .settings import CacheConfig
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -221,13 +225,21 @@ class Run:
         elif self.planner.computes:
             self.report.note(Reason("another_node_skipped"))
 
+    def _fingerprint(self, samples: torch.Tensor | None) -> bytes:
+        """Of the latent; b"" where none can be taken, which must not end a run that is done."""
+        try:
+            return fingerprint(samples)
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as error:  # noqa: BLE001  samplers of other packs may return anything
+            log.warning("ReCache: the report can't be told from others by its latent: %s", error)
+            return b""
+
     def close(self, samples: torch.Tensor | None) -> Report:
         """End the run with its latent, None if it was cut short. Frees everything but the report."""
         self.histories.clear()
-        made = b""
-        with self._disabling():
-            made = fingerprint(samples)
         return replace(
-            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None, samples=made,
+            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None,
+            samples=self._fingerprint(samples),
             evaluations=self.index + 1, times=self.evaluations.times, seconds=self.clock.seconds(),
             peak_cache_bytes=self.histories.peak_bytes)

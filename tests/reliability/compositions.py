@@ -137,7 +137,7 @@ def _hires():
 
     def both(model):
         small = first(model)
-        large = torch.nn.functional.interpolate(small, scale_factor=1.5)
+        large = torch.nn.functional.interpolate(small, size=(12, 16))
         return ksampler("sd3", steps=STEPS, cfg=3.0, latent={"samples": large}, denoise=0.6, seed=2)(model)
 
     return both
@@ -262,7 +262,8 @@ COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "PAG": lambda: replace(
         _node("sdxl", nodes_pag.PerturbedAttentionGuidance, 3.0), options={"steps": SDXL_STEPS}),
     "SLG": lambda: _node("sd3", nodes_slg.SkipLayerGuidanceDiT, 3.0, 0.0, 1.0, double_layers="0"),
-    "SAG": lambda: _node("sd15", nodes_sag.SelfAttentionGuidance, 0.5, 2.0),
+    "SAG": lambda: replace(
+        _node("sdxl", nodes_sag.SelfAttentionGuidance, 0.5, 2.0), options={"steps": SDXL_STEPS}),
     "NAG": lambda: _node("sd3", _extra("nodes_nag", "NAGuidance"), 5.0, 0.5, 1.5),
     "APG": lambda: _node("sd3", nodes_apg.APG, 1.0, 5.0, 0.0),
     "CFG++": lambda: _options("sd3", sampler="euler_cfg_pp", cfg=1.0),

@@ -67,7 +67,7 @@ def _text(text: str, model: str) -> dict:
 
 def short_training(rng: Random) -> dict:
     """A training of some seconds, whose policy is not saved: "auto" would use it."""
-    prompt = training(evaluations=40, minutes=0.2, seed=rng.randrange(1000))
+    prompt = training(evaluations=100, minutes=0.2, seed=rng.randrange(1000))
     return {key: node for key, node in prompt.items() if key != "6"}
 
 
