@@ -53,7 +53,7 @@ class Latents:
     """The latents of a run, by the calls that ask about them.
 
     Args:
-        told_apart: False where the sampler adds noise: then nothing follows from anything.
+        told_apart: False where the sampler adds noise, so that nothing follows from anything.
     """
 
     def __init__(self, told_apart: bool):
@@ -62,8 +62,13 @@ class Latents:
         self._numbers: dict[tuple, count] = {}
         self._answers: list[torch.Tensor] = []
 
-    def begin_evaluation(self) -> None:
-        """What is answered from here on belongs to another evaluation."""
+    def begin_evaluation(self, needed: bool) -> None:
+        """What is answered from here on belongs to another evaluation.
+
+        Args:
+            needed: whether there is still something to forecast.
+        """
+        self.told_apart &= needed
         self._answers = []
 
     def number(self, call: tuple, x: torch.Tensor) -> int:

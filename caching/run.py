@@ -92,7 +92,7 @@ class Run:
 
     def _attempt(self, denoise: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         """What `denoise` returns; None where memory runs out that a cache may have taken, which is then free again."""
-        self.keys.begin_evaluation()
+        self.keys.begin_evaluation(self.planner.may_hold)
         self.sampling, self.prefix_hit, self.watch.ran, self.forecasts = True, False, False, 0
         try:
             return denoise()
@@ -130,7 +130,7 @@ class Run:
 
     def apply_model(self, executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
         """One call of the network for a batch of conds, with its blocks computed or skipped."""
-        blocks = self.sampling and self.planner.plan.cache_point == "blocks"
+        blocks = self.sampling and self.planner.may_hold and self.planner.plan.cache_point == "blocks"
         if blocks and not (self.batch and self.batch.asks(x, transformer_options.get("uuids", ()))):
             blocks = False
             self.planner.refuse_blocks(Reason("other_input"))

@@ -52,7 +52,7 @@ def measure(name: str) -> dict[str, Row]:
     model = composition.model(models(composition.family)[0])
 
     def latent(config) -> torch.Tensor:
-        attached = model if config is None else caching.attach(model, config)
+        attached = model if config is None else composition.attach(model, config)
         torch.manual_seed(5)
         return composition.run()(composition.after(attached))
 
