@@ -77,7 +77,8 @@ class CallKeys:
         self._acting = acting
         self._window = tuple(getattr(options.get("context_window"), "index_list", ()) or ())
         self._calls[self._window] += 1
-        self._latent = self._latents.number((self._calls[self._window], self._window, *acting), x)
+        self._latent = self._latents.number(
+            (self._calls[self._window], self._window, *acting), self._window, x)
         self._parts.clear()
 
     def end_batch(self, outs: Sequence[torch.Tensor]) -> None:

@@ -38,7 +38,8 @@ class Latent:
         """
         if shape != self.shape:
             return 1.0
-        vectors = torch.stack([x, self.x, *(answer for answers in self.answers for answer in answers)])
+        vectors = torch.stack([x, self.x, *(
+            answer for answers in self.answers for answer in answers if answer.shape == x.shape)])
         products = (vectors @ vectors.T).double().cpu()
         own, others = products[0, 1:], products[1:, 1:]
         if not products.isfinite().all() or products[0, 0] == 0.0:
@@ -60,7 +61,8 @@ class Latents:
         self.told_apart = told_apart
         self._of: dict[tuple, list[Latent]] = {}  # the newest last
         self._numbers: dict[tuple, count] = {}
-        self._answers: list[torch.Tensor] = []
+        self._answers: dict[tuple[int, ...], list[torch.Tensor]] = {}  # of the current evaluation, by window
+        self._window: tuple[int, ...] = ()
 
     def begin_evaluation(self, needed: bool) -> None:
         """What is answered from here on belongs to another evaluation.
@@ -69,12 +71,13 @@ class Latents:
             needed: whether there is still something to forecast.
         """
         self.told_apart &= needed
-        self._answers = []
+        self._answers = {}
 
-    def number(self, call: tuple, x: torch.Tensor) -> int:
-        """Which latent `x` is, of those that `call` has asked about."""
+    def number(self, call: tuple, window: tuple[int, ...], x: torch.Tensor) -> int:
+        """Which latent `x` is, of those that `call` has asked about in this context window (frames)."""
         if not self.told_apart:
             return 0
+        self._window = window
         latents, sample = self._of.setdefault(call, []), _sample(x)
         left = [latent.unexplained(x.shape, sample) for latent in latents]
         nearest = min(range(len(left)), key=left.__getitem__, default=None)
@@ -83,14 +86,14 @@ class Latents:
             number, past = last.number, last.answers
         else:
             number, past = next(self._numbers.setdefault(call, count())), []
-        asked = Latent(number, x.shape, sample, [self._answers, *past[: ORDER - 1]])
+        asked = Latent(number, x.shape, sample, [self._answers.setdefault(window, []), *past[: ORDER - 1]])
         self._of[call] = [*latents, asked][-MOST:]
         return number
 
     def answer(self, outs: Sequence[torch.Tensor]) -> None:
         """Predictions of this evaluation: guidance may mix those of all its calls into the next input."""
         if self.told_apart:
-            self._answers.extend(map(_sample, outs))
+            self._answers.setdefault(self._window, []).extend(map(_sample, outs))
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:

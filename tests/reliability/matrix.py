@@ -107,12 +107,12 @@ def line(name: str) -> tuple[list[str], bool]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="nox -s compositions --", description=__doc__)
     parser.add_argument("names", nargs="*", help="of combinations; without, all are measured")
-    parser.add_argument("--write", action="store_true", help="write the table of all into docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="write the table, or the rows, into docs/reliability.md")
     options = parser.parse_args()
     wrong = []
     with tempfile.TemporaryDirectory() as base:
         from tests.hosting import session
-        from tests.reliability.document import table, write_section
+        from tests.reliability.document import table, write_rows, write_section
 
         session.start(os.environ["COMFYUI_PATH"], base, threads=1)
         import comfy.utils
@@ -126,7 +126,9 @@ def main() -> None:
             wrong += [] if good else [name]
             lines.append(made)
             print(*made, sep=" | ", flush=True)
-    if options.write and not options.names:
+    if options.write and options.names:
+        write_rows("compositions", lines)
+    elif options.write:
         write_section("compositions", table(lines))
     if wrong:
         sys.exit(f"Not as it should be: {', '.join(wrong)}")
