@@ -13,10 +13,11 @@ def _section(name: str) -> re.Pattern:
 
 
 def write_rows(name: str, rows: list[list], document: Path = DOCUMENT) -> None:
-    """Replaces the rows of a section's table that begin like these; the first is the heading."""
+    """Replaces the rows of a section's table that begin like these, and adds new ones; the first is the heading."""
     lines = {line.split(" | ")[0]: line for line in table(rows).splitlines()[2:]}
     [before] = _section(name).findall(document.read_text(encoding="utf-8"))
-    write_section(name, "\n".join(lines.get(line.split(" | ")[0], line) for line in before.splitlines()), document)
+    kept = [lines.pop(line.split(" | ")[0], line) for line in before.splitlines()]
+    write_section(name, "\n".join([*kept, *lines.values()]), document)
 
 
 def write_section(name: str, text: str, document: Path = DOCUMENT) -> None:
