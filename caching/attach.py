@@ -95,7 +95,7 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, bef
         obstacle = Reason("compiled")
     elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
-    settings = replace(_settings(guider, sampler, noise, evaluations), leftover=read(sigmas[-1]), before=before)
+    settings = replace(_settings(guider, sampler, noise, evaluations), leftover=read(sigmas, -1), before=before)
     config = config.for_run(config, settings)
     inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle, settings.cfg
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
@@ -139,7 +139,7 @@ def predict_noise(executor, x, timestep, model_options, seed):
     run = _run(model_options.get("transformer_options", {}))
     if run is None:
         return executor(x, timestep, model_options, seed)
-    return run.evaluate(read(timestep.flatten()[0]), lambda: executor(x, timestep, model_options, seed))
+    return run.evaluate(read(timestep), lambda: executor(x, timestep, model_options, seed))
 
 
 def calc_cond_batch(executor, model, conds, x_in, timestep, model_options):

@@ -24,11 +24,11 @@ def is_out_of_memory(error: Exception) -> bool:
         isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES))
 
 
-def read(tensor: torch.Tensor) -> float:
-    """The number in a tensor. It waits for the device, which may then report that memory ran out before: once more."""
+def read(tensor: torch.Tensor, index: int = 0) -> float:
+    """A number of a tensor. It waits for the device, which may then report that memory ran out before: once more."""
     try:
-        return float(tensor)
+        return float(tensor.flatten()[index])
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-    return float(tensor)
+    return float(tensor.flatten()[index])
