@@ -238,6 +238,8 @@ class Run:
     def close(self, samples: torch.Tensor | None) -> Report:
         """End the run with its latent, None if it was cut short. Frees everything but the report."""
         self.histories.clear()
+        if samples is not None and self.planner.disabled is None and self.index + 1 < len(self.evaluations):
+            self.report.note(Reason("another_node_skipped"))
         return replace(
             self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None,
             samples=self._fingerprint(samples),
