@@ -26,6 +26,7 @@ from .report import Report, fingerprint
 from .settings import CacheConfig
 
 log = logging.getLogger(__name__)
+CPU = torch.device("cpu")
 
 
 class Run:
@@ -55,7 +56,7 @@ class Run:
         mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if dims == 5 else 1.5,
                                     levels=evaluations.levels, gram=evaluations.gram_of_positions(config.gram))
         self.planner = Planner(config, evaluations, mechanism, obstacle, self.report)
-        self.histories = Histories(mechanism, torch.device("cpu") if config.cache_device == "cpu" else None)
+        self.histories = Histories(mechanism, CPU if config.cache_device == "cpu" else None)
         self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism), cfg, len(set(self.positions)))
         self.blocks = BlockCache(self.histories, mechanism)
         self.clock = Clock(device)
