@@ -82,7 +82,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def compositions(session: nox.Session) -> None:
-    """Run ReCache with everything that is combined with it, and print a matrix: [--write]."""
+    """Run ReCache with everything that is combined with it, and print a matrix: [names] [--write]."""
     run(session, "tests/run.py", "reliability.matrix", arguments=list(session.posargs))
 
 

@@ -13,6 +13,7 @@ from .block_probe import is_compiled
 from .cond_ranges import beginnings, windows_move
 from .dry_run import Evaluations, dry_run, evaluation_times, takes_over
 from .host_calls import NetworkWatch
+from .memory import read
 from .prefix_run import PrefixRun
 from .reasons import Reason
 from .report import Report, joined, publish, report_of
@@ -90,11 +91,11 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, bef
             evaluations = Evaluations(refusal=Reason("windows_move"))
         evaluations = replace(evaluations, begin=beginnings(guider, evaluations.sigmas))
     obstacle = None
-    if guider.model_options.get("torch_compile_kwargs") or is_compiled(patcher.get_model_object("diffusion_model")):
+    if is_compiled(patcher.get_model_object("diffusion_model")):
         obstacle = Reason("compiled")
     elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
-    settings = replace(_settings(guider, sampler, noise, evaluations), leftover=float(sigmas[-1]), before=before)
+    settings = replace(_settings(guider, sampler, noise, evaluations), leftover=read(sigmas, -1), before=before)
     config = config.for_run(config, settings)
     inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle, settings.cfg
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
@@ -138,7 +139,7 @@ def predict_noise(executor, x, timestep, model_options, seed):
     run = _run(model_options.get("transformer_options", {}))
     if run is None:
         return executor(x, timestep, model_options, seed)
-    return run.evaluate(float(timestep.flatten()[0]), lambda: executor(x, timestep, model_options, seed))
+    return run.evaluate(read(timestep), lambda: executor(x, timestep, model_options, seed))
 
 
 def calc_cond_batch(executor, model, conds, x_in, timestep, model_options):

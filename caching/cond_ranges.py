@@ -9,27 +9,38 @@ from types import SimpleNamespace
 import comfy.samplers
 import torch
 
+from .dry_run import Beginnings
 from .host_calls import is_active
 
 
-def beginnings(guider, sigmas: Sequence[float]) -> frozenset[int]:
-    """Evaluations at which a cond begins, or one of its ControlNets begins or ends: nothing before was like it.
+def beginnings(guider, sigmas: Sequence[float]) -> Beginnings:
+    """Where conds begin in a run.
 
     Args:
         guider: the host's guider; its conds have percentages of the run.
         sigmas: noise level of every evaluation.
     """
     sampling = guider.model_patcher.get_model_object("model_sampling")
-    conds = [cond for conds in getattr(guider, "conds", {}).values() if conds for cond in conds]
-    comfy.samplers.calculate_start_end_timesteps(SimpleNamespace(model_sampling=sampling), conds)
-    begin, seen = set(), set()
-    for i, sigma in enumerate(sigmas):
-        now = {(number, *_acting(cond, sigma, sampling)) for number, cond in enumerate(conds)
-               if is_active(cond, [sigma])}
+    lists = [list(conds) for conds in getattr(guider, "conds", {}).values() if conds]
+    for conds in lists:
+        comfy.samplers.calculate_start_end_timesteps(SimpleNamespace(model_sampling=sampling), conds)
+
+    def active(sigma: float) -> list[tuple]:
+        return [tuple((place, number, *_acting(cond, sigma, sampling)) for number, cond in enumerate(conds)
+                      if is_active(cond, [sigma])) for place, conds in enumerate(lists)]
+
+    sets = [{each for each in active(sigma) if each} for sigma in sigmas]
+    return Beginnings(_new([{one for each in now for one in each} for now in sets]), _new(sets))
+
+
+def _new(of_evaluations: Sequence[set]) -> frozenset[int]:
+    """Evaluations, but for the first, with something that no earlier one had."""
+    new, seen = set(), set()
+    for i, now in enumerate(of_evaluations):
         if not now <= seen:
-            begin.add(i)
+            new.add(i)
         seen |= now
-    return frozenset(begin - {0})
+    return frozenset(new - {0})
 
 
 def _acting(cond: dict, sigma: float, sampling) -> Iterator[bool]:

@@ -27,6 +27,23 @@ LOOKS_BACK = 1e-4  # share of an input; rounding is below 1e-6
 
 
 @dataclass(frozen=True)
+class Beginnings:
+    """Evaluations, but for the first, that nothing before was like.
+
+    Attributes:
+        single: a cond begins, or one of its ControlNets begins or ends: at `blocks` every cond has a history.
+        combined: so does the set of conds whose predictions the host combines: at `output` each set has one.
+    """
+
+    single: frozenset[int] = frozenset()
+    combined: frozenset[int] = frozenset()
+
+    def at(self, cache_point: str) -> frozenset[int]:
+        """Those that matter there."""
+        return self.single if cache_point == "blocks" else self.combined
+
+
+@dataclass(frozen=True)
 class Evaluations:
     """The calls of the denoiser that a sampler will make.
 
@@ -36,7 +53,7 @@ class Evaluations:
         stochastic: whether the sampler adds noise between evaluations.
         multistep: whether it continues the trend of earlier predictions, as dpmpp_2m does and Euler does not.
         refusal: why the run can't be planned, or None if it can.
-        begin: evaluations that nothing earlier can be a forecast of, but for the first (see cond_ranges).
+        begin: evaluations that nothing earlier can be a forecast of (see cond_ranges).
     """
 
     sigmas: tuple[float, ...] = ()
@@ -44,7 +61,7 @@ class Evaluations:
     stochastic: bool = False
     multistep: bool = False
     refusal: Reason | None = None
-    begin: frozenset[int] = frozenset()
+    begin: Beginnings = Beginnings()
 
     def __len__(self) -> int:
         return len(self.sigmas)

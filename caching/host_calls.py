@@ -61,9 +61,10 @@ class CallKeys:
         """The current batch's number, window and latent."""
         return self._calls[self._window] - 1, self._window, self._latent
 
-    def begin_evaluation(self) -> None:
-        """Count from 0 again."""
+    def begin_evaluation(self, caches: bool) -> None:
+        """Count from 0 again; `caches`: whether this or a later evaluation is forecast."""
         self._calls.clear()
+        self._latents.begin_evaluation(caches)
 
     def begin_batch(self, options: dict, acting: Mapping, x: torch.Tensor) -> None:
         """Begin the next call.
@@ -76,7 +77,8 @@ class CallKeys:
         self._acting = acting
         self._window = tuple(getattr(options.get("context_window"), "index_list", ()) or ())
         self._calls[self._window] += 1
-        self._latent = self._latents.number((self._calls[self._window], self._window, *acting), x)
+        self._latent = self._latents.number(
+            (self._calls[self._window], self._window, *acting), self._window, x)
         self._parts.clear()
 
     def end_batch(self, outs: Sequence[torch.Tensor]) -> None:

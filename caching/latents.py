@@ -22,7 +22,7 @@ class Latent:
         number: 0, 1, ... in the order in which they came.
         shape: of the input.
         x: a sample of the input.
-        answers: samples of the predictions for it and for the inputs before it, newest first, a list an evaluation.
+        answers: samples of all predictions since, newest first, a list for each evaluation that asked about it.
     """
 
     number: int
@@ -38,7 +38,8 @@ class Latent:
         """
         if shape != self.shape:
             return 1.0
-        vectors = torch.stack([x, self.x, *(answer for answers in self.answers for answer in answers)])
+        vectors = torch.stack([x, self.x, *(
+            answer for answers in self.answers for answer in answers if answer.shape == x.shape)])
         products = (vectors @ vectors.T).double().cpu()
         own, others = products[0, 1:], products[1:, 1:]
         if not products.isfinite().all() or products[0, 0] == 0.0:
@@ -53,35 +54,46 @@ class Latents:
     """The latents of a run, by the calls that ask about them.
 
     Args:
-        told_apart: False where the sampler adds noise: then nothing follows from anything.
+        told_apart: False where the sampler adds noise, so that nothing follows from anything.
     """
 
     def __init__(self, told_apart: bool):
         self.told_apart = told_apart
         self._of: dict[tuple, list[Latent]] = {}  # the newest last
         self._numbers: dict[tuple, count] = {}
-        self._asked: Latent | None = None
+        self._answers: dict[tuple[int, ...], list[torch.Tensor]] = {}  # of the current evaluation, by window
+        self._window: tuple[int, ...] = ()
 
-    def number(self, call: tuple, x: torch.Tensor) -> int:
-        """Which latent `x` is, of those that `call` has asked about."""
+    def begin_evaluation(self, needed: bool) -> None:
+        """What is answered from here on belongs to another evaluation.
+
+        Args:
+            needed: whether there is still something to forecast.
+        """
+        self.told_apart &= needed
+        self._answers = {}
+
+    def number(self, call: tuple, window: tuple[int, ...], x: torch.Tensor) -> int:
+        """Which latent `x` is, of those that `call` has asked about in this context window (frames)."""
         if not self.told_apart:
             return 0
+        self._window = window
         latents, sample = self._of.setdefault(call, []), _sample(x)
         left = [latent.unexplained(x.shape, sample) for latent in latents]
         nearest = min(range(len(left)), key=left.__getitem__, default=None)
         if nearest is not None and left[nearest] < OTHER:
             last = latents.pop(nearest)
-            self._asked = Latent(last.number, x.shape, sample, last.answers)
+            number, past = last.number, last.answers
         else:
-            self._asked = Latent(next(self._numbers.setdefault(call, count())), x.shape, sample)
-        self._of[call] = [*latents, self._asked][-MOST:]
-        return self._asked.number
+            number, past = next(self._numbers.setdefault(call, count())), []
+        asked = Latent(number, x.shape, sample, [self._answers.setdefault(window, []), *past[: ORDER - 1]])
+        self._of[call] = [*latents, asked][-MOST:]
+        return number
 
     def answer(self, outs: Sequence[torch.Tensor]) -> None:
-        """The predictions for the latent that was asked about last."""
-        if self._asked is not None:
-            self._asked.answers = [list(map(_sample, outs)), *self._asked.answers[: ORDER - 1]]
-            self._asked = None
+        """Predictions of this evaluation: guidance may mix those of all its calls into the next input."""
+        if self.told_apart:
+            self._answers.setdefault(self._window, []).extend(map(_sample, outs))
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:

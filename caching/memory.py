@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.model_management
+import torch
 
 # Of CUDA's and HIP's errors that are no OutOfMemoryError, of cuBLAS and cuDNN, of XPU, NPU, MPS and DirectML, and of
 # the CPU's allocator on every system.
@@ -21,3 +22,13 @@ def is_out_of_memory(error: Exception) -> bool:
         return True
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES))
+
+
+def read(tensor: torch.Tensor, index: int = 0) -> float:
+    """A number of a tensor. It waits for the device, which may then report that memory ran out before: once more."""
+    try:
+        return float(tensor.flatten()[index])
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return float(tensor.flatten()[index])

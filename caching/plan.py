@@ -127,7 +127,7 @@ def _last_cached(schedule: Schedule) -> int:
 
 def _settled(evaluations: Evaluations, mechanism: Mechanism, asked: Schedule, cache_point: str, reason: Reason,
              cached_cost: float = 0.0) -> Plan:
-    schedule = including(asked, evaluations.begin)
+    schedule = including(asked, evaluations.begin.at(cache_point))
     cached = [i for i, computed in enumerate(schedule) if not computed]
     positions = evaluations.positions
     sources = frozenset(source for i in cached for source in sources_of(i, schedule, positions, mechanism.depth))

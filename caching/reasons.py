@@ -55,6 +55,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "parts_added": ("count",),
     # ReCache Train and Frontier can't go on
     "not_as_planned": (),
+    "changes_mid_run": (),
     "nothing_cached": ("budget",),
     # samplers that work on one latent in turn
     "next_sampler_unknown": (),

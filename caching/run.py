@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
+import comfy.model_management
 import torch
 
 from . import mechanisms
@@ -22,6 +24,9 @@ from .planner import Planner
 from .reasons import Reason
 from .report import Report, fingerprint
 from .settings import CacheConfig
+
+log = logging.getLogger(__name__)
+CPU = torch.device("cpu")
 
 
 class Run:
@@ -51,7 +56,7 @@ class Run:
         mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if dims == 5 else 1.5,
                                     levels=evaluations.levels, gram=evaluations.gram_of_positions(config.gram))
         self.planner = Planner(config, evaluations, mechanism, obstacle, self.report)
-        self.histories = Histories(mechanism, torch.device("cpu") if config.cache_device == "cpu" else None)
+        self.histories = Histories(mechanism, CPU if config.cache_device == "cpu" else None)
         self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism), cfg, len(set(self.positions)))
         self.blocks = BlockCache(self.histories, mechanism)
         self.clock = Clock(device)
@@ -88,7 +93,7 @@ class Run:
 
     def _attempt(self, denoise: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         """What `denoise` returns; None where memory runs out that a cache may have taken, which is then free again."""
-        self.keys.begin_evaluation()
+        self.keys.begin_evaluation(self.planner.may_hold)
         self.sampling, self.prefix_hit, self.watch.ran, self.forecasts = True, False, False, 0
         try:
             return denoise()
@@ -126,7 +131,7 @@ class Run:
 
     def apply_model(self, executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
         """One call of the network for a batch of conds, with its blocks computed or skipped."""
-        blocks = self.sampling and self.planner.plan.cache_point == "blocks"
+        blocks = self.sampling and self.planner.may_hold and self.planner.plan.cache_point == "blocks"
         if blocks and not (self.batch and self.batch.asks(x, transformer_options.get("uuids", ()))):
             blocks = False
             self.planner.refuse_blocks(Reason("other_input"))
@@ -221,13 +226,23 @@ class Run:
         elif self.planner.computes:
             self.report.note(Reason("another_node_skipped"))
 
+    def _fingerprint(self, samples: torch.Tensor | None) -> bytes:
+        """Of the latent; b"" where none can be taken, which must not end a run that is done."""
+        try:
+            return fingerprint(samples)
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as error:  # noqa: BLE001  samplers of other packs may return anything
+            log.warning("ReCache: the report can't be told from others by its latent: %s", error)
+            return b""
+
     def close(self, samples: torch.Tensor | None) -> Report:
         """End the run with its latent, None if it was cut short. Frees everything but the report."""
         self.histories.clear()
-        made = b""
-        with self._disabling():
-            made = fingerprint(samples)
+        if samples is not None and self.planner.disabled is None and self.index + 1 < len(self.evaluations):
+            self.report.note(Reason("another_node_skipped"))
         return replace(
-            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None, samples=made,
+            self.report, **self.planner.plan.as_report(self.index + 1), finished=samples is not None,
+            samples=self._fingerprint(samples),
             evaluations=self.index + 1, times=self.evaluations.times, seconds=self.clock.seconds(),
             peak_cache_bytes=self.histories.peak_bytes)

@@ -161,6 +161,20 @@ def test_a_cond_that_appears_mid_run_is_computed_instead_of_another(name, cache_
     assert torch.equal(script.answers[switch], plain.answers[switch])
 
 
+def test_an_evaluation_at_which_two_parts_of_a_prompt_meet():
+    """Both are used in it, and the host combines their predictions: at the output nothing else is like that."""
+    until = ConditioningSetTimestepRange().set_range(prompt("sd3", 1), 0.0, 0.5)[0]
+    since = ConditioningSetTimestepRange().set_range(prompt("sd3", 3), 0.5, 1.0)[0]
+    prompts = ConditioningCombine().combine(until, since)[0], prompt("sd3", 2)
+    middle = float(models("sd3")[0].get_model_object("model_sampling").percent_to_sigma(0.5))
+    sigmas = torch.tensor([0.95, 0.9, middle, 0.4, 0.2, 0.1, 0.0])
+    for cache_point, computed in (("output", [0, 2, 3]), ("blocks", [0, 2, 5])):
+        trace = Script().run("sd3", settings(computed={0, 4, 5}, cache_point=cache_point), sigmas, cfg=3.0,
+                             prompts=prompts)
+        assert trace.report.planned == trace.report.computed == trace.computed == computed
+        assert not trace.report.unplanned and not trace.report.notes
+
+
 @BOTH
 def test_guidance_that_starts_mid_run(cache_point, uncached):
     def guider(model):
@@ -235,8 +249,8 @@ def test_skip_layer_guidance_for_a_part_of_the_run(cache_point, uncached):
 
 def test_perturbed_attention_guidance_node():
     model = nodes_pag.PerturbedAttentionGuidance.execute(models("sdxl")[0], 3.0).args[0]
-    trace = observe(model, settings(computed={0, 2}), ksampler("sdxl", steps=3, cfg=2.0))
-    assert [evaluation.calls for evaluation in trace.evaluations] == [2, 0, 2]
+    trace = observe(model, settings(computed={0}), ksampler("sdxl", steps=4, cfg=3.0))
+    assert [evaluation.calls for evaluation in trace.evaluations] == [2, 0, 0, 0]
 
 
 @pytest.mark.parametrize("sampler", ["euler_cfg_pp", "dpmpp_2m_cfg_pp"])

@@ -263,6 +263,26 @@ def test_a_compiled_model_is_cached_at_its_output():
     assert trace.samples.isfinite().all()
 
 
+def test_a_model_of_compiled_blocks_is_cached_after_them():
+    torch._dynamo.reset()
+    model = models("sd3")[0].clone()
+    set_torch_compile_wrapper(model, backend="aot_eager", keys=["diffusion_model.joint_blocks.0"])
+    trace = observe(model, settings(computed={0, 2}, cache_point="blocks"), ksampler("sd3", steps=4))
+    assert trace.report.cache_point == "blocks"
+    assert trace.report.computed == [0, 2] and not trace.report.notes
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no numbers"), torch.OutOfMemoryError("no room")], ids=str)
+def test_a_latent_that_cannot_be_told_from_others_ends_no_run(error, monkeypatch):
+    def fail(samples):
+        raise error
+
+    monkeypatch.setattr(caching.run, "fingerprint", fail)
+    trace = run(FAMILY, settings(computed={0, 2}), steps=4)
+    assert trace.samples.isfinite().all()
+    assert trace.report.finished and trace.report.computed == [0, 2]
+
+
 @pytest.mark.parametrize("node", [EasyCacheNode, LazyCacheNode])
 @pytest.mark.parametrize("recache_first", [True, False])
 @pytest.mark.parametrize("cache_point", ["output", "blocks", "auto"])

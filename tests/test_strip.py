@@ -232,6 +232,25 @@ def test_the_side_panel_has_no_row_for_the_strip(page, frontend):
     assert "schedule" not in page.evaluate(f"() => {panel}")
 
 
+def test_prompts_and_windows_that_change_in_the_middle_of_a_run_are_named(page):
+    """Where they do is known as the run begins: until then the strip says that computed steps may move."""
+    ranged = {"class_type": "ConditioningSetTimestepRange", "inputs": {"conditioning": ["2", 0], "start": 0.0,
+                                                                       "end": 1.0}}
+    windows = {"class_type": "ContextWindowsManual", "inputs": {
+        "model": ["8", 0], "context_length": 16, "context_overlap": 4, "context_schedule": "standard_static",
+        "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid", "dim": 0}}
+    sampler = WORKFLOW["9"]["inputs"] | {"positive": ["3", 0], "model": ["5", 0]}
+    page.load({**WORKFLOW, "3": ranged, "5": windows, "9": {"class_type": "KSampler", "inputs": sampler}})
+    changing = "prompts, ControlNets or windows change in this run"
+    assert changing not in agrees(page, 0.3)["notes"]
+    page.set_widget(3, "end", 0.5)
+    until(page, lambda now: changing in now["notes"])
+    page.set_widget(3, "end", 1.0)
+    until(page, lambda now: changing not in now["notes"])
+    page.set_widget(5, "context_schedule", "standard_uniform")
+    until(page, lambda now: changing in now["notes"])
+
+
 def test_slower_is_not_called_faster(page):
     page.load(WORKFLOW)
     agrees(page, 0.3)

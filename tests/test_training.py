@@ -20,7 +20,7 @@ import pytest
 import torch
 from comfy.samplers import sampler_object
 from comfy_extras.nodes_custom_sampler import BasicGuider, RandomNoise, SamplerCustomAdvanced
-from nodes import common_ksampler
+from nodes import ConditioningCombine, ConditioningSetTimestepRange, common_ksampler
 
 from recache import caching
 from recache.caching import Reason, mechanisms, model_identity, recording, workflow
@@ -41,7 +41,7 @@ from recache.policies.policy_file import PolicyFile, load, save
 from recache.policies.power_law import power_law
 from recache.policies.uniform import uniform
 from tests.hosting.languages import OWN_SCRIPT
-from tests.sampling import models
+from tests.sampling import models, prompt
 from tests.tiny.families import FAMILIES
 from tests.tiny.training import REQUEST, N, Vae, flow, trained
 
@@ -323,6 +323,17 @@ def test_rollouts_keep_no_tensors():
     for k in (3, 4, 6, 7, 8):
         environment.cost(uniform(N, k), 0)
     assert tensors() <= before
+
+
+def test_a_run_whose_prompts_change_says_how_to_train(tmp_path):
+    until = ConditioningSetTimestepRange().set_range(prompt("flux", 1), 0.0, 0.5)[0]
+    since = ConditioningSetTimestepRange().set_range(prompt("flux", 3), 0.5, 1.0)[0]
+    prompts = ConditioningCombine().combine(until, since)[0], prompt("flux", 2)
+    run = workflow.ksampler(models("flux")[0], [prompts], N, 1.0, "euler", "simple", 1.0,
+                            {"samples": torch.zeros(1, *FAMILIES["flux"].latent_shape)}, 3)
+    with pytest.raises(WorkflowError) as error:
+        trained(tmp_path, workflow=run)
+    assert error.value.reasons == (Reason("changes_mid_run"),)
 
 
 def test_what_cannot_be_trained_on_is_said(tmp_path):

@@ -5,6 +5,7 @@ import { mountWidget, trackNode } from "./dom.js";
 import * as graph from "./graph.js";
 import { language, ready, t } from "./i18n.js";
 import { LatestRequest } from "./latest_request.js";
+import { changesMidRun } from "./mid_run.js";
 import { HEIGHT, Strip } from "./strip.js";
 import { asList, beyondReach, expected, measured, planned, policy, sentence } from "./strip_words.js";
 
@@ -30,6 +31,7 @@ class BudgetStrip {
     this.inactive = "";
     this.found = NO_SAMPLERS;
     this.failed = false; // the graph could not be followed
+    this.changing = false; // prompts or windows change in the middle of a run
     this.trained = false; // a policy is connected, and used whatever the widgets say
     this.wanted = null; // {seconds, budget}: the artist asked for a time, and the budget is still what it gave
     this.request = new LatestRequest("/recache/plan", (plan) => {
@@ -128,9 +130,11 @@ class BudgetStrip {
       later: models.length > 1 ? others.slice(0, MAX_LATER) : [], // samplers of two models share the budget
     };
     if (this.wanted && Math.abs(this.wanted.budget - question.settings.budget) > 1e-6) this.wanted = null;
-    const before = [this.inactive, this.found.samplers.length, this.found.replaced, this.failed];
+    const shown = () => [this.inactive, this.found.samplers.length, this.found.replaced, this.failed, this.changing];
+    const before = shown();
     [this.inactive, this.found, this.failed] = [state, found, false];
-    if ([state, found.samplers.length, found.replaced, false].some((value, i) => value !== before[i])) this.draw();
+    this.changing = found.samplers.some((sampler) => changesMidRun(sampler));
+    if (shown().some((value, i) => value !== before[i])) this.draw();
     this.request.post(question);
   }
 
@@ -202,6 +206,7 @@ class BudgetStrip {
     if (plan?.missing) said.push(sentence(plan.missing));
     else if (plan?.policy) said.push(policy(plan.policy));
     said.push(...(plan?.provisional ?? []).map((what) => t(`strip.provisional_${what}`)));
+    if (this.changing) said.push(t("strip.provisional_changing"));
     if (plan?.parts?.length > 1) said.push(t("strip.parts", { parts: plan.parts.join(" + ") }));
     else if (this.found.samplers.length > 1) said.push(t("strip.several", { count: this.found.samplers.length }));
     return said.join(" ");

@@ -202,7 +202,7 @@ export function isFed(place, name) {
 }
 
 /** What an input gets: {node, path, slot} of an output, {widget, owner} on a subgraph node, or null for nothing. */
-function sourceOf({ node, path }, slot) {
+export function sourceOf({ node, path }, slot) {
   const link = slot < 0 ? null : linkInto(node, slot);
   return link && path.length <= MAX_DEPTH ? originOf(link, node.graph, path) : null;
 }

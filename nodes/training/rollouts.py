@@ -54,6 +54,8 @@ class Rollouts:
         self._computed = schedule.computed
         latent = self._workflow.cached(self._samples[sample], self._settings)
         if self.report.computed != list(schedule.indices):
+            if self.report.planned not in ([], list(schedule.indices)):  # the engine has moved some
+                raise WorkflowError("changes in mid-run", caching.Reason("changes_mid_run"))
             unplanned = [reason for _, reason in self.report.unplanned]
             raise WorkflowError("not as planned", caching.Reason("not_as_planned"), *unplanned[:1], *self.report.notes)
         return latent

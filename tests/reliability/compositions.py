@@ -25,9 +25,11 @@ from comfy_extras import (
     nodes_sag,
     nodes_slg,
 )
-from nodes import ConditioningCombine, ConditioningSetTimestepRange
+from nodes import ConditioningCombine, ConditioningSetTimestepRange, UNETLoader
 
-from tests.sampling import advanced, ksampler, models, prompt
+from recache import caching
+from tests.reliability.stored_weights import low_vram, quantised
+from tests.sampling import advanced, ksampler, models, prompt, settings
 from tests.tiny.families import FAMILIES
 from tests.tiny.guidance import Control, Rising, areas, lora, lora_hooks, masks, several, windows, with_hooks
 
@@ -44,12 +46,14 @@ class Composition:
         model: its MODEL -> the one that the Budget node gets.
         after: the MODEL that came out of the Budget node -> the one that is sampled.
         sample: makes the run (see sampling.ksampler); called anew for every run.
+        attach: what a Budget node does.
     """
 
     family: str
     model: Callable[[Any], Any] = lambda model: model
     after: Callable[[Any], Any] = lambda model: model
     sample: Callable[[], Callable] = None
+    attach: Callable[[Any, caching.CacheConfig], Any] = caching.attach
     options: dict = field(default_factory=dict)
 
     def run(self) -> Callable:
@@ -137,7 +141,7 @@ def _hires():
 
     def both(model):
         small = first(model)
-        large = torch.nn.functional.interpolate(small, scale_factor=1.5)
+        large = torch.nn.functional.interpolate(small, size=(12, 16))
         return ksampler("sd3", steps=STEPS, cfg=3.0, latent={"samples": large}, denoise=0.6, seed=2)(model)
 
     return both
@@ -149,8 +153,8 @@ def _three_samplers():
     return lambda model: torch.cat([sample(model) for sample in each])
 
 
-def _windows():
-    model, latent = windows("standard_static")
+def _windows(schedule: str):
+    model, latent = windows(schedule)
     return Composition("wan21_t2v", lambda _: model, sample=lambda: ksampler(
         "wan21_t2v", steps=STEPS, cfg=3.0, latent=latent))
 
@@ -190,32 +194,32 @@ def _tiled(model):
     return model
 
 
-def _compiled(model):
-    torch._dynamo.reset()
-    model = model.clone()
-    set_torch_compile_wrapper(model, backend="aot_eager")
-    return model
+def _compiled(*keys: str):
+    """What compiles these parts of a MODEL; without, the whole."""
+    def compiled(model):
+        torch._dynamo.reset()
+        model = model.clone()
+        set_torch_compile_wrapper(model, backend="aot_eager", keys=list(keys))
+        return model
 
-
-def _compiled_blocks(model):
-    torch._dynamo.reset()
-    model = model.clone()
-    keys = [f"diffusion_model.joint_blocks.{i}" for i in range(2)]
-    set_torch_compile_wrapper(model, backend="aot_eager", keys=keys)
-    return model
+    return compiled
 
 
 def _fp8(_):
-    from nodes import UNETLoader
-
     models("flux")
     return UNETLoader().load_unet("flux.safetensors", "fp8_e4m3fn")[0]
 
 
-def _other_cache(name: str):
-    """Stacked after the Budget node, with a threshold so low that it never acts by itself."""
-    node = getattr(nodes_easycache, name)
-    return Composition("sd3", after=lambda model: node.execute(model, 1e-9, 0.15, 0.95, False).args[0])
+def _other_cache(name: str, first: bool = False):
+    """As its node is set when it is new, after the Budget node or before it."""
+    def stacked(model):
+        return getattr(nodes_easycache, name).execute(model, 0.2, 0.15, 0.95, False).args[0]
+
+    return Composition("sd3", stacked) if first else Composition("sd3", after=stacked)
+
+
+def _two_budgets(model, config):
+    return caching.attach(caching.attach(model, settings(0.6)), config)
 
 
 def _dual_guider(model):
@@ -255,7 +259,8 @@ COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "image to image, denoise 0.6": lambda: _options("sd3", latent=FAMILIES["sd3"].latent(), denoise=0.6),
     "hires fix (a second, larger pass)": lambda: Composition("sd3", sample=_hires),
     "tiles (a model function wrapper)": lambda: Composition("sd3", _tiled),
-    "context windows, static": _windows,
+    "context windows, static": lambda: _windows("standard_static"),
+    "context windows, moving": lambda: _windows("standard_uniform"),
     "reference latents": lambda: _prompts("flux", _reference),
     "image to video": lambda: _options("wan21_i2v"),
     "VACE": lambda: _options("wan21_vace"),
@@ -276,11 +281,18 @@ COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "attention patch": lambda: Composition("sd15", _attention_patch),
     "another node's replaced block": lambda: Composition("flux", _block_patch),
     "EasyCache after it": lambda: _other_cache("EasyCacheNode"),
+    "EasyCache before it": lambda: _other_cache("EasyCacheNode", first=True),
     "LazyCache after it": lambda: _other_cache("LazyCacheNode"),
+    "LazyCache before it": lambda: _other_cache("LazyCacheNode", first=True),
+    "two Budget nodes in a row": lambda: Composition("sd3", attach=_two_budgets),
     "one MODEL in three samplers": lambda: Composition("sd3", sample=_three_samplers),
     "batch of 3": lambda: _options("sd3", batch=3),
     "odd size": lambda: _options("flux", latent=_odd("flux")),
-    "torch.compile, whole": lambda: Composition("sd3", _compiled),
-    "torch.compile, by block": lambda: Composition("sd3", _compiled_blocks),
+    "torch.compile, whole": lambda: Composition("sd3", _compiled()),
+    "torch.compile, by block": lambda: Composition(
+        "sd3", _compiled(*(f"diffusion_model.joint_blocks.{i}" for i in range(2)))),
     "fp8 weights": lambda: Composition("flux", _fp8),
+    "GGUF-style weights (dequantised when used)": lambda: Composition("flux", lambda _: quantised("flux")),
+    "low VRAM (weights moved when used)": lambda: Composition("flux", sample=lambda: low_vram(
+        ksampler("flux", steps=STEPS, cfg=3.0))),
 }

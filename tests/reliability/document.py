@@ -8,6 +8,18 @@ from pathlib import Path
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
+def _section(name: str) -> re.Pattern:
+    return re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end {re.escape(name)} -->)", re.DOTALL)
+
+
+def write_rows(name: str, rows: list[list], document: Path = DOCUMENT) -> None:
+    """Replaces the rows of a section's table that begin like these, and adds new ones; the first is the heading."""
+    lines = {line.split(" | ")[0]: line for line in table(rows).splitlines()[2:]}
+    [before] = _section(name).findall(document.read_text(encoding="utf-8"))
+    kept = [lines.pop(line.split(" | ")[0], line) for line in before.splitlines()]
+    write_section(name, "\n".join([*kept, *lines.values()]), document)
+
+
 def write_section(name: str, text: str, document: Path = DOCUMENT) -> None:
     """Puts a text in the place of the section `name`, between ``<!-- name -->`` and ``<!-- end name -->``.
 
@@ -15,7 +27,7 @@ def write_section(name: str, text: str, document: Path = DOCUMENT) -> None:
         ValueError: the document has no such section, or more than one.
     """
     before = document.read_text(encoding="utf-8")
-    section = re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end {re.escape(name)} -->)", re.DOTALL)
+    section = _section(name)
     if len(section.findall(before)) != 1:
         raise ValueError(f"{document.name} has no section {name!r}, or more than one")
     document.write_text(section.sub(lambda _: text.strip("\n") + "\n", before), encoding="utf-8")

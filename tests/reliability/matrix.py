@@ -1,10 +1,12 @@
-"""``python tests/run.py reliability.matrix --write``: what becomes of everything that is combined with ReCache."""
+"""``nox -s compositions``: what becomes of everything that is combined with ReCache."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 
 import pytest
@@ -39,6 +41,11 @@ class Row:
         """Whether exactly the planned evaluations were computed, or a reason says why not."""
         return self.computed == self.planned > 0 or bool(self.codes)
 
+    @property
+    def good(self) -> bool:
+        """Whether it is as it should be; what another node skips is not ReCache's, as long as it is said."""
+        return self.identical and self.kept and (self.error < MOST_ERROR or "another_node_skipped" in self.codes)
+
 
 def measure(name: str) -> dict[str, Row]:
     """Runs a composition uncached, at budget 1.0, and at BUDGET at both cache points."""
@@ -50,7 +57,7 @@ def measure(name: str) -> dict[str, Row]:
     model = composition.model(models(composition.family)[0])
 
     def latent(config) -> torch.Tensor:
-        attached = model if config is None else caching.attach(model, config)
+        attached = model if config is None else composition.attach(model, config)
         torch.manual_seed(5)
         return composition.run()(composition.after(attached))
 
@@ -89,13 +96,27 @@ def cells(name: str, rows: dict[str, Row]) -> list[str]:
             "" if row.point == point else f" (at {row.point})") for point, row in rows.items()), " ".join(said)]
 
 
+def line(name: str) -> tuple[list[str], bool]:
+    """A line of the table, and whether it is as it should be; older hosts lack nodes and models."""
+    try:
+        rows = measure(name)
+    except pytest.skip.Exception as error:
+        return [name, "", "", "", str(error)], True
+    except Exception as error:  # noqa: BLE001  the others are to be measured all the same
+        traceback.print_exc()
+        return [name, "", "", "", f"**failed**: {type(error).__name__}"], False
+    return cells(name, rows), all(row.good for row in rows.values())
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/reliability.md")
+    parser = argparse.ArgumentParser(prog="nox -s compositions --", description=__doc__)
+    parser.add_argument("names", nargs="*", help="of combinations; without, all are measured")
+    parser.add_argument("--write", action="store_true", help="write the table, or the rows, into docs/reliability.md")
     options = parser.parse_args()
+    wrong = []
     with tempfile.TemporaryDirectory() as base:
         from tests.hosting import session
-        from tests.reliability.document import table, write_section
+        from tests.reliability.document import table, write_rows, write_section
 
         session.start(os.environ["COMFYUI_PATH"], base, threads=1)
         import comfy.utils
@@ -104,14 +125,17 @@ def main() -> None:
 
         comfy.utils.set_progress_bar_enabled(False)
         lines = [["with", "1.0 is uncached, to the bit", *(f"0.3 at `{point}`" for point in POINTS), "why"]]
-        for name in COMPOSITIONS:
-            try:
-                lines.append(cells(name, measure(name)))
-            except pytest.skip.Exception as error:  # older hosts lack nodes and models
-                lines.append([name, "", "", "", str(error)])
-            print(*lines[-1], sep=" | ", flush=True)
-    if options.write:
+        for name in options.names or COMPOSITIONS:
+            made, good = line(name)
+            wrong += [] if good else [name]
+            lines.append(made)
+            print(*made, sep=" | ", flush=True)
+    if options.write and options.names:
+        write_rows("compositions", lines)
+    elif options.write:
         write_section("compositions", table(lines))
+    if wrong:
+        sys.exit(f"Not as it should be: {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

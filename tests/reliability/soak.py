@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
@@ -67,7 +68,7 @@ def _text(text: str, model: str) -> dict:
 
 def short_training(rng: Random) -> dict:
     """A training of some seconds, whose policy is not saved: "auto" would use it."""
-    prompt = training(evaluations=40, minutes=0.2, seed=rng.randrange(1000))
+    prompt = training(evaluations=100, minutes=0.2, seed=rng.randrange(1000))
     return {key: node for key, node in prompt.items() if key != "6"}
 
 
@@ -114,6 +115,7 @@ class Soak:
                 self._ended(done, number, self.client.wait(prompt))
                 done += 1
             self.memory.append(self.process.memory_info().rss)
+            print(f"{done} of {prompts}", file=sys.stderr, flush=True)
 
     def _numbers(self, last: int) -> Iterator[int]:
         """Workflows, no two alike in a row: the host would give the second's latent without sampling."""
@@ -167,7 +169,8 @@ def main() -> None:
         install(server)
         with Client(server.url, timeout=3600) as client:
             soak = Soak(server, client, Random(options.seed), options.kinds)
-            soak.run(options.prompts)
+            with suppress(KeyboardInterrupt):  # what was done until then is told all the same
+                soak.run(options.prompts)
             complaints = server.complaints()
     megabytes = [round(bytes / 2**20) for bytes in soak.memory]
     quarter = max(1, len(megabytes) // 4)

@@ -412,6 +412,6 @@ _families = [
         blocks=0,
         extras=pooled(1280, width=96, height=64, target_width=96, target_height=64),
     ),
-    Family("sd15", "SD1.5", "SD15", _UNET, (4, 8, 12), text_width=768, blocks=0),
+    Family("sd15", "SD1.5", "SD15", {**_UNET, "transformer_depth_middle": 1}, (4, 8, 12), text_width=768, blocks=0),
 ]
 FAMILIES: dict[str, Family] = {family.name: family for family in _families}
