@@ -59,3 +59,26 @@ def control_video(generator: torch.Generator, batch: int, latent: tuple[int, ...
         "vace_mask": [torch.ones(1, 64, frames, height, width)],
         "vace_strength": [0.7],
     }
+
+
+class Normal(tuple):
+    """A shape that `given` fills with normal numbers."""
+
+
+def given(**values: Any) -> Extras:
+    """Values of any kind; normal numbers for a `Normal` and for every one in a list, Zeros and ones stay what they are."""
+
+    def extras(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
+        def filled(value: Any) -> Any:
+            if isinstance(value, list):
+                return list(map(filled, value))
+            return normal(generator, *value) if isinstance(value, Normal) else value
+
+        return {name: filled(value) for name, value in values.items()}
+
+    return extras
+
+
+def both(first: Extras, second: Extras) -> Extras:
+    """What `first` and `second` give."""
+    return lambda *args: {**first(*args), **second(*args)}
