@@ -160,7 +160,7 @@ def ksampler(name: str, *, sampler: str = "euler", scheduler: str = "simple", st
 
     @torch.inference_mode()  # as the host runs every node
     def sample(model):
-        start = latent or {"samples": torch.zeros(batch, *family.latent_shape)}
+        start = latent or family.empty(batch)
         return common_ksampler(
             model, seed, steps, cfg, sampler, scheduler, positive, negative, start, **options)[0]["samples"]
 
@@ -184,7 +184,7 @@ def advanced(name: str, sampler, sigmas: torch.Tensor, *, cfg: float = 1.0, batc
 
     @torch.inference_mode()  # as the host runs every node
     def sample(model):
-        start = latent or {"samples": torch.zeros(batch, *family.latent_shape)}
+        start = latent or family.empty(batch)
         noise = RandomNoise.execute(seed).args[0]
         made = (guider or cfg_guider)(model)
         return SamplerCustomAdvanced.execute(noise, made, sampler, sigmas, start).args[0]["samples"]

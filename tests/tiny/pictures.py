@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from tests.tiny.conditioning import Normal, constant, given, pooled
+from tests.tiny.conditioning import Normal, both, constant, given, pooled
 from tests.tiny.family import TOKENS, Family, Shapes
 
 # What detection reads from any FLUX-type checkpoint, narrowed to one attention head of 128.
@@ -107,9 +107,11 @@ _OMNIGEN = {  # one head of 120
 _PIXART = {
     "num_heads": 2,
     "patch_size": 2,
-    "hidden_size": 64,
+    "hidden_size": 96,
     "in_channels": 4,
     "depth": 3,
+    "input_size": 64,
+    "pe_interpolation": 1,
     "model_max_length": 300,
     "caption_channels": 64,
 }
@@ -120,6 +122,8 @@ _HYDIT = {
     "num_heads": 2,
     "text_states_dim": 32,
     "text_states_dim_t5": 48,
+    "text_len": TOKENS,
+    "text_len_t5": TOKENS,
 }
 _PIXELS = {  # of PixelDiT
     "num_groups": 2,
@@ -146,6 +150,8 @@ _COSMOS2 = {
     "num_heads": 1,
     "crossattn_emb_channels": 64,
     "adaln_lora_dim": 16,
+    "pos_emb_cls": "rope3d",
+    "use_adaln_lora": True,
     "extra_per_block_abs_pos_emb": False,
 }
 _IMAGE = (16, 8, 12)
@@ -172,9 +178,16 @@ _qwen = Family("qwen_image", "Qwen-Image", "QwenImage", _QWEN_IMAGE, (16, 1, 8, 
                weights=("qwen_image_fp8", "qwen_image_bf16", "qwen_image_2512"))
 _omnigen = Family("omnigen2", "OmniGen 2", "Omnigen2",
                   {**_OMNIGEN, "image_model": "omnigen2", "text_feat_dim": 64, "in_channels": 16}, _IMAGE,
-                  text_width=64, weights=("omnigen2",), host_since=_NEW)
+                  text_width=64, extras=constant(attention_mask=torch.ones(1, TOKENS, dtype=torch.long)), weights=("omnigen2",),
+                  host_since=_NEW)
 _cosmos2 = Family("cosmos_predict2", "Cosmos Predict2 text to image", "CosmosT2IPredict2", _COSMOS2, (16, 1, 8, 12),
                   text_width=64, weights=("cosmos_predict2",), host_since=_NEW)
+_hidream = Family("hidream", "HiDream-I1", "HiDream",
+                  {"image_model": "hidream", "patch_size": 2, "in_channels": 16, "out_channels": 16,
+                   "axes_dims_rope": [64, 32, 32], "max_resolution": [128, 128], "attention_head_dim": 128, "num_attention_heads": 1, "caption_channels": [64, 64],
+                   "llama_layers": [0, 1, 1, 1], "num_routed_experts": 2, "num_activated_experts": 1, "num_layers": 2,
+                   "num_single_layers": 2, "text_emb_dim": 64}, _IMAGE, text_width=64, weights=("hidream_i1",), host_since=_NEW,
+                  extras=given(pooled_output=Normal((1, 64)), conditioning_llama3=Normal((1, 2, TOKENS, 64))))
 
 PICTURES = [
     _flux,
@@ -197,22 +210,18 @@ PICTURES = [
     Family("chroma_radiance", "Chroma Radiance", "ChromaRadiance",
            {**_CHROMA, "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3, "patch_size": 8,
             "nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max_freqs": 4,
-            "nerf_final_head_type": "conv", "nerf_tile_size": 512, "nerf_embedder_dtype": torch.float32},
+            "nerf_final_head_type": "conv", "nerf_tile_size": 512, "nerf_embedder_dtype": torch.float32,
+            "use_x0": False, "use_sequential_txt_ids": False},
            (3, 16, 24), text_width=64, weights=("chroma-radiance",), host_since=_NEW),
     _qwen,
     replace(_qwen, name="qwen_image_edit", title="Qwen-Image-Edit", weights=("qwen_image_edit", "FireRed-Image-Edit"),
-            beside={"__index_timestep_zero__": (1,)}, host_since=_NEW,
+            unet_config={**_QWEN_IMAGE, "default_ref_method": "index_timestep_zero"}, host_since=_NEW,
             extras=given(reference_latents=[Normal((1, 16, 1, 8, 8))])),
     replace(_qwen, name="qwen_image_layered", title="Qwen-Image-Layered", latent_shape=(16, 3, 8, 12),
             unet_config={**_QWEN_IMAGE, "use_additional_t_cond": True}, weights=("qwen_image_layered",), host_since=_NEW),
     Family("z_image", "Z-Image", "ZImage",
            {**_LUMINA2, "dim": 256, "n_heads": 2, "n_kv_heads": 2, "rope_theta": 256.0, "z_image_modulation": True,
             "time_scale": 1000.0, "pad_tokens_multiple": 32}, _IMAGE, text_width=64, weights=("z_image",)),
-    Family("z_image_pixel", "Z-Image in pixel space", "ZImagePixelSpace",
-           {**_LUMINA2, "image_model": "zimage_pixel", "dim": 256, "n_heads": 2, "n_kv_heads": 2, "rope_theta": 256.0,
-            "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32, "patch_size": 4,
-            "in_channels": 3, "decoder_in_channels": 48, "decoder_hidden_size": 32, "decoder_num_res_blocks": 1,
-            "decoder_max_freqs": 4}, (3, 8, 12), text_width=64, host_since=_NEW),
     Family("lumina2", "Lumina 2", "Lumina2", _LUMINA2, _IMAGE, text_width=64, weights=("NetaYume",)),
     Family("newbie", "NewBie", "Lumina2", {**_LUMINA2, "clip_text_dim": 32}, _IMAGE, text_width=64, extras=pooled(32),
            weights=("NewBie",), host_since=_NEW),
@@ -228,17 +237,12 @@ PICTURES = [
            {"max_seq": 64, "cond_seq_dim": 64, "n_double_layers": 2, "n_layers": 4, "dim": 64, "n_heads": 2,
             "global_conddim": 64}, (4, 8, 12), text_width=64, weights=("aura",), host_since=_NEW),
     Family("pixart_alpha", "PixArt alpha", "PixArtAlpha",
-           {**_PIXART, "image_model": "pixart_alpha", "micro_condition": True}, (4, 8, 12), text_width=64,
+           {**_PIXART, "image_model": "pixart_alpha", "micro_condition": True}, (4, 32, 48), text_width=64,
            extras=constant(width=96, height=64), host_since=_NEW),
     Family("pixart_sigma", "PixArt sigma", "PixArtSigma",
-           {**_PIXART, "image_model": "pixart_sigma", "micro_condition": False}, (4, 8, 12), text_width=64,
+           {**_PIXART, "image_model": "pixart_sigma", "micro_condition": False}, (4, 32, 48), text_width=64,
            host_since=_NEW),
     Family("hunyuan_dit", "HunyuanDiT", "HunyuanDiT", _HYDIT, (4, 8, 12), text_width=32, host_since=_NEW,
-           extras=given(conditioning_mt5xl=Normal((1, TOKENS, 48)), attention_mask=torch.ones(1, TOKENS),
-                        attention_mask_mt5xl=torch.ones(1, TOKENS))),
-    Family("hunyuan_dit1", "HunyuanDiT 1.0", "HunyuanDiT1",
-           {**_HYDIT, "image_model": "hydit1", "size_cond": True, "use_style_cond": True}, (4, 8, 12), text_width=32,
-           host_since=_NEW,
            extras=given(conditioning_mt5xl=Normal((1, TOKENS, 48)), attention_mask=torch.ones(1, TOKENS),
                         attention_mask_mt5xl=torch.ones(1, TOKENS))),
     Family("hunyuan_image21", "HunyuanImage 2.1", "HunyuanImage21",
@@ -248,11 +252,9 @@ PICTURES = [
             "meanflow": False, "guidance_embed": False, "use_cond_type_embedding": False, "vision_in_dim": None,
             "meanflow_sum": False}, (64, 4, 6), text_width=64, weights=("hunyuanimage2.1",), host_since=_NEW,
            extras=given(conditioning_byt5small=Normal((1, 4, 1472)))),
-    Family("hidream", "HiDream-I1", "HiDream",
-           {"image_model": "hidream", "attention_head_dim": 128, "num_attention_heads": 1, "caption_channels": [64, 64],
-            "llama_layers": [0, 1, 1, 1], "num_routed_experts": 2, "num_activated_experts": 1, "num_layers": 2,
-            "num_single_layers": 2, "text_emb_dim": 64}, _IMAGE, text_width=64, weights=("hidream_i1",), host_since=_NEW,
-           extras=given(pooled_output=Normal((1, 64)), conditioning_llama3=Normal((1, 2, TOKENS, 64)))),
+    _hidream,
+    replace(_hidream, name="hidream_e1", title="HiDream-E1", weights=("hidream_e1",),
+            extras=both(_hidream.extras, given(concat_latent_image=Normal((1, 16, 8, 12))))),
     Family("hidream_o1", "HiDream-O1", "HiDreamO1",
            {"image_model": "hidream_o1",
             "text_config_overrides": {"hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 3,
@@ -263,7 +265,7 @@ PICTURES = [
     _omnigen,
     Family("boogu", "Boogu", "Boogu",
            {**_OMNIGEN, "image_model": "boogu", "num_double_stream_layers": 2, "instruction_feat_dim": 64}, _IMAGE,
-           text_width=64, weights=("boogu",), host_since=_NEW),
+           text_width=64, extras=constant(attention_mask=torch.ones(1, TOKENS, dtype=torch.long)), weights=("boogu",), host_since=_NEW),
     Family("mage_flow", "Mage-Flow", "MageFlow",
            {"image_model": "mage_flow", "in_channels": 128, "num_layers": 3, "num_attention_heads": 1}, (128, 4, 6),
            text_width=2560, weights=("mage_flow",), host_since=_NEW),

@@ -10,15 +10,13 @@ from tests.tiny.conditioning import Normal, given
 from tests.tiny.family import TOKENS, Family
 
 _NEW = "0.30.0"  # not tried on older releases
-_SECONDS = {  # of a Stable Audio checkpoint: the embedder of a length
-    "embedder.embedding.0.weights": (128,),
-    "embedder.embedding.1.weight": (768, 257),
-    "embedder.embedding.1.bias": (768,),
-}
 
 
-def _conditioners(*names: str) -> dict[str, tuple[int, ...]]:
-    return {f"conditioner.conditioners.{name}.{key}": shape for name in names for key, shape in _SECONDS.items()}
+def _lengths(*names: str, learned: bool) -> dict[str, tuple[int, ...]]:
+    """What a Stable Audio checkpoint holds beside the network: embedders of a length in seconds."""
+    shapes = {"0.weights": (128,), "1.weight": (768, 257)} if learned else {"1.weight": (768, 256)}
+    return {f"conditioner.conditioners.{name}.embedder.embedding.{key}": shape
+            for name in names for key, shape in {**shapes, "1.bias": (768,)}.items()}
 
 
 _hunyuan3d = Family(
@@ -31,16 +29,16 @@ SOUND_AND_SHAPES = [
     Family("stable_audio", "Stable Audio Open", "StableAudio",
            {"audio_model": "dit1.0", "io_channels": 64, "embed_dim": 128, "depth": 3, "num_heads": 2,
             "cond_token_dim": 768, "global_cond_dim": 1536, "project_cond_tokens": True}, (64, 24), text_width=768,
-           beside=_conditioners("seconds_start", "seconds_total"), weights=("stable-audio-open",), host_since=_NEW),
+           beside=_lengths("seconds_start", "seconds_total", learned=True), weights=("stable-audio-open",), host_since=_NEW),
     Family("stable_audio3", "Stable Audio 3", "StableAudio3",
            {"audio_model": "dit1.0", "io_channels": 256, "embed_dim": 128, "depth": 3, "num_heads": 2,
             "cond_token_dim": 768, "global_cond_dim": 768, "project_cond_tokens": True, "num_memory_tokens": 4,
             "global_cond_type": "adaLN", "global_cond_shared_embed": True, "local_add_cond_dim": 257,
             "timestep_features_type": "expo"}, (256, 24), text_width=768,
-           beside={**_conditioners("seconds_total")}, weights=("stable_audio_3",), host_since=_NEW),
+           beside=_lengths("seconds_total", learned=False), weights=("stable_audio_3",), host_since=_NEW),
     Family("ace_step", "ACE-Step", "ACEStep",
            {"audio_model": "ace", "attention_head_dim": 64, "num_attention_heads": 2, "inner_dim": 128, "num_layers": 3,
-            "mlp_ratio": 2.5, "text_embedding_dim": 64, "lyric_hidden_size": 64, "lyric_encoder_vocab_size": 32},
+            "mlp_ratio": 2.5, "text_embedding_dim": 64, "lyric_encoder_vocab_size": 32},
            (8, 16, 24), text_width=64, extras=given(conditioning_lyrics=torch.arange(TOKENS)[None]),
            weights=("ace_step_v1_",), host_since=_NEW),
     Family("ace_step15", "ACE-Step 1.5", "ACEStep15",

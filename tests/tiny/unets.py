@@ -99,7 +99,7 @@ UNETS = [
     _of_sd("sd2", "SD2", "SD20", weights=("v2-1",)),
     _of_sd("sd21_unclip_l", "SD2.1 unCLIP L", "SD21UnclipL", num_classes="sequential", adm_in_channels=1536),
     _of_sd("sd21_unclip_h", "SD2.1 unCLIP H", "SD21UnclipH", num_classes="sequential", adm_in_channels=2048),
-    _of_sd("sd_x4", "SD x4 upscaler", "SD_X4Upscaler", in_channels=7, num_classes=1000,
+    _of_sd("sd_x4", "SD x4 upscaler", "SD_X4Upscaler", in_channels=7, num_classes=1000, disable_self_attentions=[True],
            extras=given(concat_image=Normal((1, 3, 8, 12)))),
     _of_sd("lotus", "Lotus", "LotusD", num_classes="sequential", adm_in_channels=4, weights=("lotus-depth",)),
     _of_sd("zero123", "Stable Zero123", "Stable_Zero123", 768, in_channels=8,

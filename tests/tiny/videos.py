@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from tests.tiny.conditioning import Normal, both, constant, control_video, first_frame, given, pooled
+from tests.tiny.conditioning import Normal, both, constant, control_video, first_frame, given, pooled, seen_frame
 from tests.tiny.family import TOKENS, Family
 
 _WAN = {
@@ -67,6 +67,16 @@ _COSMOS = {
     "num_heads": 1,
     "crossattn_emb_channels": 64,
     "adaln_lora_dim": 16,
+    "max_img_h": 240,
+    "max_img_w": 240,
+    "max_frames": 128,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "pos_emb_cls": "rope3d",
+    "use_adaln_lora": True,
+    "extra_per_block_abs_pos_emb": True,
+    "extra_per_block_abs_pos_emb_type": "learnable",
 }
 _COGVIDEO = {
     "image_model": "cogvideox",
@@ -96,7 +106,7 @@ def _of_wan(name: str, title: str, config: str, **changes) -> Family:
 
 _i2v = replace(_wan, name="wan21_i2v", title="Wan 2.1 image to video", config="WAN21_I2V",
                unet_config={**_WAN, "model_type": "i2v", "in_dim": 36}, extras=first_frame,
-               weights=("wan2.1_i2v", "wan2.1_flf2v", "Wan21-WanMove", "Wan2_1-I2V"))
+               weights=("wan2.1_i2v", "wan2.1_flf2v", "wan2.1_fun_inp", "Wan21-WanMove", "Wan2_1-I2V"))
 _hunyuan = Family("hunyuan_video", "HunyuanVideo", "HunyuanVideo", _HUNYUAN_VIDEO, _VIDEO, text_width=64, blocks=4,
                   extras=pooled(768, guidance=6.0), weights=("hunyuan_video", "capybara"))
 _hunyuan15 = Family("hunyuan_video15", "HunyuanVideo 1.5", "HunyuanVideo15", _HUNYUAN_VIDEO15, (32, 3, 4, 6),
@@ -112,12 +122,12 @@ VIDEOS = [
             "latents_dim": 24, "audio_latents_dim": 32, "attention_head_dim": 32, "num_attention_heads": 2,
             "ffn_hidden_size": 64, "text_dim": 48, "timestep_input_dim": 64, "time_embed_hidden_size": 32,
             "time_embed_dim": 32, "rope_inv_freq_len": 4}, ((24, 3, 4, 6), (32, 2, 10)), text_width=48,
-           weights=("minimax_h3",), batches=False, host_since=_NEW),
+           blocks=3, weights=("minimax_h3",), batches=False, host_since=_NEW),
     Family("ltxav", "LTX-2", "LTXAV",
            {"image_model": "ltxav", "num_layers": 3, "attention_head_dim": 4, "cross_attention_dim": 128,
             "audio_attention_head_dim": 2, "audio_cross_attention_dim": 64, "caption_channels": 64,
             "connector_attention_head_dim": 16, "connector_num_attention_heads": 4, "connector_num_layers": 1},
-           ((128, 3, 4, 6), (8, 10, 16)), text_width=64, extras=constant(frame_rate=25, attention_mask=_MASK),
+           ((128, 3, 4, 6), (8, 10, 16)), text_width=64, blocks=3, extras=constant(frame_rate=25),
            weights=("ltx-2-",), host_since=_NEW),
     Family("ltxav23", "LTX-2.3", "LTXAV",
            {"image_model": "ltxav", "num_layers": 3, "attention_head_dim": 4, "cross_attention_dim": 128,
@@ -125,7 +135,7 @@ VIDEOS = [
             "connector_attention_head_dim": 32, "connector_num_attention_heads": 4,
             "audio_connector_attention_head_dim": 16, "connector_num_layers": 1, "apply_gated_attention": True,
             "caption_proj_before_connector": True, "cross_attention_adaln": True},
-           ((128, 3, 4, 6), (8, 10, 16)), text_width=64, extras=constant(frame_rate=25, attention_mask=_MASK),
+           ((128, 3, 4, 6), (8, 10, 16)), text_width=64, extras=constant(frame_rate=25),
            weights=("ltx-2.3",), host_since=_NEW),
     Family("ltxv", "LTX-Video", "LTXV", _LTXV, (128, 3, 4, 6), text_width=4096, blocks=3,
            extras=constant(frame_rate=25, attention_mask=_MASK), weights=("ltx-video",)),
@@ -152,20 +162,20 @@ VIDEOS = [
             weights=("wan2.2_s2v",)),
     _of_wan("wan21_humo", "HuMo", "WAN21_HuMo", model_type="humo", in_dim=36, extras=given(
         reference_latents=[Normal((1, 16, 1, 4, 6))], audio_embed=Normal((1, 3, 8, 5, 1280))), weights=("humo",)),
-    _of_wan("wan22_animate", "Wan 2.2 Animate", "WAN22_Animate", model_type="animate", in_dim=36, extras=both(
-        first_frame, given(pose_video_latent=Normal((1, 16, 2, 4, 6)), face_video_pixels=Normal((1, 3, 8, 512, 512)))),
+    _of_wan("wan22_animate", "Wan 2.2 Animate", "WAN22_Animate", model_type="animate", in_dim=36, num_layers=5, extras=both(
+        first_frame, given(pose_video_latent=Normal((1, 16, 2, 4, 6)))),
             weights=("Wan2_2-Animate", "wan2.2_animate")),
     _of_wan("wan21_flow_rvs", "FlowRVS", "WAN21_FlowRVS", told={"model_type": "flow_rvs"}),
-    _of_wan("wan21_scail", "SCAIL", "WAN21_SCAIL", model_type="scail", in_dim=20, extras=both(first_frame, given(
+    _of_wan("wan21_scail", "SCAIL", "WAN21_SCAIL", model_type="scail", in_dim=20, extras=both(seen_frame, given(
         reference_latents=[Normal((1, 16, 1, 4, 6))], pose_video_latent=Normal((1, 16, 3, 2, 3)))),
             weights=("wan2.1_14B_SCAIL_preview",)),
-    _of_wan("wan21_scail2", "SCAIL-2", "WAN21_SCAIL2", model_type="scail2", in_dim=20, extras=both(first_frame, given(
+    _of_wan("wan21_scail2", "SCAIL-2", "WAN21_SCAIL2", model_type="scail2", in_dim=20, extras=both(seen_frame, given(
         reference_latents=[Normal((1, 16, 1, 4, 6))], pose_video_latent=Normal((1, 16, 3, 2, 4)),
         driving_mask_28ch=Normal((1, 3, 28, 2, 4)), ref_mask_28ch=Normal((1, 4, 28, 4, 6)), ref_mask_flag=True)),
             weights=("wan2.1_14B_SCAIL_2",)),
     _of_wan("wan22_dancer", "WanDancer", "WAN22_WanDancer", model_type="wandancer", in_dim=36, extras=both(
         first_frame, given(audio_embed=Normal((1, 12, 35)), fps=30, audio_inject_scale=1.0)),
-            audio_inject_layers=[0, 2], music_dim=32, music_heads=1, music_latent_dim=32, weights=("wan2.2_dancer",)),
+            audio_inject_layers=[0, 2], music_dim=32, music_heads=1, music_latent_dim=32, latent_shape=(16, 3, 4, 8), weights=("wan2.2_dancer",)),
     _of_wan("wan22_bernini", "Bernini-R", "WAN21_T2V", extras=given(context_latents=[Normal((1, 16, 1, 4, 6))]),
             weights=("wan2.2_bernini",)),
     _hunyuan,
@@ -185,12 +195,13 @@ VIDEOS = [
     replace(_cosmos, name="cosmos_i2v", title="Cosmos image to video", config="CosmosI2V",
             unet_config={**_COSMOS, "in_channels": 17}, weights=()),
     Family("cosmos_predict2_i2v", "Cosmos Predict2 image to video", "CosmosI2VPredict2",
-           {"image_model": "cosmos_predict2", "in_channels": 17, "model_channels": 128, "num_blocks": 3, "num_heads": 1,
-            "crossattn_emb_channels": 64, "adaln_lora_dim": 16, "extra_per_block_abs_pos_emb": False}, _VIDEO,
+           {**{name: value for name, value in _COSMOS.items() if not name.endswith("emb_type")},
+            "image_model": "cosmos_predict2", "in_channels": 17, "extra_per_block_abs_pos_emb": False}, _VIDEO,
            text_width=64, host_since=_NEW),
     Family("mochi", "Mochi", "GenmoMochi",
-           {"image_model": "mochi_preview", "depth": 3, "num_heads": 1, "hidden_size_x": 128, "hidden_size_y": 64,
-            "t5_feat_dim": 64}, (12, 3, 4, 6), text_width=64, extras=constant(attention_mask=_MASK),
+           {"image_model": "mochi_preview", "depth": 3, "num_heads": 1, "hidden_size_x": 128, "hidden_size_y": 64, "mlp_ratio_x": 96.0,
+            "t5_feat_dim": 64, "in_channels": 12, "qk_norm": True, "qkv_bias": False, "use_t5": True,
+            "learn_sigma": False}, (12, 3, 4, 6), text_width=64, extras=constant(attention_mask=_MASK),
            weights=("mochi",), host_since=_NEW),
     Family("kandinsky5", "Kandinsky 5 video", "Kandinsky5",
            {"image_model": "kandinsky5", "model_dim": 64, "in_text_dim": 64, "in_text_dim2": 32, "time_dim": 64,
@@ -204,7 +215,6 @@ VIDEOS = [
             unet_config={**_COGVIDEO, "in_channels": 48}, weights=("void_",)),
     Family("seedvr2", "SeedVR2", "SeedVR2",
            {"image_model": "seedvr2", "vid_dim": 64, "heads": 1, "head_dim": 128, "num_layers": 32, "mm_layers": 10,
-            "norm_eps": 1e-5, "mlp_type": "swiglu", "vid_out_norm": True, "txt_in_dim": 64, "expand_ratio": 1}, _VIDEO,
-           text_width=64, extras=given(condition=Normal((1, 17, 3, 4, 6))), weights=("seedvr2",),
-           beside={"positive_conditioning": (8, 64), "negative_conditioning": (8, 64)}, host_since=_NEW),
+            "norm_eps": 1e-5, "mlp_type": "swiglu", "vid_out_norm": True, "expand_ratio": 1}, _VIDEO, text_width=5120, extras=given(condition=Normal((1, 17, 3, 4, 6))), weights=("seedvr2",),
+           host_since=_NEW),
 ]
