@@ -16,8 +16,8 @@ def joined(img: Any) -> Any:
     """
     if torch.is_tensor(img):
         return img[None] if img.ndim == 2 else img
-    if not (isinstance(img, tuple | list) and len(img) > 1 and all(torch.is_tensor(part) and part.ndim == 3 for part in img)
-            and len({part.shape[0] for part in img}) == 1):
+    several = isinstance(img, tuple | list) and len(img) > 1
+    if not (several and all(torch.is_tensor(part) and part.ndim == 3 and len(part) == len(img[0]) for part in img)):
         return img
     return torch.cat([part.flatten(1) for part in img], dim=1)[..., None]
 

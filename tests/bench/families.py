@@ -1,7 +1,7 @@
 """Which cache points work with which model family: makes the README's table.
 
-Every family's smallest model samples in the real host: uncached, with a budget of 1.0, and with each cache point asked for.
-What counts is which blocks and networks really ran. `bench families NAME ...` tries some and writes nothing.
+Every family's smallest model samples in the real host: uncached, with a budget of 1.0, and with each cache point asked
+for. What counts is which blocks and networks really ran. `bench families NAME ...` tries some and writes nothing.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def verdicts(names: Iterable[str]):
     for name in names:
         try:
             yield verdict(name)
-        except Exception as error:  # one that breaks is a finding, and must not hide the others
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+            # one that breaks is a finding, and must not hide the others
             yield Verdict(name, "", (f"{type(error).__name__}: {error}",))
         sampling.models.cache_clear()
         traced.cache_clear()

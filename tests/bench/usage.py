@@ -1,8 +1,8 @@
 """How much of what artists run the tested families are, by the usage counts of the host's own workflow templates.
 
-The counts and the workflows come in the package ``comfyui-workflow-templates-json``. A template counts if it samples here
-(not on a paid service), and is shown if every diffusion model that it loads belongs to a tested family, which its file name
-tells.
+The counts and the workflows come in the package ``comfyui-workflow-templates-json``. A template counts if it samples
+here (not on a paid service), and is shown if every diffusion model that it loads belongs to a tested family, which its
+file name tells.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def figures() -> Iterator[Figure]:
         yield Figure("runs", count, "1", {"family": title})
     for template in templates():
         if not shown(template):
-            unknown = [file for file in template.weights if not family_of(file)]
-            yield Figure("runs_not_shown", template.usage, "1", {"template": template.name, "files": ", ".join(unknown)})
+            unknown = ", ".join(file for file in template.weights if not family_of(file))
+            yield Figure("runs_not_shown", template.usage, "1", {"template": template.name, "files": unknown})
 
 
 def main() -> None:

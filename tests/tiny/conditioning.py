@@ -71,7 +71,7 @@ class Normal(tuple):
 
 
 def given(**values: Any) -> Extras:
-    """Values of any kind; normal numbers for a `Normal` and for every one in a list, Zeros and ones stay what they are."""
+    """Values of any kind; normal numbers for a `Normal`, also in a list."""
 
     def extras(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
         def filled(value: Any) -> Any:

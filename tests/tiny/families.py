@@ -1,7 +1,7 @@
 """Tiny random-weight models of every family that the pack is tested on, by name.
 
-They are the diffusion models on ComfyUI 0.30.0's list of supported models; `bench families` tries them all, the suite those
-of IN_SUITE: one of every kind of latent, and of every way in which a network offers its blocks.
+They are the diffusion models on ComfyUI 0.30.0's list of supported models; `bench families` tries them all, the suite
+those of IN_SUITE: one of every kind of latent, and of every way in which a network offers its blocks.
 """
 
 from __future__ import annotations

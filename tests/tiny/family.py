@@ -1,9 +1,9 @@
 """A tiny random-weight model of a family that the host supports, as files that the host's own loader opens.
 
 The shapes come from the host's own model classes: a family names a class of the host's ``comfy.supported_models``
-and the configuration of its network, with the smallest width and depth. What the host's detection cannot read from such a
-file (a width of thousands that it takes for granted) is told to it while the file is made and loaded. Everything is
-float32 and made from a seed. Import this module only in a process where the host was started.
+and the configuration of its network, with the smallest width and depth. What the host's detection cannot read from
+such a file (a width of thousands that it takes for granted) is told to it while the file is made and loaded. Everything
+is float32 and made from a seed. Import this module only in a process where the host was started.
 
 In a workflow, the files load with ``UNETLoader`` (``unet_name``: the file's name, ``weight_dtype``: ``default``).
 """
@@ -120,7 +120,7 @@ class Family:
 
     @cached_property
     def _read(self) -> tuple[Shapes, dict[str, Any], dict[str, Any]]:
-        """What the file holds, and what its detection must be told: arguments of the network, and values that it compares.
+        """What the file holds; what its detection must be told: the network's arguments, and values that it compares.
 
         Detection reads more from a file than `unet_config` says, and the network is built from both.
         """
@@ -141,7 +141,7 @@ class Family:
         """The state dict of the host's own network of this configuration, on the meta device."""
         import comfy.supported_models
 
-        with self._narrowed(self.unet_config, {}), mock.patch.object(torch.Tensor, "item", lambda tensor: 0):
+        with self._narrowed(self.unet_config, {}):
             config = getattr(comfy.supported_models, self.config)(unet_config)
             config.set_inference_dtype(torch.float32, None)
             beside = {name: torch.zeros(shape) for name, shape in self.beside.items()}

@@ -156,6 +156,7 @@ _COSMOS2 = {
 }
 _IMAGE = (16, 8, 12)
 _NEW = "0.30.0"  # not tried on older releases
+_MASK = torch.ones(1, TOKENS, dtype=torch.long)
 
 
 def _pixeldit(shapes: Shapes) -> Shapes:
@@ -178,23 +179,23 @@ _qwen = Family("qwen_image", "Qwen-Image", "QwenImage", _QWEN_IMAGE, (16, 1, 8, 
                weights=("qwen_image_fp8", "qwen_image_bf16", "qwen_image_2512"))
 _omnigen = Family("omnigen2", "OmniGen 2", "Omnigen2",
                   {**_OMNIGEN, "image_model": "omnigen2", "text_feat_dim": 64, "in_channels": 16}, _IMAGE,
-                  text_width=64, extras=constant(attention_mask=torch.ones(1, TOKENS, dtype=torch.long)), weights=("omnigen2",),
-                  host_since=_NEW)
+                  text_width=64, extras=constant(attention_mask=_MASK), weights=("omnigen2",), host_since=_NEW)
 _cosmos2 = Family("cosmos_predict2", "Cosmos Predict2 text to image", "CosmosT2IPredict2", _COSMOS2, (16, 1, 8, 12),
                   text_width=64, weights=("cosmos_predict2",), host_since=_NEW)
 _hidream = Family("hidream", "HiDream-I1", "HiDream",
                   {"image_model": "hidream", "patch_size": 2, "in_channels": 16, "out_channels": 16,
-                   "axes_dims_rope": [64, 32, 32], "max_resolution": [128, 128], "attention_head_dim": 128, "num_attention_heads": 1, "caption_channels": [64, 64],
-                   "llama_layers": [0, 1, 1, 1], "num_routed_experts": 2, "num_activated_experts": 1, "num_layers": 2,
-                   "num_single_layers": 2, "text_emb_dim": 64}, _IMAGE, text_width=64, weights=("hidream_i1",), host_since=_NEW,
+                   "axes_dims_rope": [64, 32, 32], "max_resolution": [128, 128], "attention_head_dim": 128,
+                   "num_attention_heads": 1, "caption_channels": [64, 64], "llama_layers": [0, 1, 1, 1],
+                   "num_routed_experts": 2, "num_activated_experts": 1, "num_layers": 2, "num_single_layers": 2,
+                   "text_emb_dim": 64}, _IMAGE, text_width=64, weights=("hidream_i1",), host_since=_NEW,
                   extras=given(pooled_output=Normal((1, 64)), conditioning_llama3=Normal((1, 2, TOKENS, 64))))
 
 PICTURES = [
     _flux,
     Family("flux_schnell", "FLUX.1 schnell", "FluxSchnell", {**_FLUX, "guidance_embed": False}, _IMAGE, text_width=64,
            blocks=4, extras=pooled(32), weights=("flux1-schnell",)),
-    replace(_flux, name="flux_fill", title="FLUX.1 Fill", config="FluxInpaint", unet_config={**_FLUX, "in_channels": 96},
-            weights=("flux1-fill", "flux.1-fill"), host_since=_NEW),
+    replace(_flux, name="flux_fill", title="FLUX.1 Fill", config="FluxInpaint",
+            unet_config={**_FLUX, "in_channels": 96}, weights=("flux1-fill", "flux.1-fill"), host_since=_NEW),
     replace(_flux, name="flux_kontext", title="FLUX.1 Kontext", weights=("flux1-dev-kontext",), host_since=_NEW,
             extras=pooled(32, guidance=3.5, reference_latents=[torch.full((1, 16, 8, 8), 0.5)])),
     _flux2,
@@ -218,7 +219,8 @@ PICTURES = [
             unet_config={**_QWEN_IMAGE, "default_ref_method": "index_timestep_zero"}, host_since=_NEW,
             extras=given(reference_latents=[Normal((1, 16, 1, 8, 8))])),
     replace(_qwen, name="qwen_image_layered", title="Qwen-Image-Layered", latent_shape=(16, 3, 8, 12),
-            unet_config={**_QWEN_IMAGE, "use_additional_t_cond": True}, weights=("qwen_image_layered",), host_since=_NEW),
+            unet_config={**_QWEN_IMAGE, "use_additional_t_cond": True}, weights=("qwen_image_layered",),
+            host_since=_NEW),
     Family("z_image", "Z-Image", "ZImage",
            {**_LUMINA2, "dim": 256, "n_heads": 2, "n_kv_heads": 2, "rope_theta": 256.0, "z_image_modulation": True,
             "time_scale": 1000.0, "pad_tokens_multiple": 32}, _IMAGE, text_width=64, weights=("z_image",)),
@@ -265,7 +267,7 @@ PICTURES = [
     _omnigen,
     Family("boogu", "Boogu", "Boogu",
            {**_OMNIGEN, "image_model": "boogu", "num_double_stream_layers": 2, "instruction_feat_dim": 64}, _IMAGE,
-           text_width=64, extras=constant(attention_mask=torch.ones(1, TOKENS, dtype=torch.long)), weights=("boogu",), host_since=_NEW),
+           text_width=64, extras=constant(attention_mask=_MASK), weights=("boogu",), host_since=_NEW),
     Family("mage_flow", "Mage-Flow", "MageFlow",
            {"image_model": "mage_flow", "in_channels": 128, "num_layers": 3, "num_attention_heads": 1}, (128, 4, 6),
            text_width=2560, weights=("mage_flow",), host_since=_NEW),

@@ -21,15 +21,16 @@ def _lengths(*names: str, learned: bool) -> dict[str, tuple[int, ...]]:
 
 _hunyuan3d = Family(
     "hunyuan3d", "Hunyuan3D 2", "Hunyuan3Dv2",
-    {"image_model": "hunyuan3d2", "in_channels": 64, "context_in_dim": 64, "hidden_size": 64, "num_heads": 2, "depth": 2,
-     "depth_single_blocks": 2, "guidance_embed": False}, (64, 16), text_width=64, weights=("hunyuan3d-dit-v2",),
-    host_since=_NEW)
+    {"image_model": "hunyuan3d2", "in_channels": 64, "context_in_dim": 64, "hidden_size": 64, "num_heads": 2,
+     "depth": 2, "depth_single_blocks": 2, "guidance_embed": False}, (64, 16), text_width=64,
+    weights=("hunyuan3d-dit-v2",), host_since=_NEW)
 
 SOUND_AND_SHAPES = [
     Family("stable_audio", "Stable Audio Open", "StableAudio",
            {"audio_model": "dit1.0", "io_channels": 64, "embed_dim": 128, "depth": 3, "num_heads": 2,
             "cond_token_dim": 768, "global_cond_dim": 1536, "project_cond_tokens": True}, (64, 24), text_width=768,
-           beside=_lengths("seconds_start", "seconds_total", learned=True), weights=("stable-audio-open",), host_since=_NEW),
+           beside=_lengths("seconds_start", "seconds_total", learned=True), weights=("stable-audio-open",),
+           host_since=_NEW),
     Family("stable_audio3", "Stable Audio 3", "StableAudio3",
            {"audio_model": "dit1.0", "io_channels": 256, "embed_dim": 128, "depth": 3, "num_heads": 2,
             "cond_token_dim": 768, "global_cond_dim": 768, "project_cond_tokens": True, "num_memory_tokens": 4,
