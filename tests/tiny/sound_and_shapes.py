@@ -29,7 +29,7 @@ SOUND_AND_SHAPES = [
     Family("stable_audio", "Stable Audio Open", "StableAudio",
            {"audio_model": "dit1.0", "io_channels": 64, "embed_dim": 128, "depth": 3, "num_heads": 2,
             "cond_token_dim": 768, "global_cond_dim": 1536, "project_cond_tokens": True}, (64, 24), text_width=768,
-           beside=_lengths("seconds_start", "seconds_total", learned=True), weights=("stable-audio-open",),
+           blocks=3, beside=_lengths("seconds_start", "seconds_total", learned=True), weights=("stable-audio-open",),
            host_since=_NEW),
     Family("stable_audio3", "Stable Audio 3", "StableAudio3",
            {"audio_model": "dit1.0", "io_channels": 256, "embed_dim": 128, "depth": 3, "num_heads": 2,
