@@ -229,7 +229,7 @@ PICTURES = [
            weights=("NewBie",), host_since=_NEW),
     Family("krea2", "Krea 2", "Krea2",
            {"image_model": "krea2", "features": 128, "tdim": 64, "txtdim": 128, "heads": 1, "kvheads": 1, "layers": 3,
-            "txtlayers": 2, "txtheads": 1, "txtkvheads": 1, "channels": 16}, (16, 8, 12), text_width=256,
+            "txtlayers": 2, "txtheads": 1, "txtkvheads": 1, "channels": 16}, (16, 1, 8, 12), text_width=256,
            weights=("krea2",), host_since=_NEW),
     Family("anima", "Anima", "Anima", {**_COSMOS2, "image_model": "anima"}, (16, 1, 8, 12), text_width=64,
            weights=("anima",), host_since=_NEW),
