@@ -1,11 +1,14 @@
 """Which cache points work with which model family: makes the README's table.
 
 Every family's smallest model samples in the real host: uncached, with a budget of 1.0, and with each cache point asked
-for. What counts is which blocks and networks really ran. `bench families NAME ...` tries some and writes nothing.
+for. What counts is which blocks and networks really ran. With names, only these are tried and nothing is written; with
+--keep FILE, verdicts are kept there and not found again, so that a run that was interrupted goes on.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import re
 import sys
@@ -150,19 +153,34 @@ def write(text: str, made: str) -> str:
     return TABLE.sub(lambda match: match[1] + made + match[2], text)
 
 
+def kept(file: Path | None) -> dict[str, Verdict]:
+    """The verdicts in a file of an earlier run; none where there is no file."""
+    if file is None or not file.exists():
+        return {}
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return {name: Verdict(name, row["blocks"], tuple(row["faults"])) for name, row in rows.items()}
+
+
 def main() -> None:
     """Tries the families; writes the table into the README where it tries all."""
-    chosen = sys.argv[1:]
-    found = []
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--keep", type=Path)
+    args = parser.parse_args()
+    wanted, found = args.names or list(FAMILIES), kept(args.keep)
     with TemporaryDirectory(prefix="comfyui-") as base:
         session.start(os.environ["COMFYUI_PATH"], base)
-        for one in verdicts(chosen or FAMILIES):
-            found.append(one)
+        for one in verdicts(name for name in wanted if name not in found):
+            found[one.name] = one
             print(f"{one.name}: {one.where}", flush=True)
-    if not chosen:
-        README.write_text(write(README.read_text(), page(found)))
+            if args.keep:
+                rows = {name: {"blocks": row.blocks, "faults": row.faults} for name, row in found.items()}
+                args.keep.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    tried = [found[name] for name in wanted]
+    if not args.names:
+        README.write_text(write(README.read_text(), page(tried)))
         print(f"The table of families is in {README}.")
-    if faulty := [one.name for one in found if one.faults]:
+    if faulty := [one.name for one in tried if one.faults]:
         sys.exit(f"not cached as they should be: {', '.join(faulty)}")
 
 

@@ -162,9 +162,8 @@ VIDEOS = [
             weights=("wan2.2_s2v",)),
     _of_wan("wan21_humo", "HuMo", "WAN21_HuMo", model_type="humo", in_dim=36, extras=given(
         reference_latents=[Normal((1, 16, 1, 4, 6))], audio_embed=Normal((1, 3, 8, 5, 1280))), weights=("humo",)),
-    _of_wan("wan22_animate", "Wan 2.2 Animate", "WAN22_Animate", model_type="animate", in_dim=36, num_layers=5,
-            extras=both(first_frame, given(pose_video_latent=Normal((1, 16, 2, 4, 6)),
-                                           face_video_pixels=Normal((1, 3, 1, 512, 512)))),
+    _of_wan("wan22_animate", "Wan 2.2 Animate with a pose", "WAN22_Animate", model_type="animate", in_dim=36,
+            num_layers=5, extras=both(first_frame, given(pose_video_latent=Normal((1, 16, 2, 4, 6)))),
             weights=("Wan2_2-Animate", "wan2.2_animate")),
     _of_wan("wan21_flow_rvs", "FlowRVS", "WAN21_FlowRVS", told={"model_type": "flow_rvs"}),
     _of_wan("wan21_scail", "SCAIL", "WAN21_SCAIL", model_type="scail", in_dim=20, extras=both(seen_frame, given(
