@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .streams import joined, parted, with_img
+
 PROBE_STRIDE = 8  # the ratio of two means needs no more tokens, and a whole probe would cost a feature of memory
 
 
@@ -74,12 +76,24 @@ class BlockMapping(dict):
             compute = extra["original_block"] if other is None else lambda args: other(args, extra)
             # a model that joined streams since still holds what the last block returned: free it, it is a feature large
             self.returned.clear()
-            out = self.run(key, args, compute)
+            out = self._run_joined(key, args, compute)
             if not isinstance(out, dict):
                 return out
             self.returned = dict(out)
             return self.returned
         return block
+
+    def _run_joined(self, key: tuple, args: dict, compute: Callable[[dict], dict]) -> dict:
+        """`run` on one tensor of image tokens, whatever the block works on."""
+        form, tokens = args.get("img"), joined(args.get("img"))
+        if tokens is form:
+            return self.run(key, args, compute)
+
+        def lower(img):
+            return form if img is tokens else parted(img, form)
+
+        return with_img(self.run(key, {**args, "img": tokens},
+                                 lambda given: with_img(compute(with_img(given, lower)), joined)), lower)
 
     def run(self, key: tuple, args: dict, compute: Callable[[dict], dict]) -> dict:
         raise NotImplementedError

@@ -41,8 +41,12 @@ def acting(cond: dict, timestep: torch.Tensor, options: dict) -> tuple[bool, ...
     return tuple(found)
 
 
-def _equal(tensor: torch.Tensor, other: torch.Tensor) -> bool:
-    return tensor.dtype == other.dtype and tensor.device == other.device and torch.equal(tensor, other)
+def _equal(tensor: torch.Tensor | Sequence, other: torch.Tensor | Sequence) -> bool:
+    """Whether two inputs are the same, to the bit; those of several streams are lists."""
+    if not torch.is_tensor(tensor):
+        return isinstance(other, Sequence) and len(tensor) == len(other) and all(map(_equal, tensor, other))
+    return (torch.is_tensor(other) and tensor.dtype == other.dtype and tensor.device == other.device
+            and torch.equal(tensor, other))
 
 
 class CallKeys:
@@ -185,7 +189,7 @@ class NetworkWatch:
             NoForecast: it is another, so features of the blocks are of something else.
         """
         given, self.bypassed, self._given = self._given, False, None
-        if self.replaces and torch.is_tensor(x) and x is not given and not _equal(x, given):
+        if self.replaces and x is not given and not _equal(x, given):
             raise NoForecast(Reason("other_input"))
 
 

@@ -65,6 +65,14 @@ class Trace:
         return self.with_blocks if self.report.cache_point == "blocks" else self.with_network
 
 
+def blocks_of(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """What its lists of modules hold; those of its parts where it has none of its own."""
+    own = [child for name, child in network.named_children()
+           if isinstance(child, torch.nn.ModuleList) or name in UNLISTED]
+    lists = own or [part for part in network.modules() if isinstance(part, torch.nn.ModuleList)]
+    return [block for blocks in lists for block in blocks]
+
+
 class Watch:
     """While entered, counts what runs in the network of `model` by torch's own hooks, evaluation by evaluation."""
 
@@ -81,9 +89,7 @@ class Watch:
 
     def __enter__(self):
         self.handles = [self.network.register_forward_hook(self._called)]
-        for name, child in self.network.named_children():
-            if isinstance(child, torch.nn.ModuleList) or name in UNLISTED:
-                self.handles += [block.register_forward_hook(self._ran_block) for block in child]
+        self.handles += [block.register_forward_hook(self._ran_block) for block in blocks_of(self.network)]
         return self
 
     def __exit__(self, *exception):
@@ -160,7 +166,7 @@ def ksampler(name: str, *, sampler: str = "euler", scheduler: str = "simple", st
 
     @torch.inference_mode()  # as the host runs every node
     def sample(model):
-        start = latent or {"samples": torch.zeros(batch, *family.latent_shape)}
+        start = latent or family.empty(batch)
         return common_ksampler(
             model, seed, steps, cfg, sampler, scheduler, positive, negative, start, **options)[0]["samples"]
 
@@ -184,7 +190,7 @@ def advanced(name: str, sampler, sigmas: torch.Tensor, *, cfg: float = 1.0, batc
 
     @torch.inference_mode()  # as the host runs every node
     def sample(model):
-        start = latent or {"samples": torch.zeros(batch, *family.latent_shape)}
+        start = latent or family.empty(batch)
         noise = RandomNoise.execute(seed).args[0]
         made = (guider or cfg_guider)(model)
         return SamplerCustomAdvanced.execute(noise, made, sampler, sigmas, start).args[0]["samples"]

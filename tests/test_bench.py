@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from recache.nodes.pictures import drawing
-from tests.bench import frontier
+from tests.bench import frontier, sound, usage
 from tests.bench.figures import Figure, publish, table
 from tests.bench.memory import peak
+from tests.tiny.families import FAMILIES
 
 FIGURES = [
     Figure("speedup", 4.56789, "1", {"mechanism": "taylor", "k": 9}),
@@ -90,3 +91,20 @@ def test_the_peak_counts_what_is_alive_at_once():
         return torch.empty(MEGABYTE, dtype=torch.uint8)
 
     assert peak(run) == pytest.approx(4 * MEGABYTE, rel=0.01)
+
+
+def test_the_usage_of_the_hosts_templates_is_told_by_their_files():
+    """Every template that samples has a file of weights, and nine tenths of their runs are of tested families."""
+    assert usage.family_of("wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors") is FAMILIES["wan22_14b"]
+    assert usage.family_of("sub/Hunyuanvideo1.5_1080p_sr_distilled.safetensors") is FAMILIES["hunyuan_video15_sr"]
+    assert usage.family_of("unknown.safetensors") is None
+    every = usage.templates()
+    assert len(every) > 200 and all(template.weights for template in every if usage.shown(template))
+    assert len({template.name for template in every}) == len(every)
+    assert all(share > 0.9 for share in usage.shares().values())
+
+
+def test_sound_is_compared_stream_by_stream():
+    picture, louder = torch.ones(1, 2, 3), torch.full((1, 4), 3.0)
+    (error, level), (other, higher) = sound.compared([picture, torch.ones(1, 4)], [picture, louder])
+    assert (error, level) == (0.0, 1.0) and (other, higher) == (2.0, 3.0)

@@ -13,15 +13,16 @@ from comfy.patcher_extension import WrappersMP
 from recache.caching import Reason, mechanisms
 from recache.caching.block_probe import probe_blocks
 from recache.caching.host_calls import NetworkCall, NetworkWatch
+from recache.caching.streams import joined, parted
 from tests.bench import families
 from tests.sampling import Script, ksampler, models, observe, run, settings
-from tests.tiny.families import FAMILIES
+from tests.tiny.families import FAMILIES, IN_SUITE
 from tests.tiny.odd_paths import ODD
 
 pytestmark = pytest.mark.usefixtures("host")
 COMPUTED = families.COMPUTED
 ADDING = ("wan21_vace",)  # add to the tokens between their blocks
-WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks and name not in ADDING]
+WITH_BLOCKS = [name for name in IN_SUITE if FAMILIES[name].blocks and name not in ADDING]
 # Of every family one mechanism that stores features, one that stores residuals and one that probes; of two all.
 FEATURES = [*itertools.product(WITH_BLOCKS, ("taylor", "residual", "dicache"), (1,)),
             *itertools.product(("flux", "wan21_t2v"), ("taylor", "hermite"), (3,)), ("flux", "hermite", 1),
@@ -36,13 +37,13 @@ def uncached_answers(name: str) -> list[torch.Tensor]:
     return plain.answers
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", IN_SUITE)
 def test_output_skips_the_network(name):
     trace = families.traced(name, "output")
     assert [evaluation.calls > 0 for evaluation in trace.evaluations] == [i in COMPUTED for i in range(7)]
     assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
     assert trace.report.cache_point == "output"
-    assert trace.samples.isfinite().all()
+    assert all(part.isfinite().all() for part in families.streams(trace.samples))
 
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
@@ -56,10 +57,10 @@ def test_blocks_skips_every_block(name):
     assert trace.report.computed == trace.report.planned == sorted(COMPUTED)
     assert trace.report.cache_point == "blocks"
     assert 0.0 < trace.report.cached_cost < 1.0
-    assert trace.samples.isfinite().all()
+    assert all(part.isfinite().all() for part in families.streams(trace.samples))
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in WITH_BLOCKS])
+@pytest.mark.parametrize("name", [name for name in IN_SUITE if name not in WITH_BLOCKS])
 def test_where_blocks_cannot_be_skipped_the_output_is_cached_and_the_report_says_why(name):
     trace = families.traced(name, "blocks")
     assert trace.report.cache_point == "output"
@@ -90,12 +91,13 @@ def test_nothing_is_forecast_where_nothing_moves(name):
     """Equal inputs have equal features: a tensor that the model goes on changing in place would show here."""
     still = torch.full((6,), 0.5)
     script = Script(pace=0.0)
-    trace = script.run(name, settings(computed={0, 2}, cache_point="blocks"), still, cfg=4.0, batch=2)
+    trace = script.run(name, settings(computed={0, 2}, cache_point="blocks"), still, cfg=4.0,
+                       batch=2 if FAMILIES[name].batches else 1)
     assert trace.with_blocks == [0, 2]
     assert all(torch.equal(answer, script.answers[0]) for answer in script.answers)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", IN_SUITE)
 def test_reuse_at_the_output_repeats_the_predicted_direction(name):
     script = Script()
     script.run(name, settings(computed={0, 3}, cache_point="output", mechanism="reuse"), cfg=4.0)
@@ -327,6 +329,23 @@ def test_a_model_that_needs_more_than_the_image_of_its_last_block_is_not_skipped
     assert found.refusal == Reason("blocks_differ")
 
 
-def test_the_table_in_the_readme_is_what_the_tests_find():
-    made = families.table()
-    assert made in families.README.read_text(), "write it again: nox -s bench -- families"
+@pytest.mark.parametrize("name", IN_SUITE)
+def test_the_table_in_the_readme_is_what_the_tests_find(name):
+    (blocks, why), (output, _) = families.works(name, "blocks"), families.works(name, "output")
+    assert output
+    where = families.Verdict(name, "" if blocks else why).where
+    [models] = [line.split(" | ")[1] for line in families.README.read_text().splitlines()
+                if line.startswith(f"| {where} | ")]
+    assert FAMILIES[name].title in models.removesuffix(" |").split(", "), "write it again: nox -s bench -- families"
+
+
+def test_tokens_of_every_form_become_one_tensor_and_what_they_were():
+    video, audio = torch.randn(2, 6, 8), torch.randn(2, 5, 4)
+    for img in ((video, audio), [video, audio]):
+        tokens = joined(img)
+        assert tokens.shape == (2, 6 * 8 + 5 * 4, 1) and type(parted(tokens, img)) is type(img)
+        assert all(map(torch.equal, parted(tokens, img), img))
+    assert joined(video[0]).shape == (1, 6, 8) and torch.equal(parted(joined(video[0]), video[0]), video[0])
+    assert joined(video) is video and parted(video, video) is video
+    for img in (None, (video,), (video, audio[:1]), (video, "audio")):
+        assert joined(img) is img

@@ -126,6 +126,21 @@ def test_an_input_that_another_node_changes_is_no_longer_cached_by_blocks(since)
         assert torch.equal(script.answers[i], plain.answers[i])
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_another_input_of_one_of_two_streams_is_no_longer_cached_by_blocks(changed):
+    """Another node's wrapper gives the network other sound, or copies of the picture and the sound that are its own."""
+    def other(executor, x, *args, **kwargs):
+        picture, sound = x
+        return executor([picture.clone(), sound.roll(1, -2) if changed else sound.clone()], *args, **kwargs)
+
+    model = models("ltxav")[0].clone()
+    model.add_wrapper(WrappersMP.DIFFUSION_MODEL, other)
+    trace = Script().run("ltxav", settings(computed={0, 2, 5}, cache_point="blocks"), model=model)
+    assert trace.report.cache_point == ("output" if changed else "blocks")
+    assert (trace.report.cache_point_reason == Reason("other_input")) == changed
+    assert trace.report.computed == [0, 2, 5]
+
+
 class InTurn(Script):
     """Asks about the noise and other latents in turn."""
 

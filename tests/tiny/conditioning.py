@@ -35,19 +35,24 @@ def constant(**values: Any) -> Extras:
     return lambda generator, batch, latent: dict(values)
 
 
-def first_frame(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
-    """Wan image to video: a latent video whose first frame is given, its mask (1: to make), CLIP-vision features."""
+def seen_frame(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
+    """CLIP-vision features of a picture."""
     from comfy.clip_vision import Output
 
+    seen = Output()
+    seen.penultimate_hidden_states = normal(generator, 1, 257, 1280)
+    return {"clip_vision_output": seen}
+
+
+def first_frame(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
+    """Wan image to video: a latent video whose first frame is given, its mask (1: to make), CLIP-vision features."""
     channels, frames, height, width = latent
     mask = torch.ones(1, 1, frames, height, width)
     mask[:, :, 0] = 0
-    seen = Output()
-    seen.penultimate_hidden_states = normal(generator, 1, 257, 1280)
     return {
+        **seen_frame(generator, batch, latent),
         "concat_latent_image": normal(generator, 1, channels, frames, height, width),
         "concat_mask": mask,
-        "clip_vision_output": seen,
     }
 
 
@@ -59,3 +64,26 @@ def control_video(generator: torch.Generator, batch: int, latent: tuple[int, ...
         "vace_mask": [torch.ones(1, 64, frames, height, width)],
         "vace_strength": [0.7],
     }
+
+
+class Normal(tuple):
+    """A shape that `given` fills with normal numbers."""
+
+
+def given(**values: Any) -> Extras:
+    """Values of any kind; normal numbers for a `Normal`, also in a list."""
+
+    def extras(generator: torch.Generator, batch: int, latent: tuple[int, ...]) -> dict[str, Any]:
+        def filled(value: Any) -> Any:
+            if isinstance(value, list):
+                return list(map(filled, value))
+            return normal(generator, *value) if isinstance(value, Normal) else value
+
+        return {name: filled(value) for name, value in values.items()}
+
+    return extras
+
+
+def both(first: Extras, second: Extras) -> Extras:
+    """What `first` and `second` give."""
+    return lambda *args: {**first(*args), **second(*args)}
