@@ -14,7 +14,7 @@ from .references import References
 from .rollouts import FewerSteps, Rollouts
 from .samples import SampleSet
 
-TASKS_PER_WORKER = 2  # of a batch: more even the load out, fewer let more rollouts of a task share prefixes
+TASKS_PER_WORKER = 1  # of a batch: more would even the load out, but fewer rollouts of a task would share prefixes
 Rollout = tuple[tuple[bool, ...], int]  # which evaluations are computed, and the sample
 
 

@@ -110,13 +110,6 @@ def learn(
         try_all(elites, memo, out_of_budget)
         return _select(policy, elites, starts, memo, held_out, on_rollout)
 
-    def expect(candidates: Iterator[Schedule]) -> None:
-        if memo.width == 1 or memo.evaluations >= config.evaluations:
-            return
-        ahead = list(islice(candidates, memo.width))
-        if not memo.has(ahead[0], 0):
-            memo.prefetch((schedule, s) for s in range(min(MIN_SAMPLES, memo.samples)) for schedule in ahead)
-
     better = partial(beats, memo=memo, out_of_budget=out_of_budget)
     imitate(policy, elites.schedules, config.min_pick_probability)
     train(policy, memo, dict.fromkeys(ks, 1.0), config.reinforce, generator,
@@ -124,10 +117,20 @@ def learn(
     for k in ks:
         elites.challenge(k, policy.schedule(k), better)
 
-    climb_pass = partial(climb, better=better, radius=config.radius, expect=expect)
+    climb_pass = partial(climb, better=better, radius=config.radius,
+                         expect=partial(_prefetch_next, memo, config.evaluations))
     _climb_in_turn(elites, better, climb_pass, out_of_budget)
     _climb_from_perturbed(elites, better, climb_pass, config, generator, out_of_budget)
     return _select(policy, elites, starts, memo, held_out, on_rollout)
+
+
+def _prefetch_next(memo: Memo, evaluations: int, candidates: Iterator[Schedule]) -> None:
+    """Have the environment compute as many candidates as it can at once, on the samples that every race begins with."""
+    if memo.width == 1 or memo.evaluations >= evaluations:
+        return
+    ahead = list(islice(candidates, memo.width))
+    if not memo.has(ahead[0], 0):
+        memo.prefetch((schedule, s) for s in range(min(MIN_SAMPLES, memo.samples)) for schedule in ahead)
 
 
 def _initial_policy(n: int, starts: Starts, seed: int) -> PlackettLuce:
