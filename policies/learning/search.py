@@ -94,8 +94,7 @@ def learn(
             samples are evaluated nevertheless.
         on_rollout: called with the evaluations and {k: gain} so far before every rollout.
     """
-    memo = environment if isinstance(environment, Memo) else Memo(environment)
-    held_out = held_out if isinstance(held_out, Memo) else Memo(held_out)
+    memo, held_out = (each if isinstance(each, Memo) else Memo(each) for each in (environment, held_out))
     elites = Elites(memo, starts, on_rollout)
     ks, generator = list(elites.schedules), torch.Generator().manual_seed(config.seed)
     policy = _initial_policy(memo.n, starts, config.seed)
