@@ -26,7 +26,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from tests.bench.figures import Figure
 from tests.bench.st_lpips import st_lpips
@@ -34,7 +34,7 @@ from tests.hosting.client import Client, Result
 
 SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "CFGGuider", "BasicGuider", "DualCFGGuider")
 BUDGET = "ReCacheBudget"
-VIDEO = (".mp4", ".webm", ".mkv", ".mov", ".webp", ".gif")
+VIDEO = (".mp4", ".webm", ".mkv", ".mov")
 SEEDS = ("seed", "noise_seed")
 STYLE = ("body{font:15px sans-serif;margin:2em;background:#fff;color:#111}table{border-collapse:collapse;margin:1em 0}"
          "td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child"
@@ -125,14 +125,17 @@ def fetch(client: Client, result: Result) -> Output:
             made, fps = decode(content)
             frames += made
         else:
-            frames.append(np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+            picture = Image.open(io.BytesIO(content))  # of one frame, or animated
+            frames += [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
+            if getattr(picture, "n_frames", 1) > 1:
+                fps = 1000.0 / (picture.info.get("duration") or 125)
     if not frames:
         raise WorkflowError("the workflow shows no picture and no video; end it with Save Image or Save Video.")
     return Output(torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 255, files, fps, result.seconds)
 
 
 def decode(video: bytes) -> tuple[list[np.ndarray], float]:
-    """The frames [height, width, 3] of a video or an animated picture, and how many there are a second."""
+    """The frames [height, width, 3] of a video, and how many there are a second."""
     with av.open(io.BytesIO(video)) as container:
         stream = container.streams.video[0]
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], float(stream.average_rate or 8)
