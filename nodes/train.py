@@ -6,23 +6,22 @@ import comfy.utils
 from comfy_api.latest import io, ui
 
 from .. import caching
-from ..caching import model_identity
-from ..policies.budget import listed
 from ..policies.learning.checkpoint import Checkpoint
-from ..policies.policy_file import About
 from .inputs import Policy, hidden_input
 from .library import folders
-from .library.version import VERSION
 from .pictures.training import training_picture
 from .server import prompt_info, training_state
 from .server.wording import error_text, language
 from .training import objective, sampler_inputs
+from .training.cluster import connected
 from .training.describe import describe_training
+from .training.prepare import Prepared, prepare
 from .training.preview import previews
 from .training.progress import shown_on
-from .training.request import QUICK_EVALUATIONS, Outcome, Request, noises
+from .training.request import QUICK_EVALUATIONS, Outcome
 from .training.sampler_inputs import Sampling
 from .training.training import train
+from .training.worker import hand_over
 
 Prompts = io.Custom("RECACHE_PROMPTS")
 
@@ -112,6 +111,10 @@ def _objective_inputs() -> list[io.Input]:
             "quick", default=False, optional=True,
             tooltip="A policy from two noises and about 900 evaluations: the best of what can be tried without "
                     "a search. Samples and evaluations above are not used."),
+        io.String.Input(
+            "address", default="", optional=True, advanced=True,
+            tooltip="To train on many GPUs with Ray. local: all GPUs of this machine. auto: the cluster that this "
+                    "machine belongs to, or that RAY_ADDRESS names. Empty: in this ComfyUI."),
     ]
 
 
@@ -124,7 +127,7 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
                     f"closer to the original at the same speed. {sampled.connect}",
         search_aliases=["learn", "fit", "calibrate", "tune", "schedule", "train cache", "recache"],
         is_output_node=True,
-        hidden=[io.Hidden.unique_id],
+        hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         inputs=[*sampled.inputs(), *_search_inputs(), *_objective_inputs()],
         outputs=[
             Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
@@ -158,46 +161,36 @@ class ReCacheTrainCustom(io.ComfyNode):
         return _train(cls, sampler_inputs.CUSTOM, **given)
 
 
-def _train(cls, sampled: Sampling, *, evaluations: int, quick: bool = False, **asked) -> io.NodeOutput:
+def _train(cls, sampled: Sampling, *, evaluations: int, quick: bool = False, references: dict | None = None,
+           address: str = "", **given) -> io.NodeOutput:
     evaluations = QUICK_EVALUATIONS if quick else evaluations
     node_id = hidden_input(cls, "unique_id")
     workflow_id = prompt_info.workflow_id(hidden_input(cls, "extra_pnginfo"))
     with training_state.training(node_id, workflow_id, evaluations) as monitor:
-        outcome = _outcome(monitor, node_id, sampled, evaluations=evaluations, quick=quick, **asked)
+        try:
+            training = prepare(sampled, evaluations=evaluations, quick=quick, **given)
+            if hand_over(training):
+                return io.NodeOutput(None, None, "")
+            outcome = _outcome(
+                monitor, node_id, hidden_input(cls, "prompt"), training, references, address.strip())
+        except ValueError as error:
+            raise ValueError(f"ReCache Train: {error_text(error)}") from None
         text, picture = describe_training(outcome, language()), training_picture(outcome)
         monitor.end("done", text.splitlines()[0])
     shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}
     return io.NodeOutput(outcome.policy, picture, text, ui=shown)
 
 
-def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, sampled: Sampling, *, budgets: str,
-             samples: int, evaluations: int, minutes: float, mechanism: str, order: int, cache_point: str,
-             distance: str, reward: str, alpha: float, references=None, vae=None, clip_vision=None, clip=None,
-             prompt: str = "", prompts: tuple = (), quick: bool = False, **connected) -> Outcome:
-    try:
-        prompts = prompts[:1] if quick else prompts
-        samples, held_out = noises(1 + len(prompts), samples, quick)
-        request = Request(
-            listed(budgets), samples, held_out, mechanism, order, cache_point, evaluations, minutes, quick)
-        objectives, notes = objective.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
-        flow = sampled.workflow(prompts, **connected)
-        about = About(
-            name="trained policy", pack_version=VERSION, model_family=model_identity.family(flow.model),
-            model_identity={"layout": model_identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
-            cache_point=cache_point, sampler=model_identity.sampler_name(flow.sampler), scheduler=flow.scheduler,
-            steps=flow.steps, cfg=flow.cfg, size=model_identity.size_of(flow.model, flow.latent.shape),
-            shift=model_identity.shift_of(flow.model), reward=objectives.choose.name)
-        print_of = model_identity.fingerprint(
-            model_identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler,
-            flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed,
-            mechanism, order, cache_point, samples, objectives.learn.name, objectives.choose.name, prompt,
-            None if vae is None else vae.first_stage_model.state_dict())
-        checkpoint = Checkpoint(folders.training_folder(print_of),
-                                lambda code, **fields: notes.append(caching.Reason(code, fields)))
-        bar = comfy.utils.ProgressBar(1000, node_id=node_id)
-        flow.preview = previews(flow.model, bar)
-        return train(
-            flow, request, objectives, checkpoint, about, None if references is None else references["samples"],
-            shown_on(monitor, bar, request), notes)
-    except ValueError as error:
-        raise ValueError(f"ReCache Train: {error_text(error)}") from None
+def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, prompt: dict | None, training: Prepared,
+             references: dict | None, address: str) -> Outcome:
+    notes = training.notes
+    checkpoint = Checkpoint(folders.training_folder(training.fingerprint),
+                            lambda code, **fields: notes.append(caching.Reason(code, fields)))
+    bar = comfy.utils.ProgressBar(1000, node_id=node_id)
+    training.workflow.preview = previews(training.workflow.model, bar)
+    progress = shown_on(monitor, bar, training.request)
+    if address:
+        progress.phase("cluster", 1, 1)
+    with connected(address, prompt, node_id, training.fingerprint, notes) as cluster:
+        return train(training.workflow, training.request, training.objectives, checkpoint, training.about,
+                     None if references is None else references["samples"], progress, notes, cluster)

@@ -246,3 +246,30 @@ def test_policies_that_can_not_be():
     ):
         with pytest.raises(ScheduleError):
             from_schedules(schedules)
+
+
+class Batches:
+    """The Mixture, several rollouts at once: in another order, and one in seven left out."""
+
+    def __init__(self, samples, seed, width):
+        self.width, self._mixture = width, Mixture(samples, seed)
+        self.n, self.samples, self.cost, self.asked = self._mixture.n, samples, self._mixture.cost, []
+
+    def costs(self, pairs):
+        self.asked.append(pairs)
+        for i, (schedule, sample) in enumerate(reversed(pairs)):
+            if i % 7 != 6:
+                yield (schedule, sample), self.cost(schedule, sample)
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_an_environment_that_computes_several_at_once_gives_the_same(learned, width):
+    environment, held_out = Batches(8, 0, width), Batches(16, 1, width)
+    memo = Memo(environment)
+    result = learn(memo, held_out, STARTS, QUICK)
+    assert (result.schedules, result.winners, result.validation, result.curve, result.evaluations) == (
+        learned[1].schedules, learned[1].winners, learned[1].validation, learned[1].curve, learned[1].evaluations)
+    assert np.mean([len(pairs) for pairs in environment.asked]) > width
+    pairs = [pair for batch in environment.asked for pair in batch]
+    assert memo.rollouts < len(pairs) < 1.6 * memo.rollouts  # some are asked for that are not needed in the end
+    assert len(held_out.asked) == 1

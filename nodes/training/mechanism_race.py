@@ -86,4 +86,9 @@ def race(candidates: Sequence[Candidate]) -> Candidate:
     def cost(candidate: Candidate, samples: Sequence[int]) -> float:
         return sum(candidate.cost(k, samples) / scale(k) for k in first.tried)
 
-    return halving(candidates, first.memo.samples, cost)
+    def before_round(left: Sequence[Candidate], samples: Sequence[int]) -> None:
+        for candidate in left:
+            candidate.memo.prefetch((schedule, sample) for sample in samples
+                                    for schedules in candidate.tried.values() for schedule in schedules)
+
+    return halving(candidates, first.memo.samples, cost, before_round)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,8 @@ from ...caching.recording import Recording
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.learning.checkpoint import Checkpoint
 from .objective import Objective
-from .request import Request, held_out_noises
+from .samples import SampleSet
 
-HELD_OUT_SEED = 0x5EED  # added to the seed for the held-out samples
 SAME_OUTPUT = 0.05  # relative difference up to which outputs count as equal: GPUs do not repeat exactly
 
 
@@ -24,53 +23,51 @@ class References:
     """The uncached outputs of some samples.
 
     Attributes:
+        latents: one for each sample, as they are stored.
         decoded: by the objective, one for each sample.
         gram: mean inner products of the recorded runs (see recording), [n, n].
         evaluations: network evaluations of the recorded runs.
     """
 
+    samples: SampleSet
+    latents: list[torch.Tensor]
     decoded: list[torch.Tensor]
     gram: np.ndarray
     evaluations: int
 
 
-def held_out_samples(workflow: Workflow, request: Request) -> tuple[list[Sample], list[int]]:
-    """The held-out samples of a training, of the prompts in turn, and their numbers in the checkpoint."""
-    noises = held_out_noises(request.samples)
-    every = workflow.samples(noises, (workflow.seed + HELD_OUT_SEED) % 2**64)
-    numbers = workflow.in_turn(request.held_out, noises)
-    return [every[number] for number in numbers], numbers
-
-
-def references(workflow: Workflow, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
+def references(workflow: Workflow, samples: SampleSet, objective: Objective, kind: FeatureKind,
                checkpoint: Checkpoint, name: str, on_sample: Callable[[str, int, int], None],
-               given: torch.Tensor | None = None, numbers: Sequence[int] | None = None) -> References:
+               given: torch.Tensor | None = None,
+               prefetch: Callable[[list[int]], None] = lambda numbers: None) -> References:
     """The References of the samples.
 
     Args:
         kind: of the recording. name: in the checkpoint.
         on_sample: called before every sample with `name`, its number from 1 and the number of samples.
-        numbers: of the samples in the checkpoint; 0, 1, ... if not given.
         given: outputs of the first samples, [count, ...]; the first and the last of them are made again as a check.
+        prefetch: called with the numbers of the samples that are made; may store some of them in the checkpoint.
 
     Raises:
         WorkflowError: more given outputs than samples, or outputs that are not of this workflow.
     """
-    count = 0 if given is None else len(given)
-    if count > len(samples):
-        raise WorkflowError(f"there are {count} references for {len(samples)} training samples; raise samples.")
-    decoded, grams = [], []
-    for i, sample in enumerate(samples):
-        on_sample(name, i + 1, len(samples))
+    count, numbers = 0 if given is None else len(given), samples.numbers
+    if count > len(numbers):
+        raise WorkflowError(f"there are {count} references for {len(numbers)} training samples; raise samples.")
+    latents, grams = [], []
+    prefetch(numbers[:min(count, 1)] + numbers[max(count - 1, min(count, 1)):])
+    for i, sample in enumerate(samples.of(workflow)):
+        on_sample(name, i + 1, len(numbers))
         latent = None if i >= count else given[i:i + 1].to("cpu", torch.float32)
         if latent is None or i in (0, count - 1):
-            made, gram = _uncached(workflow, sample, kind, checkpoint, f"{name}-{i if numbers is None else numbers[i]}")
+            made, gram = _uncached(workflow, sample, kind, checkpoint, f"{name}-{numbers[i]}")
             grams.append(gram)
             if latent is not None:
                 _check(latent, made, i)
             latent = made
-        decoded.append(objective.decode(latent))
-    return References(decoded, np.mean(grams, 0), sum(map(len, grams)))
+        latents.append(latent)
+    decoded = [objective.decode(latent) for latent in latents]
+    return References(samples, latents, decoded, np.mean(grams, 0), sum(map(len, grams)))
 
 
 def _uncached(workflow: Workflow, sample: Sample, kind: FeatureKind, checkpoint: Checkpoint, name: str,

@@ -7,6 +7,7 @@ up to the first decision that differs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
 from ...policies.schedule import Schedule
 from .objective import Objective
+
+PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
 
 
 class Rollouts:
@@ -28,6 +31,8 @@ class Rollouts:
 
     Attributes:
         shares: whether rollouts share common prefixes.
+        cached: mechanism, order, cache point, gram, and whether prefixes are shared: with the first four arguments they
+            make the same environment elsewhere.
         report: the engine's report of the last rollout.
     """
 
@@ -37,6 +42,8 @@ class Rollouts:
         self.n, self.samples, self.shares = n, len(samples), prefix_cache is not None
         self.report: caching.Report | None = None
         self._workflow, self._samples, self._references, self._objective = workflow, samples, references, objective
+        self.cached: dict[str, Any] | None = {
+            "mechanism": mechanism, "order": order, "cache_point": cache_point, "gram": gram, "shares": self.shares}
         self._computed: tuple[bool, ...] = ()
         self._settings = caching.CacheConfig(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
@@ -67,6 +74,8 @@ class Rollouts:
 
 class FewerSteps:
     """Baseline: the same compute spent on fewer uncached steps. An Environment in which only k matters."""
+
+    cached: dict[str, Any] | None = None
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
                  objective: Objective):

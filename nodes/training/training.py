@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from ... import caching
 from ...caching import mechanisms
-from ...caching.dry_run import Evaluations
-from ...caching.feature_kind import FeatureKind, feature_kind
+from ...caching.feature_kind import feature_kind
 from ...caching.workflow import Sample, Workflow
 from ...policies.defaults import default_mechanism, has_own_rules
 from ...policies.learning.checkpoint import Checkpoint
@@ -25,121 +23,75 @@ from ...policies.policy_fields import is_gram
 from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
+from .cluster import Cluster
 from .mechanism_race import CANDIDATES, Candidate, entrants, label, race, tried_schedules
-from .objective import Objective, Objectives
-from .references import SAME_OUTPUT, References, held_out_samples, references, relative_difference
+from .objective import Objectives
+from .references import SAME_OUTPUT, References, relative_difference
 from .request import Outcome, Progress, Request
-from .rollouts import FewerSteps, Rollouts
+from .rollouts import PREFIX_CACHE_BYTES, FewerSteps
+from .samples import held_out_samples, training_samples
+from .setup import Setup
 from .starts import find_starts
-
-PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
 
 
 def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoint: Checkpoint, about: About,
           given: torch.Tensor | None = None, progress: Progress | None = None,
-          notes: list[caching.Reason] | None = None) -> Outcome:
+          notes: list[caching.Reason] | None = None, cluster: Cluster | None = None) -> Outcome:
     """Train on some samples and choose on held-out ones. Deterministic, unless time runs out.
 
     Args:
         about: metadata of the policy file; what only training knows is filled in.
         given: existing uncached outputs, in the order of the training samples; they are checked.
         notes: for the artist, such as the checkpoint's; more are appended.
+        cluster: of workers that hold the same training; the policy is the same without.
 
     Raises:
         WorkflowError: this workflow can't be trained on, or the given outputs are not of it.
     """
     prefix_cache = caching.PrefixCache(PREFIX_CACHE_BYTES)
     try:
-        setup = _Setup(workflow, request, objectives, checkpoint, progress or Progress(),
-                       [] if notes is None else notes,
-                       prefix_cache, time.monotonic())
+        setup = Setup(workflow, request, objectives, checkpoint, progress or Progress(),
+                      [] if notes is None else notes, prefix_cache, time.monotonic(), cluster)
         return _train(setup, about, given)
     finally:
         prefix_cache.clear()
 
 
-@dataclass(frozen=True)
-class _Setup:
-    """What all phases of one training use.
-
-    Attributes:
-        started: a monotonic time in seconds.
-        suffix: of the names of memos in the checkpoint, one for each mechanism where the training chooses it.
-        gram: mean inner products of the recorded predictions; None until they are recorded, and where mechanisms can't
-            use them.
-    """
-
-    workflow: Workflow
-    request: Request
-    objectives: Objectives
-    checkpoint: Checkpoint
-    progress: Progress
-    notes: list[caching.Reason]
-    prefix_cache: caching.PrefixCache
-    started: float
-    suffix: str = ""
-    gram: np.ndarray | None = None
-
-    def using(self, mechanism: str, order: int, suffix: str = "") -> _Setup:
-        """The same with this mechanism."""
-        return replace(self, request=replace(self.request, mechanism=mechanism, order=order), suffix=suffix)
-
-    def mechanism(self, evaluations: Evaluations) -> mechanisms.Mechanism:
-        return mechanisms.make(self.request.mechanism, self.request.order, levels=evaluations.levels,
-                               gram=evaluations.gram_of_positions(self.gram))
-
-    def memo(self, rollouts: Rollouts, name: str, numbers: Sequence[int] | None = None) -> Memo:
-        """See Checkpoint."""
-        return self.checkpoint.memo(rollouts, name + self.suffix, numbers)
-
-    def rollouts(self, n: int, samples: Sequence[Sample], objective: Objective, decoded: Sequence[torch.Tensor],
-                 shares: bool) -> Rollouts:
-        request = self.request
-        return Rollouts(self.workflow, n, samples, decoded, objective, request.mechanism, request.order,
-                        request.cache_point, self.prefix_cache if shares else None, self.gram)
-
-    def references(self, name: str, samples: Sequence[Sample], objective: Objective, kind: FeatureKind,
-                   given: torch.Tensor | None = None, numbers: Sequence[int] | None = None) -> References:
-        return references(self.workflow, samples, objective, kind, self.checkpoint, name, self.progress.phase, given,
-                          numbers)
-
-
-def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
+def _train(setup: Setup, about: About, given: torch.Tensor | None) -> Outcome:
     workflow, request, objectives = setup.workflow, setup.request, setup.objectives
     first = setup.using(*CANDIDATES[0]) if request.mechanism == caching.AUTO else setup  # all have the same features
     evaluations = workflow.dry_run()
     n = len(evaluations)
     own_rules = has_own_rules(evaluations.multistep, about.cfg)
-    samples = workflow.samples(request.samples, workflow.seed)
-    held_out, numbers = held_out_samples(workflow, request)
-    probe = _probe(first, n, samples)
+    samples = training_samples(workflow, request)
+    probe = _probe(first, n, samples.of(workflow))
     ks = request.computed(n, probe.report.cached_cost)
     entries = entrants(request, default_mechanism(n, ks[len(ks) // 2], own_rules))
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
-    held_out_uncached = setup.references("held-out", held_out, objectives.choose, kind, numbers=numbers)
+    held_out = setup.references("held-out", held_out_samples(workflow, request), objectives.choose, kind)
     if probe.report.cache_point == "output" and is_gram(uncached.gram, n):
         setup = replace(setup, gram=uncached.gram)
     entries = [entry for entry in entries if setup.gram is not None or not mechanisms.class_of(entry[0]).needs_gram]
 
     setup, memo, raced = _choose_mechanism(
-        setup, entries, lambda each: each.rollouts(n, samples, objectives.learn, uncached.decoded, probe.shares),
+        setup, entries, lambda each: each.memo("costs", each.rollouts(n, uncached, objectives.learn, probe.shares),
+                                               uncached, "learn"),
         lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations), own_rules))
     held_out_memo = setup.memo(
-        setup.rollouts(n, held_out, objectives.choose, held_out_uncached.decoded, probe.shares), "held-out", numbers)
+        "held-out", setup.rollouts(n, held_out, objectives.choose, probe.shares), held_out, "choose")
     setup.progress.phase("starts", 1, 1)
     starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo, own_rules)
-    taken = probe.evaluations + uncached.evaluations + held_out_uncached.evaluations + raced
+    taken = probe.evaluations + uncached.evaluations + held_out.evaluations + raced
     learned = _search(setup, n, memo, held_out_memo, starts, taken)
-    fewer_steps = FewerSteps(workflow, n, held_out, held_out_uncached.decoded, objectives.choose)
-    table = _with_fewer_steps(setup, learned, fewer_steps, numbers)
+    table = _with_fewer_steps(setup, learned, n, held_out)
 
     if setup.prefix_cache.recomputed:
         setup.notes.append(caching.Reason("recomputed", {
             "count": f"{setup.prefix_cache.recomputed:,}", "gigabytes": PREFIX_CACHE_BYTES >> 30}))
-    spent = {"uncached": uncached.evaluations + held_out_uncached.evaluations,
+    spent = {"uncached": uncached.evaluations + held_out.evaluations,
              "rollouts": probe.evaluations + raced + learned.evaluations,
-             "held out": learned.held_out_evaluations + len(held_out) * sum(table)}
+             "held out": learned.held_out_evaluations + held_out_memo.samples * sum(table)}
     shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
     file = PolicyFile(from_schedules(learned.schedules, learned.policy),
                       _about(setup, about, probe.report, sum(spent.values()), entries), table,
@@ -148,14 +100,14 @@ def _train(setup: _Setup, about: About, given: torch.Tensor | None) -> Outcome:
                    setup.notes)
 
 
-def _choose_mechanism(setup: _Setup, entries: Sequence[tuple[str, int]], rollouts: Callable[[_Setup], Rollouts],
-                      tried: Callable[[_Setup], dict]) -> tuple[_Setup, Memo, int]:
+def _choose_mechanism(setup: Setup, entries: Sequence[tuple[str, int]], memo: Callable[[Setup], Memo],
+                      tried: Callable[[Setup], dict]) -> tuple[Setup, Memo, int]:
     """The setup with the best mechanism of the entries, its memo, and the evaluations that the others took."""
     if setup.request.mechanism != caching.AUTO:
-        return setup, setup.memo(rollouts(setup), "costs"), 0
+        return setup, memo(setup), 0
     setup.progress.phase("mechanisms", 1, 1)
     setups = [setup.using(*entry, suffix="-{}-{}".format(*entry)) for entry in entries]
-    candidates = [Candidate(each.memo(rollouts(each), "costs"), tried(each)) for each in setups]
+    candidates = [Candidate(memo(each), tried(each)) for each in setups]
     winner = race(candidates)
     raced = sum(candidate.memo.evaluations for candidate in candidates if candidate is not winner)
     return setups[candidates.index(winner)], winner.memo, raced
@@ -170,14 +122,14 @@ class _Probe:
     evaluations: int
 
 
-def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
+def _probe(setup: Setup, n: int, samples: list[Sample]) -> _Probe:
     """Probe the workflow with one or three cached runs.
 
     The first is compared with the checkpoint's, because the fingerprint does not cover everything that other nodes put
     on a model. Rollouts must not share prefixes if other nodes make an evaluation depend on earlier ones; this is tried
     once and stored in the checkpoint, because the counts of evaluations depend on it.
     """
-    rollouts = partial(setup.rollouts, n, samples, setup.objectives.learn, [])
+    rollouts = partial(setup.rollouts_of, n, samples, setup.objectives.learn, [])
     schedule = uniform(n, max(1, n // 4))
     prefix = from_indices(schedule.indices[: max(1, schedule.k // 2)], n)
     whole = rollouts(shares=False)
@@ -195,7 +147,7 @@ def _probe(setup: _Setup, n: int, samples: list[Sample]) -> _Probe:
     return _Probe(whole.report, shares, 2 * schedule.k + (0 if shares else prefix.k))
 
 
-def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, taken: int) -> Learned:
+def _search(setup: Setup, n: int, memo: Memo, held_out: Memo, starts: dict, taken: int) -> Learned:
     """Learn with what is left of the evaluations, of which so many are `taken`."""
     request, progress = setup.request, setup.progress
     curve: list[tuple[int, float]] = []
@@ -218,16 +170,19 @@ def _search(setup: _Setup, n: int, memo: Memo, held_out: Memo, starts: dict, tak
         return learn(memo, held_out, starts, config, should_stop, on_rollout)
 
 
-def _with_fewer_steps(setup: _Setup, learned: Learned, fewer_steps: FewerSteps,
-                      numbers: Sequence[int]) -> dict[int, dict[str, float]]:
+def _with_fewer_steps(setup: Setup, learned: Learned, n: int, held_out: References) -> dict[int, dict[str, float]]:
     """{k: {name: mean held-out cost}}: the validation, and fewer steps."""
     setup.progress.phase("fewer steps", 1, 1)
-    memo = setup.checkpoint.memo(fewer_steps, "fewer-steps", numbers)
-    return {k: row | {"fewer steps": memo.mean_cost(uniform(fewer_steps.n, k))}
+    objective = setup.objectives.choose
+    fewer_steps = FewerSteps(setup.workflow, n, held_out.samples.of(setup.workflow), held_out.decoded, objective)
+    memo = setup.using(setup.request.mechanism, setup.request.order).memo(
+        "fewer-steps", fewer_steps, held_out, "choose")
+    memo.prefetch((uniform(n, k), i) for k in learned.validation for i in range(memo.samples))
+    return {k: row | {"fewer steps": memo.mean_cost(uniform(n, k))}
             for k, row in learned.validation.items()}
 
 
-def _about(setup: _Setup, about: About, report: caching.Report, evaluations: int,
+def _about(setup: Setup, about: About, report: caching.Report, evaluations: int,
            entries: Sequence[tuple[str, int]]) -> About:
     request, prompts = setup.request, len(setup.workflow.guiders)
     training = {

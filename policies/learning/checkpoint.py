@@ -67,6 +67,10 @@ class Checkpoint:
             self._note("checkpoint_damaged", file=path.name)
             return None
 
+    def has(self, name: str) -> bool:
+        """Whether tensors are stored under `name`."""
+        return (self.folder / f"{name}.safetensors").exists()
+
     def store(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
         """Store tensors under `name`, atomically."""
         path = self.folder / f"{name}.safetensors"

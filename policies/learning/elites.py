@@ -43,6 +43,7 @@ class Elites:
         def cost(schedule: Schedule) -> float:
             return evaluated(memo, schedule, lambda: on_rollout(memo.evaluations, self.gains))
 
+        memo.prefetch((s[k], i) for s in starts.values() for k in s if k in first for i in range(memo.samples))
         self.scale = {k: abs(cost(first[k])) or 1.0 for k in self.gains}
         self.schedules = {k: min((s[k] for s in starts.values() if k in s), key=cost) for k in self.gains}
         self._measure_gains()

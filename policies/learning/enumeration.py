@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from heapq import merge
-from itertools import combinations
+from itertools import combinations, islice
 from math import comb
 
 from ..schedule import Schedule, from_indices
 from .elites import Elites
 from .environment import Memo
+
+SCHEDULES_AT_ONCE = 16  # of an environment that computes several rollouts at once, for each of them
 
 
 def every_schedule(n: int, ks: Collection[int], times: tuple[float, ...] | None = None) -> Iterator[Schedule]:
@@ -51,9 +53,12 @@ def try_all(elites: Elites, memo: Memo, out_of_budget: Callable[[], bool]) -> No
         return memo.mean_cost(candidate) < memo.mean_cost(elite)
 
     some_elite = next(iter(elites.schedules.values()))
-    for schedule in every_schedule(memo.n, elites.schedules, some_elite.times):
-        for sample in range(memo.samples):
-            if out_of_budget():
-                return
-            memo.cost(schedule, sample)
-        elites.challenge(schedule.k, schedule, is_better)
+    schedules = every_schedule(memo.n, elites.schedules, some_elite.times)
+    while batch := list(islice(schedules, SCHEDULES_AT_ONCE * memo.width)):
+        memo.prefetch((schedule, sample) for sample in range(memo.samples) for schedule in batch)
+        for schedule in batch:
+            for sample in range(memo.samples):
+                if out_of_budget():
+                    return
+                memo.cost(schedule, sample)
+            elites.challenge(schedule.k, schedule, is_better)

@@ -17,12 +17,16 @@ class Environment(Protocol):
     n: int  # evaluations in a run
     samples: int  # training samples, numbered 0..samples-1
     # shares: bool, optional: rollouts of one sample with a common prefix compute it once
+    # width: int, optional: rollouts that are computed at once; more than 1 where there is `costs`
+    # costs(pairs), optional: yields (pair, cost) of (schedule, sample) pairs, in any order, as they come; may leave out
+    #     some, which `cost` is then asked for
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """L(schedule) on one sample: lower is better, deterministic (the sample fixes the noise)."""
         ...
 
 
+Pairs = Iterable[tuple[Schedule, int]]
 WORST = 1e30  # replaces a cost that is not finite: a run that ends in NaN is a bad schedule, not an error
 
 
@@ -41,6 +45,7 @@ class Memo:
 
     Attributes:
         shares: whether the environment shares prefixes.
+        width: rollouts that the environment computes at once.
         rollouts: distinct (schedule, sample) pairs so far.
         unshared: network evaluations that they take without sharing prefixes: the sum of their k.
         evaluations: network evaluations that they take: `unshared` or, where prefixes are shared, the number of
@@ -62,9 +67,10 @@ class Memo:
         self.samples = environment.samples
         self.evaluations = self.unshared = self.rollouts = 0
         self.shares: bool = getattr(environment, "shares", False)
+        self.width: int = getattr(environment, "width", 1)
         self._reached: set[tuple[int, int]] = set()
         self._environment = environment
-        self._known = known or {}
+        self._known = dict(known or {})
         self._record = record
         self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
 
@@ -74,12 +80,30 @@ class Memo:
         if key not in self._costs:
             cost = self._known.get(key)
             if cost is None:
-                cost = float(self._environment.cost(schedule, sample))
-                cost = cost if math.isfinite(cost) else WORST
-                self._record(*key, cost)
+                cost = self._recorded(key, self._environment.cost(schedule, sample))
             self._costs[key] = cost
             self._count(schedule, sample)
         return self._costs[key]
+
+    def prefetch(self, pairs: Pairs) -> None:
+        """Have the environment compute costs that will, or may, be asked for, where it computes several at once.
+
+        Nothing is counted before it is asked for, so a search takes the same course whatever was prefetched.
+        """
+        if self.width > 1:
+            missing = [pair for pair in dict.fromkeys(pairs) if not self.has(*pair)]
+            for (schedule, sample), cost in self._environment.costs(missing) if missing else ():
+                self._known[schedule.computed, sample] = self._recorded((schedule.computed, sample), cost)
+
+    def has(self, schedule: Schedule, sample: int) -> bool:
+        """Whether the cost is known without a rollout."""
+        key = (schedule.computed, sample)
+        return key in self._costs or key in self._known
+
+    def _recorded(self, key: tuple[tuple[bool, ...], int], cost: float) -> float:
+        cost = float(cost) if math.isfinite(cost) else WORST
+        self._record(*key, cost)
+        return cost
 
     def _count(self, schedule: Schedule, sample: int) -> None:
         self.rollouts += 1
@@ -93,4 +117,6 @@ class Memo:
 
     def mean_cost(self, schedule: Schedule, samples: Iterable[int] | None = None) -> float:
         """Mean over `samples`, all by default."""
-        return float(np.mean([self.cost(schedule, s) for s in (range(self.samples) if samples is None else samples)]))
+        samples = range(self.samples) if samples is None else list(samples)
+        self.prefetch((schedule, s) for s in samples)
+        return float(np.mean([self.cost(schedule, s) for s in samples]))

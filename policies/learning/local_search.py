@@ -68,23 +68,29 @@ def hill_climb(objective: Objective, start: Schedule, radius: int = 3, rounds: i
     return best
 
 
-def climb(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radius: int) -> Schedule:
+def climb(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radius: int,
+          expect: Callable[[Iterator[Schedule]], None] = lambda candidates: None) -> Schedule:
     """One pass of first-improvement local search over `singles` and `shifts` of the given schedule, nearest first.
 
     Args:
         better: whether its first argument is better than its second.
+        expect: called before every comparison with the candidates that are next as long as none is better.
     """
-    for move in [*singles(schedule, radius), *shifts(schedule)]:
-        if move.fits(schedule) and better(move.apply(schedule), schedule):
+    moves = [*singles(schedule, radius), *shifts(schedule)]
+    for i, move in enumerate(moves):
+        if not move.fits(schedule):
+            continue
+        expect(later.apply(schedule) for later in moves[i:] if later.fits(schedule))
+        if better(move.apply(schedule), schedule):
             schedule = move.apply(schedule)
     return schedule
 
 
-def local_optimum(schedule: Schedule, better: Callable[[Schedule, Schedule], bool], radius: int) -> Schedule:
-    """`climb` until a pass improves nothing."""
+def local_optimum(schedule: Schedule, climb_pass: Callable[[Schedule], Schedule]) -> Schedule:
+    """`climb_pass`, which is `climb` with its arguments, until a pass improves nothing."""
     before = None
     while schedule != before:
-        before, schedule = schedule, climb(schedule, better, radius)
+        before, schedule = schedule, climb_pass(schedule)
     return schedule
 
 

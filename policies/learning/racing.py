@@ -12,17 +12,20 @@ Entry = TypeVar("Entry")
 MIN_SAMPLES = 3  # before a candidate may be dropped
 
 
-def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Sequence[int]], float]) -> Entry:
+def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Sequence[int]], float],
+            before_round: Callable[[Sequence[Entry], Sequence[int]], None] = lambda entries, samples: None) -> Entry:
     """The winner of successive halving: all on an eighth of the samples, the better half on twice as many, and so on.
 
     Begins with at least two samples, because one sample is often misleading. Deterministic.
 
     Args:
         samples: number of samples. cost: mean of an entry over some of them; lower is better.
+        before_round: called with the entries and samples of every round.
     """
     left, count = list(entries), max(2, samples // 8)
     while len(left) > 1:
         some = range(min(count, samples))
+        before_round(left, some)
         left = sorted(left, key=lambda entry: cost(entry, some))[: len(left) // 2]
         count *= 2
     return left[0]
@@ -30,7 +33,8 @@ def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Seque
 
 def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
     """The winner of `halving` among schedules."""
-    return halving(list(dict.fromkeys(schedules)), memo.samples, memo.mean_cost)
+    return halving(list(dict.fromkeys(schedules)), memo.samples, memo.mean_cost,
+                   lambda left, some: memo.prefetch((schedule, sample) for sample in some for schedule in left))
 
 
 def beats(candidate: Schedule, incumbent: Schedule, memo: Memo, out_of_budget: Callable[[], bool]) -> bool:
@@ -45,6 +49,9 @@ def beats(candidate: Schedule, incumbent: Schedule, memo: Memo, out_of_budget: C
     for count, sample in enumerate(range(memo.samples), 1):
         if out_of_budget():
             return False
+        if sample in (0, MIN_SAMPLES):
+            end = MIN_SAMPLES if sample == 0 else memo.samples
+            memo.prefetch((candidate, s) for s in range(memo.samples)[sample:end])
         lead += memo.cost(incumbent, sample) - memo.cost(candidate, sample)
         if lead <= 0 and count >= MIN_SAMPLES:
             return False

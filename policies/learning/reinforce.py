@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from .environment import Environment
+from .environment import Environment, Pairs
 from .plackett_luce import PlackettLuce
 
 
@@ -58,30 +58,32 @@ def train(
     loss: Callable[[float, int], float] = lambda cost, k: cost,
     should_stop: Callable[[], bool] = lambda: False,
     on_update: Callable[[int, float], None] = lambda update, mean_loss: None,
+    prefetch: Callable[[Pairs], None] = lambda pairs: None,
 ) -> None:
     """Train `policy` in place to make schedules of low cost.
 
     Args:
         environment: usually a Memo, so that a schedule that is sampled again costs nothing.
-        budgets: q(k), {k: weight}, weights above 0; k = 1 and k = n leave no choice and are skipped.
+        budgets: q(k), {k: weight > 0}; k = 1 and k = n leave no choice and are skipped.
         loss: L(cost, k); should even out that costs of different k differ by orders of magnitude.
         should_stop: called before every rollout; ends training with the policy of the last update.
         on_update: called after every update with its number (from 0) and the mean L of its samples.
+        prefetch: called with what an update will ask for.
     """
     ks = [k for k in budgets if 1 < k < policy.n]
-    if not ks:
-        return
     q = torch.tensor([budgets[k] for k in ks])
     optimiser = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
-    for update in range(config.updates):
+    for update in range(config.updates if ks else 0):
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * (1.0 - update / config.updates)
         optimiser.zero_grad()
-        mean_loss = 0.0
+        mean_loss, batch = 0.0, []
         for _ in range(config.batch):
             k = ks[torch.multinomial(q, 1, generator=generator).item()]
             sample = torch.randint(environment.samples, (1,), generator=generator).item()
-            schedules, log_p = policy.sample(k, config.schedules, generator)
+            batch.append((k, sample, *policy.sample(k, config.schedules, generator)))
+        prefetch((schedule, sample) for _, sample, schedules, _ in batch for schedule in schedules)
+        for k, sample, schedules, log_p in batch:
             losses = []
             for schedule in schedules:
                 if should_stop():

@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import torch
 
@@ -23,7 +24,7 @@ from .environment import Environment, Memo
 from .imitation import imitate
 from .local_search import climb, local_optimum, perturbed
 from .plackett_luce import PlackettLuce
-from .racing import beats
+from .racing import MIN_SAMPLES, beats
 from .reinforce import ReinforceConfig, train
 
 OnRollout = Callable[[int, dict[int, float]], None]
@@ -93,8 +94,7 @@ def learn(
             samples are evaluated nevertheless.
         on_rollout: called with the evaluations and {k: gain} so far before every rollout.
     """
-    memo = environment if isinstance(environment, Memo) else Memo(environment)
-    held_out = held_out if isinstance(held_out, Memo) else Memo(held_out)
+    memo, held_out = (each if isinstance(each, Memo) else Memo(each) for each in (environment, held_out))
     elites = Elites(memo, starts, on_rollout)
     ks, generator = list(elites.schedules), torch.Generator().manual_seed(config.seed)
     policy = _initial_policy(memo.n, starts, config.seed)
@@ -112,13 +112,24 @@ def learn(
     better = partial(beats, memo=memo, out_of_budget=out_of_budget)
     imitate(policy, elites.schedules, config.min_pick_probability)
     train(policy, memo, dict.fromkeys(ks, 1.0), config.reinforce, generator,
-          loss=lambda cost, k: cost / elites.scale[k], should_stop=out_of_budget)
+          loss=lambda cost, k: cost / elites.scale[k], should_stop=out_of_budget, prefetch=memo.prefetch)
     for k in ks:
         elites.challenge(k, policy.schedule(k), better)
 
-    _climb_in_turn(elites, better, config.radius, out_of_budget)
-    _climb_from_perturbed(elites, better, config, generator, out_of_budget)
+    climb_pass = partial(climb, better=better, radius=config.radius,
+                         expect=partial(_prefetch_next, memo, config.evaluations))
+    _climb_in_turn(elites, better, climb_pass, out_of_budget)
+    _climb_from_perturbed(elites, better, climb_pass, config, generator, out_of_budget)
     return _select(policy, elites, starts, memo, held_out, on_rollout)
+
+
+def _prefetch_next(memo: Memo, evaluations: int, candidates: Iterator[Schedule]) -> None:
+    """Have the environment compute as many candidates as it can at once, on the samples that every race begins with."""
+    if memo.width == 1 or memo.evaluations >= evaluations:
+        return
+    ahead = list(islice(candidates, memo.width))
+    if not memo.has(ahead[0], 0):
+        memo.prefetch((schedule, s) for s in range(min(MIN_SAMPLES, memo.samples)) for schedule in ahead)
 
 
 def _initial_policy(n: int, starts: Starts, seed: int) -> PlackettLuce:
@@ -128,24 +139,25 @@ def _initial_policy(n: int, starts: Starts, seed: int) -> PlackettLuce:
         return PlackettLuce(n, times=first[min(first)].times)
 
 
-def _climb_in_turn(elites: Elites, better: Callable[[Schedule, Schedule], bool], radius: int,
-                   out_of_budget: Callable[[], bool]) -> None:
+def _climb_in_turn(elites: Elites, better: Callable[[Schedule, Schedule], bool],
+                   climb_pass: Callable[[Schedule], Schedule], out_of_budget: Callable[[], bool]) -> None:
     """Climb from every elite, a pass each in turn so that all k share the evaluations, until none improves."""
     climbing = list(elites.schedules)
     while climbing and not out_of_budget():
         k = climbing.pop(0)
-        if elites.challenge(k, climb(elites.schedules[k], better, radius), better):
+        if elites.challenge(k, climb_pass(elites.schedules[k]), better):
             climbing.append(k)
 
 
-def _climb_from_perturbed(elites: Elites, better: Callable[[Schedule, Schedule], bool], config: LearnConfig,
-                          generator: torch.Generator, out_of_budget: Callable[[], bool]) -> None:
+def _climb_from_perturbed(elites: Elites, better: Callable[[Schedule, Schedule], bool],
+                          climb_pass: Callable[[Schedule], Schedule], config: LearnConfig, generator: torch.Generator,
+                          out_of_budget: Callable[[], bool]) -> None:
     """Iterated local search: climb from perturbed elites, all k in turn."""
     for k in list(elites.schedules) * config.perturbations:
         if out_of_budget():
             break
         start = perturbed(elites.schedules[k], config.perturbed, generator)
-        elites.challenge(k, local_optimum(start, better, config.radius), better)
+        elites.challenge(k, local_optimum(start, climb_pass), better)
 
 
 def _select(policy: PlackettLuce, elites: Elites, starts: Starts, memo: Memo, held_out: Memo,
@@ -154,6 +166,7 @@ def _select(policy: PlackettLuce, elites: Elites, starts: Starts, memo: Memo, he
     entries = {
         k: {"learned": elite} | {name: s[k] for name, s in starts.items() if k in s}
         for k, elite in elites.schedules.items()}
+    held_out.prefetch((s, i) for row in entries.values() for s in row.values() for i in range(held_out.samples))
     validation = {
         k: {name: evaluated(held_out, schedule, lambda: on_rollout(memo.evaluations, elites.gains))
             for name, schedule in row.items()}

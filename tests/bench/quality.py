@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from tests.bench import own_workflow
 from tests.bench.figures import Figure, publish
 from tests.bench.st_lpips import st_lpips
 from tests.hosting import session
@@ -121,7 +122,20 @@ def main() -> None:
     parser.add_argument("--mechanism", nargs="+", help="only these")
     parser.add_argument("--point", nargs="+", default=["output", "blocks"], help="only at these cache points")
     parser.add_argument("--rivals", nargs="*", help="EasyCache, LazyCache and DiCache too, or only these")
+    own = parser.add_argument_group("an artist's own workflow (see own_workflow)")
+    own.add_argument("--workflow", type=Path, help="measure this workflow, in API format, instead of the demo models")
+    own.add_argument("--server", default="http://127.0.0.1:8188", help="the ComfyUI that runs it, with ReCache")
+    own.add_argument("--budgets", type=float, nargs="+", default=[0.3, 0.5])
+    own.add_argument("--seeds", type=int, default=1, help="runs at each budget, of seeds one after the other")
+    own.add_argument("--prompt", default="", help="names the videos for VBench; default: the workflow's prompt")
+    own.add_argument("--out", type=Path, default=Path("quality"), help="folder for the page, pictures and videos")
     arguments = parser.parse_args()
+    if arguments.workflow:
+        try:
+            publish(own_workflow.run(arguments), arguments.json)
+        except own_workflow.WorkflowError as error:
+            sys.exit(f"{arguments.workflow}: {error}")
+        return
     mechanisms = [m for m in MECHANISMS if not arguments.mechanism or m[0] in arguments.mechanism]
     with tempfile.TemporaryDirectory() as base, torch.inference_mode():
         host = session.start(environ["COMFYUI_PATH"], base, cpu=not torch.cuda.is_available())

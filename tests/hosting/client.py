@@ -175,9 +175,13 @@ class Client:
 
     def image(self, reference: Mapping[str, str]) -> Image.Image:
         """Fetches a picture that an output names, ``{"filename", "subfolder", "type"}``."""
-        image = Image.open(io.BytesIO(self._request("/view", query=reference)))
+        image = Image.open(io.BytesIO(self.file(reference)))
         image.load()
         return image
+
+    def file(self, reference: Mapping[str, str]) -> bytes:
+        """Fetches a file that an output names likewise."""
+        return self._request("/view", query=reference)
 
     def images(self, result: Result, node_id: str | None = None) -> list[Image.Image]:
         """All pictures of a result, or those of one node, in order."""

@@ -63,7 +63,8 @@ _LATENT = (4, 8, 12)
 _NEW = "0.30.0"  # not tried on older releases
 _CROP = {"width": 96, "height": 64, "target_width": 96, "target_height": 64}
 
-_sd15 = Family("sd15", "SD1.5", "SD15", {**_UNET, "transformer_depth_middle": 1}, _LATENT, text_width=768, weights=("v1-5-pruned", "DreamShaper"))
+_sd15 = Family("sd15", "SD1.5", "SD15", {**_UNET, "transformer_depth_middle": 1}, _LATENT, text_width=768,
+               weights=("v1-5-pruned", "DreamShaper"))
 _sdxl = Family("sdxl", "SDXL", "SDXL", _SDXL, _LATENT, text_width=2048, extras=pooled(1280, **_CROP),
                weights=("sd_xl_base", "sd_xl_turbo"))
 
