@@ -146,6 +146,12 @@ def animation(session: nox.Session) -> None:
     run(session, "tests/run.py", "authoring.animation", arguments=list(session.posargs))
 
 
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the architecture page's pictures of Compare and Frontier anew: [compare] [frontier]."""
+    run(session, "tests/run.py", "authoring.pictures", arguments=list(session.posargs))
+
+
 @nox.session(venv_backend="venv")
 def pack(session: nox.Session) -> None:
     """Validate the pack and pack node.zip with the registry's own tool, then try the archive in a clean ComfyUI."""

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from .reasons import Reason
 from .sampler_copy import copy_sampler
+from .silence import without_warnings
 from .stub_guider import NeedsModel, OtherInput, StubGuider, TooManyEvaluations, TooSlow
 
 # No sampler of the host needs more than three evaluations a step; a run past this is adaptive or looping.
@@ -189,7 +190,7 @@ class _DryRun:
     def evaluations(self, isolated: AbstractContextManager, reseed: bool) -> Evaluations:
         """The evaluations; with `reseed` also whether the sampler is stochastic."""
         try:
-            with isolated, torch.inference_mode():
+            with isolated, torch.inference_mode(), without_warnings():  # the run itself gives them, too
                 first = self._run(lambda x: 0.5 * x, seed=1)
                 stochastic = reseed and self._depends_on_seed(first)
                 with _NoNoise():

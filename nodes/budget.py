@@ -1,4 +1,4 @@
-"""ReCache Budget: how much of a sampling run is computed, by one model or by two in turn."""
+"""ReCache: how much of a sampling run is computed, by one model or by two in turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .server.run_state import RunMonitor
 
 ALIASES = [
     "cache", "speed up", "faster", "accelerate", "skip steps", "recache", "teacache", "easycache", "lazycache",
-    "magcache", "wavespeed", "first block cache", "fbcache", "deepcache", "taylorseer", "hicache", "dicache",
+    "magcache", "wavespeed", "fbcache", "deepcache", "taylorseer", "hicache", "dicache",
     "cache-dit", "缓存", "加速", "キャッシュ", "高速化", "캐시", "가속"]
 
 
@@ -66,7 +66,7 @@ def budget_config(node: type[io.ComfyNode], model, budget: float, policy: str, e
             for_run=Trajectory(choice, monitor).for_run if together else choice.for_run)
         return choice.for_run(config, caching.RunSettings())  # what is wrong with a file or list is said at once
     except ValueError as error:
-        raise ValueError(f"ReCache Budget: {error}") from None
+        raise ValueError(f"ReCache: {error}") from None
 
 
 class ReCacheBudget(PolicyNode):
@@ -76,13 +76,14 @@ class ReCacheBudget(PolicyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ReCacheBudget",
-            display_name="ReCache Budget",
+            display_name="ReCache",
             category="model/recache",
             description=(
                 "Makes sampling faster by an amount that you choose: the network computes only the share of the "
                 "evaluations that the budget pays for, and the rest is forecast from what it computed before. "
                 "Put it last before the sampler, after LoRAs and other model nodes."),
-            search_aliases=ALIASES,
+            # Of two that match alike, the page lists the one first whose id is about as long as what was typed.
+            search_aliases=[*ALIASES, "first block cache"],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             not_idempotent=True,  # a run is shown on the node that set it up, so two nodes can't share one output
             inputs=[
@@ -104,10 +105,10 @@ class ReCacheBudgetTwoModels(PolicyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ReCacheBudgetTwoModels",
-            display_name="ReCache Budget (Two Models)",
+            display_name="ReCache (Two Models)",
             category="model/recache",
             description=(
-                "ReCache Budget for workflows in which two models share the steps, such as Wan 2.2 14B with its high "
+                "ReCache for workflows in which two models share the steps, such as Wan 2.2 14B with its high "
                 "noise and low noise models: one budget for both, kept exactly over all steps. Put it last before "
                 "the two samplers; the second one has to take up the first one's latent with its leftover noise."),
             search_aliases=[*ALIASES, "wan 2.2", "two experts", "high noise", "low noise", "moe", "refiner"],

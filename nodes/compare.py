@@ -25,7 +25,7 @@ class ReCacheCompare(io.ComfyNode):
             category="model/recache",
             description="Shows what caching changed: uncached and cached pictures side by side, a heat map of where "
                         "they differ, and LPIPS, PSNR and SSIM. Make both with the same seed and settings, once with "
-                        "ReCache Budget and once without.",
+                        "ReCache and once without.",
             search_aliases=["compare", "difference", "heat map", "lpips", "psnr", "ssim", "quality", "recache"],
             is_output_node=True,
             inputs=[

@@ -65,7 +65,7 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
                 display_name="picture", tooltip="The curve, and what every budget gives and takes, with pictures."),
             io.Float.Output(
                 display_name="budget",
-                tooltip="The budget at the knee, for ReCache Budget. The largest one listed if the curve has no knee."),
+                tooltip="The budget at the knee, for ReCache. The largest one listed if the curve has no knee."),
             io.String.Output(display_name="text", tooltip="The curve in words, a line for each budget."),
             io.String.Output(display_name="json", tooltip="The whole table, for other tools."),
         ],

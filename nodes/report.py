@@ -27,7 +27,7 @@ class ReCacheReport(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Latent.Input("samples", tooltip="The latent from the sampler; it is passed through unchanged."),
-                io.Model.Input("model", tooltip="The model that came out of ReCache Budget."),
+                io.Model.Input("model", tooltip="The model that came out of ReCache."),
             ],
             outputs=[
                 io.Latent.Output(display_name="samples", tooltip="The same latent, for VAE Decode."),
@@ -46,8 +46,8 @@ class ReCacheReport(io.ComfyNode):
             text = reason_text(obstacle, language())
             return io.NodeOutput(samples, text, schedule_picture(None, language()), "null", ui={"text": (text,)})
         if settings is None:
-            raise ValueError("ReCache Report: this model has no ReCache on it; connect the model that comes out of "
-                             "ReCache Budget.")
+            raise ValueError("ReCache Report: this model has no ReCache on it; connect the model that comes out of the "
+                             "ReCache node.")
         report, spoken = caching.report_of(settings.identity, samples["samples"]), language()
         text, picture = report_text(report, spoken), schedule_picture(report, spoken)
         shown = ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)}

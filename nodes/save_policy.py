@@ -21,7 +21,7 @@ class ReCacheSavePolicy(io.ComfyNode):
             node_id="ReCacheSavePolicy",
             display_name="ReCache Save Policy",
             category="model/recache",
-            description="Saves a trained policy in models/recache, where ReCache Budget lists it. A file of the same "
+            description="Saves a trained policy in models/recache, where ReCache lists it. A file of the same "
                         "name is replaced.",
             search_aliases=["export policy", "share policy", "recache"],
             is_output_node=True,

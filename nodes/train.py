@@ -72,13 +72,13 @@ def _search_inputs() -> list[io.Input]:
         io.Combo.Input(
             "mechanism", options=[*caching.MECHANISMS, caching.AUTO], default=caching.AUTO, advanced=True,
             tooltip="How a skipped evaluation is reconstructed. auto: several are tried in short runs, and the one "
-                    "closest to the original is trained. ReCache Budget with the mechanism auto takes the policy's."),
+                    "closest to the original is trained. ReCache with the mechanism auto takes the policy's."),
         io.Int.Input(
             "order", default=1, min=1, max=3, advanced=True,
             tooltip="Of taylor and hermite; use the policy with the same one."),
         io.Combo.Input(
             "cache_point", options=list(caching.CACHE_POINTS), default="auto", advanced=True,
-            tooltip="Where features are taken; see ReCache Budget."),
+            tooltip="Where features are taken; see ReCache."),
     ]
 
 
@@ -123,14 +123,14 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
         node_id=node_id,
         display_name=name,
         category="model/recache",
-        description="Learns which evaluations of your own workflow are worth computing, so that ReCache Budget stays "
+        description="Learns which evaluations of your own workflow are worth computing, so that ReCache stays "
                     f"closer to the original at the same speed. {sampled.connect}",
         search_aliases=["learn", "fit", "calibrate", "tune", "schedule", "train cache", "recache"],
         is_output_node=True,
         hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         inputs=[*sampled.inputs(), *_search_inputs(), *_objective_inputs()],
         outputs=[
-            Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache Budget."),
+            Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache."),
             io.Image.Output(display_name="report", tooltip="What was learned as a picture, beside even spacing."),
             io.String.Output(display_name="text", tooltip="The same in words."),
         ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import warnings
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from comfy.samplers import KSAMPLER, SAMPLER_NAMES, CFGGuider, calculate_sigmas,
 
 from recache.caching import Reason
 from recache.caching.dry_run import Evaluations, dry_run, evaluation_times
+from recache.caching.silence import without_warnings
 from tests.sampling import models
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -43,6 +46,41 @@ def test_every_sampler_is_planned_or_refused(sampler):
     assert all(found.expects(i, sigma) for i, sigma in enumerate(found.sigmas))
     assert not found.expects(len(found), found.sigmas[-1])
     assert not found.expects(0, 0.9 * found.sigmas[0])
+
+
+def test_a_warning_of_the_sampler_does_not_reach_the_console():
+    def warning(model, x, sigmas, extra_args, callback, disable):
+        warnings.warn("a warning of the sampler")  # noqa: B028
+        for sigma in sigmas[:-1]:
+            x = model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
+        return x
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(of(KSAMPLER(warning))) == 8
+        assert caught == []
+        warnings.warn("after")  # noqa: B028
+        assert [str(one.message) for one in caught] == ["after"]
+
+
+def test_warnings_are_heard_again_after_blocks_that_overlap():
+    """The block that began first ends first, on another thread."""
+    filters = list(warnings.filters)
+    began, ended = threading.Event(), threading.Event()
+
+    def first():
+        with without_warnings():
+            began.set()
+            ended.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert began.wait(10)
+    with without_warnings():
+        ended.set()
+        thread.join()
+        assert warnings.filters != filters
+    assert warnings.filters == filters
 
 
 MULTISTEP = {"dpmpp_2m", "deis", "res_multistep", "uni_pc", "uni_pc_bh2", "ipndm", "lms", "gradient_estimation"}

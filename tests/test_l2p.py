@@ -105,7 +105,7 @@ def test_without_recorded_runs_it_is_refused_in_a_sentence(monkeypatch):
             make("l2p")
     monkeypatch.setattr(budget.ReCacheBudget, "hidden", SimpleNamespace(unique_id="7", extra_pnginfo=None),
                         raising=False)
-    with pytest.raises(ValueError, match=r"^ReCache Budget: The mechanism l2p comes with a policy"):
+    with pytest.raises(ValueError, match=r"^ReCache: The mechanism l2p comes with a policy"):
         budget.ReCacheBudget.execute(models("flux")[0], 0.5, "auto", mechanism="l2p")
     offered = [each for node in (budget.ReCacheBudget, train.ReCacheTrain, frontier.ReCacheFrontier)
                for each in node.define_schema().inputs if each.id == "mechanism"]

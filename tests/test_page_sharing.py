@@ -44,7 +44,7 @@ def embed(page) -> None:
                   "app.canvas.ds.offset = [300 - pos[0], 300 - pos[1]]; app.canvas.setDirty(true, true) }", BUDGET)
     page.settle()
     if page.renderer == "nodes2":
-        page.tab.locator(f"[data-node-id='{BUDGET}']").get_by_text("ReCache Budget").click(button="right")
+        page.tab.locator(f"[data-node-id='{BUDGET}']").get_by_text("ReCache", exact=True).click(button="right")
     else:
         left, top = page.evaluate("() => { const { left, top } = app.canvas.canvas.getBoundingClientRect(); "
                                   "return [left, top] }")

@@ -1,4 +1,4 @@
-"""ReCache Budget in ComfyUI's own workflow templates, on the real page: the strip has the number of evaluations.
+"""ReCache in ComfyUI's own workflow templates, on the real page: the strip has the number of evaluations.
 
 No model file is there: a plan may say that it is provisional, but its N must be right.
 """

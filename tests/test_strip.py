@@ -1,4 +1,4 @@
-"""ReCache Budget's strip on the real page: the plan as it changes, the run as it happens, and what stays."""
+"""ReCache's strip on the real page: the plan as it changes, the run as it happens, and what stays."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.set_widget(second, "policy", "uniform")
     page.set_widget(second, "budget", 0.5)
     agrees(page, 0.5, second, steps=14, sampler_name="heun")
-    assert until(page, lambda now: "Another ReCache Budget" in now["head"])["dim"]
+    assert until(page, lambda now: "Another ReCache node" in now["head"])["dim"]
 
     saved = page.workflow()
     values = next(node for node in saved["nodes"] if node["id"] == 8)["widgets_values"]
@@ -276,10 +276,10 @@ def test_a_collapsed_node_has_the_speed_up_in_its_title(page):
     page.load(WORKFLOW)
     told = agrees(page, 0.3)["head"].split(" ")[0]
     title = "() => { const node = app.graph.getNodeById(8); node.collapse(); return node.getTitle() }"
-    assert page.evaluate(title) == f"ReCache Budget: {told}"
+    assert page.evaluate(title) == f"ReCache: {told}"
     page.screenshot("strip-collapsed", 8)
-    assert page.evaluate(title) == "ReCache Budget"
-    assert next(node for node in page.workflow()["nodes"] if node["id"] == 8).get("title") in (None, "ReCache Budget")
+    assert page.evaluate(title) == "ReCache"
+    assert next(node for node in page.workflow()["nodes"] if node["id"] == 8).get("title") in (None, "ReCache")
 
 
 def test_the_strip_and_the_pictures_have_the_same_colours():

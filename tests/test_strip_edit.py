@@ -1,4 +1,4 @@
-"""Changing the plan on ReCache Budget's strip: cells are pressed, and a time is asked for."""
+"""Changing the plan on ReCache's strip: cells are pressed, and a time is asked for."""
 
 from __future__ import annotations
 

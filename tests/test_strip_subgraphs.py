@@ -1,4 +1,4 @@
-"""ReCache Budget's strip inside subgraphs: values from their inputs and promoted widgets, nested, and used twice."""
+"""ReCache's strip inside subgraphs: values from their inputs and promoted widgets, nested, and used twice."""
 
 from __future__ import annotations
 

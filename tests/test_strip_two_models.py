@@ -1,4 +1,4 @@
-"""The strip of ReCache Budget (Two Models): one plan over both samplers, and both runs in it."""
+"""The strip of ReCache (Two Models): one plan over both samplers, and both runs in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on a workflow of a tiny model, and what ReCache Budget makes of a policy."""
+"""Training on a workflow of a tiny model, and what ReCache makes of a policy."""
 
 from __future__ import annotations
 
@@ -584,7 +584,7 @@ def test_auto_takes_the_policy_that_fits_the_model_best(node, policy_file, recac
 def test_a_bad_policy_is_one_sentence_that_names_node_and_file(node, recache_folder, policy_file):
     recache_folder.mkdir()
     (recache_folder / "bad.safetensors").write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(ValueError, match=r"^ReCache Budget: The policy 'bad\.safetensors") as error:
+    with pytest.raises(ValueError, match=r"^ReCache: The policy 'bad\.safetensors") as error:
         budget.ReCacheBudget.execute(models("flux")[0], 0.5, "bad.safetensors")
     assert "\n" not in str(error.value)
     before = budget.ReCacheBudget.fingerprint_inputs(policy="bad.safetensors")

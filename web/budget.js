@@ -1,4 +1,4 @@
-// ReCache Budget: the strip below the slider shows the plan before a run, and the run while it samples.
+// ReCache: the strip below the slider shows the plan before a run, and the run while it samples.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { mountWidget, trackNode } from "./dom.js";
@@ -103,7 +103,7 @@ class BudgetStrip {
       this.requestPlan();
     } catch (error) {
       if (this.failed) return;
-      console.debug("ReCache Budget: the graph could not be followed.", error);
+      console.debug("ReCache: the graph could not be followed.", error);
       [this.failed, this.plan, this.found] = [true, null, NO_SAMPLERS];
       this.request.invalidate();
       this.draw();

@@ -72,7 +72,7 @@ export function inactive({ node, path }) {
 
 /**
  * The samplers that an output of the place leads to, added to `found`.
- * @returns {{samplers: object[], replaced: boolean}} places; `replaced`: another ReCache Budget comes first.
+ * @returns {{samplers: object[], replaced: boolean}} places; `replaced`: another ReCache node comes first.
  */
 export function samplersAfter(place, slot, found = { samplers: [], replaced: false }, visited = new Set()) {
   const { node, path } = place;

@@ -1,4 +1,4 @@
-// The sentences of ReCache Budget's strip, from what the server says of a plan and of a run.
+// The sentences of ReCache's strip, from what the server says of a plan and of a run.
 import { reason, t } from "./i18n.js";
 
 /** What the server says: a Reason, or words that it can't put into one, such as a host's own message. */

@@ -1,7 +1,7 @@
 """Policies that travel inside workflows: the page gets a file to embed it, and sends back what a workflow contains.
 
 Incoming bytes are untrusted: they are checked as every policy file is, their name is checked, they never replace
-another policy, and the page sends only what a ReCache Budget node of the loaded workflow uses.
+another policy, and the page sends only what a ReCache node of the loaded workflow uses.
 """
 
 from __future__ import annotations

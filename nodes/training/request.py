@@ -42,7 +42,7 @@ class Request:
         budgets: shares of the full compute, each above 0 and at most 1.
         samples: training noises for every prompt; 1 or more.
         held_out: held-out samples in all, of the prompts in turn; 1 or more.
-        mechanism, order, cache_point: as on ReCache Budget; the mechanism "auto" lets candidates race (see
+        mechanism, order, cache_point: as on ReCache; the mechanism "auto" lets candidates race (see
             mechanism_race), and has no order.
         evaluations: maximum of network evaluations in all. The search takes what is left after the uncached runs, the
             starts and the held-out runs, which are made whatever the maximum.

@@ -25,7 +25,7 @@ class Rollouts:
 
     Args:
         references: the uncached output of every sample, decoded by the objective.
-        mechanism, order, cache_point: as on ReCache Budget.
+        mechanism, order, cache_point: as on ReCache.
         prefix_cache: for network outputs that rollouts share; the caller clears it. None: rollouts share nothing.
         gram: see caching.CacheConfig.
 

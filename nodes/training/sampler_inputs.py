@@ -38,7 +38,7 @@ def _seed(tooltip: str) -> io.Input:
 
 def _ksampler_inputs() -> list[io.Input]:
     return [
-        io.Model.Input("model", tooltip="The model as your KSampler gets it, without ReCache Budget."),
+        io.Model.Input("model", tooltip="The model as your KSampler gets it, without ReCache."),
         io.Conditioning.Input("positive", tooltip="What goes into your KSampler's positive."),
         io.Conditioning.Input("negative", tooltip="What goes into your KSampler's negative."),
         _latent(),
@@ -61,7 +61,7 @@ def _ksampler(prompts: Sequence[tuple] = (), *, model, positive, negative, laten
 
 def _custom_inputs() -> list[io.Input]:
     return [
-        io.Guider.Input("guider", tooltip="The guider as your sampler gets it, without ReCache Budget."),
+        io.Guider.Input("guider", tooltip="The guider as your sampler gets it, without ReCache."),
         io.Sampler.Input("sampler", tooltip="What goes into your SamplerCustomAdvanced's sampler."),
         io.Sigmas.Input("sigmas", tooltip="What goes into your SamplerCustomAdvanced's sigmas."),
         _latent(),

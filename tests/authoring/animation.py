@@ -1,4 +1,4 @@
-"""Makes docs/images/strip.webp, the animated picture of ReCache Budget on a run: ``nox -s animation``.
+"""Makes docs/images/strip.webp, the animated picture of ReCache on a run: ``nox -s animation``.
 
 Screenshots of ComfyUI's page while the FLUX-architecture demo model samples: a preset is pressed, the workflow runs,
 and the picture appears. Frames are as they were seen; how long each is shown is chosen, so that a run can be followed.

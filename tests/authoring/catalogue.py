@@ -104,7 +104,7 @@ def _file(name: str, directory: str, repository: str, folder: str = "split_files
     return File(name, directory, f"{repository}/resolve/main/{path}")
 
 
-def _note(budget: float, evaluations: int, where: str, *more: str, node: str = "ReCache Budget",
+def _note(budget: float, evaluations: int, where: str, *more: str, node: str = "ReCache",
           samplers: str = "sampler") -> str:
     computed = computed_for_budget(budget, evaluations)
     lines = [
@@ -415,7 +415,7 @@ _wan22 = Workflow(
                "The first expert settles motion and composition. If motion suffers, raise the budget, or set the "
                "policy to list and write more of the first steps under evaluations, such as 0-4, 7, 10, 13, 16.",
                "With the 4-step LoRAs there is little left to skip: leave ReCache out then.",
-               node="ReCache Budget (Two Models)", samplers="samplers"),
+               node="ReCache (Two Models)", samplers="samplers"),
     line="one budget over both experts", evaluations=20, budget=0.4,
     titles={"positive": POSITIVE, "negative": NEGATIVE, "sampler": "KSampler (Advanced), high noise",
             "sampler low": "KSampler (Advanced), low noise"},
@@ -568,10 +568,10 @@ _sdxl = Workflow(
 def _trained(about: str, more: str) -> str:
     return "\n".join([
         "## Training a policy", "",
-        f"**ReCache Train** takes what goes into your sampler, without ReCache Budget, and learns {about}", "",
+        f"**ReCache Train** takes what goes into your sampler, without ReCache, and learns {about}", "",
         "It makes uncached outputs first, then tries schedules and keeps what comes closest to them. Watch the curve: "
         "when it is flat, press *Stop and keep the best*. Nothing is lost if you cancel: queue again to go on.", "",
-        "**ReCache Save Policy** writes a small file into `models/recache`. ReCache Budget takes it from there in "
+        "**ReCache Save Policy** writes a small file into `models/recache`. ReCache takes it from there in "
         "every workflow with this model (policy *auto*), and you can share it.", "", more])
 
 
@@ -673,7 +673,7 @@ _compare = Workflow(
     note="\n".join([
         "## Cached and uncached, side by side", "",
         "Both samplers have the same seed, prompt and settings; only the second gets its model from "
-        "**ReCache Budget**. **ReCache Compare** shows both pictures and a heat map of where they differ, with LPIPS, "
+        "**ReCache**. **ReCache Compare** shows both pictures and a heat map of where they differ, with LPIPS, "
         "PSNR and SSIM.", "",
         "Move the budget and queue again: the uncached picture is not made anew. A batch or the frames of a clip are "
         "compared pair by pair. With another seed, change it on both samplers."]),
@@ -710,7 +710,7 @@ _frontier = Workflow(
         "quality against time. The knee is where more time stops buying much quality.", "",
         "It also runs fewer steps without a cache, as many as each budget computes: what you would do without "
         "ReCache.", "",
-        "The budget at the knee goes straight into **ReCache Budget**. To set it by hand from then on, remove that "
+        "The budget at the knee goes straight into **ReCache**. To set it by hand from then on, remove that "
         "link, and bypass ReCache Frontier."]),
     line="quality against time, the knee marked", evaluations=20, budget=0.5,
 )

@@ -1,4 +1,4 @@
-"""What ReCache Budget's strip costs on the page: from a move of the slider to the redrawn strip, and the requests.
+"""What ReCache's strip costs on the page: from a move of the slider to the redrawn strip, and the requests.
 
 The real page in headless Chromium against a real server on this machine, with the demo FLUX model's file connected and
 a learned policy chosen. A move sets the slider's widget as the page's own control does; the strip is drawn when its
@@ -55,7 +55,7 @@ DRAG = """() => new Promise((done) => {
 
 
 def workflow(steps: int) -> dict[str, dict]:
-    """Loader, ReCache Budget and sampler."""
+    """Loader, ReCache and sampler."""
     sampler = {"model": ["2", 0], "seed": 1, "steps": steps, "cfg": 1.0, "sampler_name": "euler",
                "scheduler": "simple", "denoise": 1.0}
     return {

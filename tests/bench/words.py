@@ -1,4 +1,4 @@
-"""Whether ReCache Budget's words on quality hold: "same", "details", "another", "broken" (policies.expected_quality).
+"""Whether ReCache's words on quality hold: "same", "details", "another", "broken" (policies.expected_quality).
 
 On prompts and seeds that the words were not fitted to, runs of the node's own choice are compared with their uncached
 ones. A word holds for a picture whose ST-LPIPS is at most the word's threshold.

@@ -33,7 +33,7 @@ def training(**train) -> dict:
 
 
 def sampling(policy, budget_node="8", **options) -> dict:
-    """Six Euler steps of the demo model under ReCache Budget, with ReCache Report (node 10)."""
+    """Six Euler steps of the demo model under ReCache, with ReCache Report (node 10)."""
     return {
         "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "demo_flux.safetensors", "weight_dtype": "default"}},
         "2": {"class_type": "ReCacheTestTextEncode", "inputs": {"text": "a dog", "model": "flux"}},

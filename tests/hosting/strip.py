@@ -1,4 +1,4 @@
-"""ReCache Budget's strip, as tests of the page read it."""
+"""ReCache's strip, as tests of the page read it."""
 
 from __future__ import annotations
 

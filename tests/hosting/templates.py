@@ -1,4 +1,4 @@
-"""ComfyUI's own workflow templates, for tests of the page: which sample, and ReCache Budget put into them."""
+"""ComfyUI's own workflow templates, for tests of the page: which sample, and ReCacheBudget put into them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvan
 VALUES = ("ComfyNumberConvert", "ComfyMathExpression", "JsonExtractString", "StringReplace", "CustomCombo")
 PACKAGES = ("comfyui-workflow-templates-json", "comfyui-workflow-templates-core")
 
-# Puts a ReCache Budget before the model input of every sampler, or of its guider, in the workflow and its subgraphs, as
+# Puts a ReCache node before the model input of every sampler, or of its guider, in the workflow and its subgraphs, as
 # an artist does by hand. Returns for each the ids of sampler and Budget, as the prompt has them; of a subgraph that is
 # used several times, in the instance that comes first.
 INSERT = """(samplers) => {
