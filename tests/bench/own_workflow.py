@@ -1,7 +1,7 @@
 """An artist's own workflow at several budgets against its uncached run: ``bench quality --workflow FILE.json``.
 
 The workflow is one in API format, with saved or previewed pictures or videos at its end; it runs on the ComfyUI that
-``--server`` names, with ReCache installed. Where it has no ReCache Budget, one is put before every sampler's model;
+``--server`` names, with ReCache installed. Where it has no ReCache node, one is put before every sampler's model;
 else the budgets are set on its own, and 1 stands for uncached. A run with another seed warms up.
 
 Into ``--out``: ``index.html`` with all figures and pictures in one file; the outputs in a folder for each budget; with
@@ -53,7 +53,7 @@ def at_budget(prompt: Prompt, budget: float | None, seed: int = 0) -> Prompt:
     """The workflow at this budget; None: uncached. `seed` is added to its seeds.
 
     Raises:
-        WorkflowError: there is no sampler to put ReCache Budget before.
+        WorkflowError: there is no sampler to put ReCache before.
     """
     prompt = copy.deepcopy(prompt)
     for node in prompt.values():
@@ -68,7 +68,7 @@ def at_budget(prompt: Prompt, budget: float | None, seed: int = 0) -> Prompt:
     users = [node for node in prompt.values()
              if node["class_type"] in SAMPLERS and isinstance(node["inputs"].get("model"), list)]
     if not users:
-        raise WorkflowError("there is no sampler that ReCache Budget could be put before; put one into the workflow.")
+        raise WorkflowError("there is no sampler that ReCache could be put before; put one into the workflow.")
     for source in {tuple(node["inputs"]["model"]) for node in users}:
         name = f"recache-budget-{source[0]}-{source[1]}"
         prompt[name] = {"class_type": BUDGET, "inputs": {"model": list(source), "budget": budget, "policy": "auto"}}

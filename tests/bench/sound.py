@@ -5,7 +5,7 @@ The models are the tiny ones with random weights, so there is no waveform to lis
 cached stream's over the uncached one's root mean square; ``of_picture``: the sound's relative error over the picture's.
 Beside them stands what an artist would do instead: as many steps as the budget computes.
 
-Schedule and mechanism are ReCache Budget's own without a policy. The same number is computed at both cache points,
+Schedule and mechanism are the ReCache node's own without a policy. The same number is computed at both cache points,
 though a cached evaluation at `blocks` is not free: of so small a network it costs a tenth and more.
 The samplers, steps and guidance are those of ComfyUI's own templates for 20 steps.
 """
