@@ -23,6 +23,20 @@ def test_nodes_are_added_connected_and_kept_over_a_reload(page, renderer, fronte
     assert page.complaints() == []
 
 
+ADVANCED = {"evaluations", "mechanism", "order", "cache_point", "cache_device"}  # of ReCache
+
+
+@FRONTENDS
+def test_the_classic_renderer_hides_advanced_inputs_until_asked(page):
+    budget = page.add("ReCacheBudget")
+    seen = ("(id) => { const node = app.graph.getNodeById(id); "
+            "return node.widgets.filter((widget) => node.isWidgetVisible(widget)).map(({ name }) => name) }")
+    assert set(page.evaluate(seen, budget)) == {"budget", "schedule", "policy"}
+    page.evaluate("(id) => app.graph.getNodeById(id).toggleAdvanced()", budget)  # "Show Advanced" in the node's menu
+    assert set(page.evaluate(seen, budget)) == {"budget", "schedule", "policy", *ADVANCED}
+    assert page.prompt()[str(budget)]["inputs"].keys() >= ADVANCED
+
+
 def test_changes_are_undone(page):
     budget = page.add("ReCacheBudget")
     page.set_widget(budget, "budget", 0.5)

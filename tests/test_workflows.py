@@ -28,7 +28,6 @@ EACH = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workf
 # Where a sampler has no ReCache, on purpose: what feeds it.
 UNCACHED = {"SDXL text to image": {"CheckpointLoaderSimple"}, "Compare cached and uncached": {"UNETLoader"}}
 BUDGETS = {"ReCacheBudget", "ReCacheBudgetTwoModels"}
-DRAWN_BEFORE = {"Wan 2.2 14B text to video"}  # by an earlier tests/authoring/arrange.js
 BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
 
 
@@ -154,8 +153,6 @@ def overlaps(boxes: Mapping[Any, tuple[float, float, float, float]]) -> list[tup
 @EACH
 def test_letters_stand_out_from_their_nodes(workflow):
     """At least 4.5:1, in ComfyUI's own grey; groups draw their title on its own colour and can't be read as well."""
-    if workflow.name in DRAWN_BEFORE:
-        return
     letters = [(0x99,) * 3, (0xAA,) * 3]  # of titles, of inputs and outputs
     for level in levels(saved(workflow)):
         for node in level["nodes"]:
@@ -229,7 +226,7 @@ def test_the_page_opens_it_whole_and_the_server_takes_it(workflow, opened, clien
         assert node["known"] and not node["red"] and not node["open"] and not node["gone"], node
     assert opened.tab.get_by_role("dialog").count() == 0  # about missing nodes or models
     opened.screenshot(f"workflow-{workflow.name}")
-    if opened.renderer == "nodes2" and workflow.name not in DRAWN_BEFORE:
+    if opened.renderer == "nodes2":
         assert overlaps(drawn(opened)) == []
         if workflow.subgraph:
             opened.evaluate("() => { const node = app.rootGraph.nodes.find((node) => node.subgraph); "

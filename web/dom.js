@@ -68,8 +68,19 @@ function replaceOutdated() {
   }
 }
 
+/** The classic renderer hides an advanced input only if its widget says so itself: "Show Advanced" in the node's menu. */
+function hideAdvanced(node) {
+  if (app.extensionManager.setting.get("Comfy.Node.AlwaysShowAdvancedWidgets")) return;
+  for (const widget of node.widgets ?? []) if (widget.options?.advanced) widget.advanced = true;
+  if (!LiteGraph.vueNodesMode) node.setSize([node.size[0], node.computeSize()[1]]); // their room was counted in
+}
+
 app.registerExtension({
   name: "recache.dom",
+
+  nodeCreated(node) {
+    if (node.comfyClass?.startsWith("ReCache")) hideAdvanced(node);
+  },
 
   afterConfigureGraph() {
     requestAnimationFrame(() => requestAnimationFrame(replaceOutdated)); // once the page has drawn the nodes

@@ -419,6 +419,7 @@ _wan22 = Workflow(
     line="one budget over both experts", evaluations=20, budget=0.4,
     titles={"positive": POSITIVE, "negative": NEGATIVE, "sampler": "KSampler (Advanced), high noise",
             "sampler low": "KSampler (Advanced), low noise"},
+    subgraph=True,
 )
 
 _hunyuan = Workflow(
