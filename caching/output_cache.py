@@ -14,17 +14,17 @@ UNKNOWN_CFG = 2.5
 
 
 def guidance_trend(cfg: float | None, span: float) -> float:
-    """The share of its trend that guidance follows in a forecast: 3/2 - 5/3 (cfg - 1) span, 0 to 1.
+    """The share of its trend that guidance follows in a forecast: 8/5 - 2 (cfg - 1) span, 0 to 1.
 
     Guidance is the difference between two conds' predictions, which the host multiplies by cfg: so is what a forecast
     gets wrong in it. FasterCache's CFG-Cache (arXiv 2410.19355) repeats it; measured (docs/few-steps.md), that is best
-    where (cfg - 1) span is 0.9 or more, and the whole trend up to 0.3: in fine runs and with little guidance.
+    where (cfg - 1) span is 0.8 or more, and the whole trend up to 0.3: in fine runs and with little guidance.
 
     Args:
         cfg: scale of the guidance; None if unknown.
         span: from the older of the two features that show the trend to the forecast, as a share of the run.
     """
-    return min(1.0, max(0.0, 1.5 - 5 / 3 * ((UNKNOWN_CFG if cfg is None else cfg) - 1.0) * span))
+    return min(1.0, max(0.0, 1.6 - 2.0 * ((UNKNOWN_CFG if cfg is None else cfg) - 1.0) * span))
 
 
 class OutputCache:
