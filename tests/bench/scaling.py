@@ -4,7 +4,7 @@ Every curve is measured at some values of one variable and fitted by a power law
 exponent says what doubling does: 1 doubles, 2 quadruples, 0 changes nothing. Figures, in their cells the variable and
 its value, and ``exponent`` for every curve:
     dry_run, schedule: processor seconds of the dry run (Euler) and of a policy's schedule of 9 evaluations, carried
-        from 50, the median of some.
+        from 40, the median of some.
     cache: bytes that the cache holds at most, taylor 1, against the elements of the latent; and of a clip's.
     search: processor seconds that the learner itself takes for every 1,000 network evaluations, whose own time is not
         counted (costs come from a formula).
@@ -67,8 +67,8 @@ def planning(model: Any, family: Any) -> Iterator[Figure]:
     def workflow_of(n: int):
         return ksampler(model, [family.conditioning()], n, 1.0, "euler", "simple", 1.0, family.latent(), 0)
 
-    times = workflow_of(50).dry_run().times
-    policy = from_schedules({k: Schedule(uniform(50, k).computed, times) for k in (7, 9, 13, 25)})
+    times = workflow_of(40).dry_run().times
+    policy = from_schedules({k: Schedule(uniform(40, k).computed, times) for k in (7, 9, 13, 20)})
     dry_run, schedule = {}, {}
     for n in STEPS:
         workflow = workflow_of(n)
