@@ -99,7 +99,8 @@ MODELS = {
     "flux1-dev": RealModel(
         "flux", {"hidden_size": 3072, "num_heads": 24, "depth": 19, "depth_single_blocks": 38, "context_in_dim": 4096,
                  "vec_in_dim": 768}, 1.15, 1.0, [1024, 1024], exponent=True),
-    "qwen-image": RealModel("qwen_image", {"num_layers": 60}, 1.15, 4.0, [1328, 1328], exponent=True),
+    "qwen-image": RealModel("qwen_image", {"num_layers": 60, "num_attention_heads": 24, "joint_attention_dim": 3584},
+                            1.15, 4.0, [1328, 1328], exponent=True),
     "hunyuan-video": RealModel(
         "hunyuan_video", {"hidden_size": 3072, "num_heads": 24, "depth": 20, "depth_single_blocks": 40,
                           "context_in_dim": 4096}, 7.0, 1.0, [640, 480, 65]),
