@@ -10,6 +10,7 @@ import torch
 
 SAMPLED = 4096  # numbers of a latent, which are enough to tell it from others
 ORDER = 4  # predictions of so many evaluations give a solver's next input; linear multistep is the host's longest
+OPPOSITE = -0.5  # cosine; a solver's step from noise to data gives one of about 0, which may be below 0
 OTHER = 0.3  # share of an input that they leave unexplained in another latent; in the same some thousandths (measured)
 MOST = 4  # latents that are told apart in one call
 
@@ -44,7 +45,7 @@ class Latent:
         own, others = products[0, 1:], products[1:, 1:]
         if not products.isfinite().all() or products[0, 0] == 0.0:
             return 0.0
-        if own[0] < 0.0:
+        if own[0] < OPPOSITE * (products[0, 0] * products[1, 1]) ** 0.5:
             return 1.0
         explained = float(own @ torch.linalg.pinv(others, rtol=1e-9, hermitian=True) @ own / products[0, 0])
         return max(0.0, 1.0 - explained) ** 0.5
