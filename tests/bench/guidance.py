@@ -1,9 +1,9 @@
 """How much of its trend guidance should follow: rules for it, by the error of the default's latents over fewer steps'.
 
 Guidance is the difference between the positive and the negative prediction; x is (cfg - 1) times the reach of a
-forecast as a share of the run (see caching.output_cache.guidance_trend). Every rule is a ramp: the whole trend up to one x, none
-from another on. Figures of a cell: ``latent_ratio``, the geometric mean over samples of the squared error of the
-default schedule and mechanism over that of k uncached steps; below 1 is better. The samples are none that other
+forecast as a share of the run (see caching.output_cache.guidance_trend). Every rule is a ramp: the whole trend up to
+one x, none from another on. Figures of a cell: ``latent_ratio``, the geometric mean over samples of the squared error
+of the default schedule and mechanism over that of k uncached steps; below 1 is better. The samples are none that other
 benchmarks measure on.
 """
 
