@@ -74,11 +74,16 @@ def _uncached(workflow: Workflow, sample: Sample, kind: FeatureKind, checkpoint:
               ) -> tuple[torch.Tensor, np.ndarray]:
     stored = checkpoint.tensors(name)
     if stored is None or {"latent", "gram"} - set(stored):
-        recording = Recording(kind)
-        latent = workflow.reference(sample, recording)
-        stored = {"latent": latent, "gram": torch.from_numpy(recording.gram())}
+        stored = recorded(workflow, sample, kind)
         checkpoint.store(name, stored)
     return stored["latent"], stored["gram"].numpy()
+
+
+def recorded(workflow: Workflow, sample: Sample, kind: FeatureKind) -> dict[str, torch.Tensor]:
+    """An uncached output and the inner products of its recorded features, as a checkpoint stores them."""
+    recording = Recording(kind)
+    latent = workflow.reference(sample, recording)
+    return {"latent": latent, "gram": torch.from_numpy(recording.gram())}
 
 
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -12,9 +12,9 @@ import torch
 
 from ...caching import PrefixCache
 from ...caching.feature_kind import FeatureKind
-from ...caching.recording import Recording
 from ...policies.schedule import Schedule
 from .prepare import Prepared
+from .references import recorded
 from .rollouts import PREFIX_CACHE_BYTES, FewerSteps, Rollouts
 from .samples import SampleSet
 
@@ -51,11 +51,10 @@ class Worker:
         self._environments: dict[str, Rollouts | FewerSteps] = {}
 
     def reference(self, noises: int, seed: int, number: int, kind: str) -> dict[str, torch.Tensor]:
-        """An uncached output, as it is stored in a checkpoint (see references)."""
-        recording, flow = Recording(FeatureKind(kind)), self._training.workflow
+        """See references.recorded."""
+        flow = self._training.workflow
         [sample] = SampleSet(noises, seed, [number]).of(flow)
-        latent = flow.reference(sample, recording)
-        return {"latent": latent, "gram": torch.from_numpy(recording.gram())}
+        return recorded(flow, sample, FeatureKind(kind))
 
     def costs(self, name: str, job: dict[str, Any], rollouts: Sequence[tuple]) -> list[float]:
         """The costs of (computed, sample) pairs in the environment that `job` describes (see on_cluster)."""

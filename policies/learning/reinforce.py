@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
+from ..schedule import Schedule
 from .environment import Environment, Pairs
 from .plackett_luce import PlackettLuce
 
@@ -49,6 +50,14 @@ def surrogate(loss: Tensor, log_p: Tensor, entropy: float) -> Tensor:
     return (advantage * log_p).sum() / (len(loss) - 1)
 
 
+def draw(policy: PlackettLuce, ks: Sequence[int], q: Tensor, samples: int, config: ReinforceConfig,
+         generator: torch.Generator) -> tuple[int, int, list[Schedule], Tensor]:
+    """(k, sample, schedules of k, their log-probabilities) at random; q [len(ks)] weighs the k."""
+    k = ks[torch.multinomial(q, 1, generator=generator).item()]
+    sample = torch.randint(samples, (1,), generator=generator).item()
+    return k, sample, *policy.sample(k, config.schedules, generator)
+
+
 def train(
     policy: PlackettLuce,
     environment: Environment,
@@ -64,24 +73,23 @@ def train(
 
     Args:
         environment: usually a Memo, so that a schedule that is sampled again costs nothing.
-        budgets: q(k), {k: weight > 0}; k = 1 and k = n leave no choice and are skipped.
+        budgets: q(k), {k: weight}, weights above 0; k = 1 and k = n leave no choice and are skipped.
         loss: L(cost, k); should even out that costs of different k differ by orders of magnitude.
         should_stop: called before every rollout; ends training with the policy of the last update.
         on_update: called after every update with its number (from 0) and the mean L of its samples.
         prefetch: called with what an update will ask for.
     """
     ks = [k for k in budgets if 1 < k < policy.n]
+    if not ks:
+        return
     q = torch.tensor([budgets[k] for k in ks])
     optimiser = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
-    for update in range(config.updates if ks else 0):
+    for update in range(config.updates):
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * (1.0 - update / config.updates)
         optimiser.zero_grad()
-        mean_loss, batch = 0.0, []
-        for _ in range(config.batch):
-            k = ks[torch.multinomial(q, 1, generator=generator).item()]
-            sample = torch.randint(environment.samples, (1,), generator=generator).item()
-            batch.append((k, sample, *policy.sample(k, config.schedules, generator)))
+        mean_loss = 0.0
+        batch = [draw(policy, ks, q, environment.samples, config, generator) for _ in range(config.batch)]
         prefetch((schedule, sample) for _, sample, schedules, _ in batch for schedule in schedules)
         for k, sample, schedules, log_p in batch:
             losses = []
