@@ -49,6 +49,10 @@ def _candidates(value: Any) -> bool:
     return _list_of(_text, 0, _MAX_CANDIDATES)(value) and len(value) == len(set(value))
 
 
+def _mechanism(value: Any) -> bool:
+    return type(value) is list and len(value) == 2 and _text(value[0]) and _whole(1, 3)(value[1])
+
+
 def is_gram(value: np.ndarray, n: int) -> bool:
     """Whether these can be the mean inner products of n predictions: float64 [n, n], n at most 128.
 
@@ -84,3 +88,5 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "training": _facts,
     "notes": _text,
 }
+BY_BUDGET: dict[str, Callable[[Any], bool]] = {"mechanisms": _list_of(_mechanism, 1, _MAX_BUDGETS)}
+"""The field of policies that have a mechanism, with its order, for each budget."""

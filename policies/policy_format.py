@@ -2,8 +2,9 @@
 
 Layout (format version 1): tensors `logits` [K, n - 1] F32, `times` [n] F64 and `validation` [K, C] F32, and the
 metadata strings `recache` (the JSON of `About` with `format_version`, `budgets` and `candidates`) and `sha256` (over
-that string and the tensors). Version 2 has one more tensor, `gram` [n, n] F64; a policy without it is written as
-version 1. Decoding never runs code; an error is one sentence.
+that string and the tensors). Version 2 has one more tensor, `gram` [n, n] F64; version 3 may have it, and has one more
+entry of that JSON, `mechanisms`. A policy is written in the lowest version that holds it. Decoding never runs code; an
+error is one sentence.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
 from .policy import Policy
-from .policy_fields import FIELDS, MAX_EVALUATIONS, is_gram
+from .policy_fields import BY_BUDGET, FIELDS, MAX_EVALUATIONS, is_gram
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAX_BYTES = 4 * 2**20
 _MAX_HEADER = 2**18
 _MAX_LOGIT = 1e6
@@ -75,12 +76,20 @@ class PolicyFile:
             budget of the policy, possibly none.
         gram: mean inner products of the n predictions of recorded runs, float64 (see policy_fields.is_gram), for a
             mechanism that forecasts from them; else None.
+        mechanisms: {k: (mechanism, order)} of every budget, where they are not all `about`'s; else {}.
     """
 
     policy: Policy
     about: About
     validation: dict[int, dict[str, float]] = field(default_factory=dict)
     gram: np.ndarray | None = None
+    mechanisms: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+    def mechanism(self, share: float) -> tuple[str, int]:
+        """Mechanism and order at a share of the evaluations: those of the nearest budget, of two the smaller one's."""
+        if not self.mechanisms:
+            return self.about.mechanism, self.about.mechanism_options.get("order", 1)
+        return self.mechanisms[min(self.mechanisms, key=lambda k: abs(k - share * self.policy.n))]
 
     def expected(self, share: float) -> tuple[int, float, float] | None:
         """(k, held-out distance, uniform's) of the validated k nearest to a share of the evaluations; None without any.
@@ -118,8 +127,12 @@ def encode(file: PolicyFile, name: str) -> bytes:
     }
     if file.gram is not None:
         tensors["gram"] = np.ascontiguousarray(file.gram, dtype=np.float64)
-    version = 1 if file.gram is None else 2
+    version = 3 if file.mechanisms else 1 if file.gram is None else 2
     about = {"format_version": version, "budgets": budgets, "candidates": candidates, **asdict(file.about)}
+    if file.mechanisms:
+        if sorted(file.mechanisms) != budgets:
+            raise wrong(name, "can't be saved, because its mechanisms are not those of its budgets")
+        about["mechanisms"] = [file.mechanisms[k] for k in budgets]
     try:
         text = json.dumps(about, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -149,7 +162,8 @@ def decode(content: bytes, name: str) -> PolicyFile:
         tensors = safetensors.numpy.load(content)
     except Exception as error:  # the library raises several kinds, one of its own among them
         raise wrong(name, "is damaged or cut off; copy or download it again") from error
-    if {key: value.dtype for key, value in tensors.items()} != (_DTYPES if version == 1 else _WITH_GRAM):
+    allowed = {1: (_DTYPES,), 2: (_WITH_GRAM,), 3: (_DTYPES, _WITH_GRAM)}[version]
+    if {key: value.dtype for key, value in tensors.items()} not in allowed:
         raise wrong(name, "does not hold the numbers of a policy; save the policy again")
     if metadata.get("sha256") != _checksum(text, tensors):
         raise wrong(name, "is damaged, its checksum is wrong; copy or download it again")
@@ -179,15 +193,17 @@ def _json(text: str, name: str) -> Any:
 
 
 def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -> PolicyFile:
-    known = {"format_version", *FIELDS}
+    allowed_fields = FIELDS | BY_BUDGET if about["format_version"] == 3 else FIELDS
+    known = {"format_version", *allowed_fields}
     if set(about) != known:
         odd = sorted(set(about) ^ known)[0]
         raise wrong(name, f"has missing or unknown information ('{odd[:40]}'); save the policy again")
-    for key, allowed in FIELDS.items():
+    for key, allowed in allowed_fields.items():
         if not allowed(about[key]):
             raise wrong(name, f"has impossible information about its {key.replace('_', ' ')}; save the policy again")
     logits, times, validation = tensors["logits"], tensors["times"], tensors["validation"]
     budgets, candidates = about["budgets"], about["candidates"]
+    mechanisms = about.get("mechanisms", [])
     n = times.size
     if (
         times.ndim != 1
@@ -195,6 +211,7 @@ def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -
         or logits.shape != (len(budgets), n - 1)
         or validation.shape != (len(budgets), len(candidates))
         or budgets[-1] > n
+        or len(mechanisms) not in (0, len(budgets))
     ):
         raise wrong(name, "has tables of impossible sizes; save the policy again")
     if not all(np.isfinite(values).all() for values in tensors.values()):
@@ -206,8 +223,9 @@ def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -
         raise wrong(name, "has a table that no recorded run can have; train or download the policy again")
     policy = Policy(tuple(budgets), logits.copy(), tuple(times.tolist()))
     table = {k: dict(zip(candidates, row)) for k, row in zip(budgets, validation.tolist())} if candidates else {}
-    stated = {key: value for key, value in about.items() if key not in ("format_version", "budgets", "candidates")}
-    return PolicyFile(policy, About(**stated), table, None if gram is None else gram.copy())
+    stated = {key: value for key, value in about.items() if key in {each.name for each in fields(About)}}
+    by_budget = dict(zip(budgets, map(tuple, mechanisms)))
+    return PolicyFile(policy, About(**stated), table, None if gram is None else gram.copy(), by_budget)
 
 
 def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:

@@ -9,16 +9,24 @@ import folder_paths
 import pytest
 import torch
 
-from recache.caching import AUTO, mechanisms, workflow
+from recache.caching import AUTO, CacheConfig, mechanisms, workflow
 from recache.nodes import train
-from recache.nodes.training.mechanism_race import CANDIDATES, Candidate, label, race
+from recache.nodes.library.choice import RunChoice
+from recache.nodes.library.ranking import Target, differences
+from recache.nodes.training import contest
+from recache.nodes.training.describe import mechanisms_text
+from recache.nodes.training.mechanism_race import CANDIDATES, Candidate, entrants, label, race
+from recache.nodes.training.samples import HELD_OUT_SEED
+from recache.policies.defaults import default_mechanism
 from recache.policies.learning.environment import Memo
+from recache.policies.metrics.metric import LATENT_RMSE
+from recache.policies.policy_file import load, save
 from recache.policies.schedule import from_indices
 from tests.sampling import models
 from tests.tiny.families import FAMILIES
-from tests.tiny.training import REQUEST, N, trained
+from tests.tiny.training import REQUEST, N, flow, trained
 
-AUTO_REQUEST = replace(REQUEST, mechanism=AUTO, evaluations=560)
+AUTO_REQUEST = replace(REQUEST, mechanism=AUTO, evaluations=400)
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +47,17 @@ class Costs:
 
 
 def candidate(*costs: float) -> Candidate:
-    return Candidate(Memo(Costs(*costs)), {2: [from_indices((0, 3), 6)], 4: [from_indices((0, 1, 3, 5), 6)]})
+    return Candidate(("taylor", 1), Memo(Costs(*costs)),
+                     {2: [from_indices((0, 3), 6)], 4: [from_indices((0, 1, 3, 5), 6)]})
 
 
 def test_the_candidate_with_the_least_cost_wins_and_the_others_stop_early():
     entries = [candidate(*[1.0] * 16), candidate(*[0.5] * 16), candidate(*[0.7] * 16), candidate(*[2.0] * 16)]
-    assert race(entries) is entries[1]
-    assert [entry.memo.rollouts for entry in entries] == [4, 8, 8, 4]  # two samples for all, then four, of two k each
+    assert race(entries, 2) == [entries[i] for i in (1, 2, 0, 3)]
+    assert [entry.memo.rollouts for entry in entries] == [2, 4, 4, 2]  # two samples for all, then four
 
 
-def test_every_k_counts_alike_however_small_its_costs_are():
+def test_every_k_has_a_race_of_its_own():
     class Mixed(Costs):
         def cost(self, schedule, sample):
             return self.costs[0] if schedule.k == 2 else self.costs[1]
@@ -56,18 +65,73 @@ def test_every_k_counts_alike_however_small_its_costs_are():
     first, second = candidate(1.0, 1.0), candidate(1.0, 1.0)
     first = replace(first, memo=Memo(Mixed(1.0, 0.001)))
     second = replace(second, memo=Memo(Mixed(1.1, 0.0001)))
-    assert race([first, second]) is second
+    assert race([first, second], 2) == [first, second] and race([first, second], 4) == [second, first]
 
 
-def test_the_winner_is_trained_and_its_policy_says_so(outcome, tmp_path):
+def test_who_races_at_how_many_computed_evaluations():
+    default = ("hermite", 1)
+    assert entrants(AUTO_REQUEST, 3, default) == [e for e in CANDIDATES if e != ("taylor", 2)]
+    assert entrants(AUTO_REQUEST, 9, default, has_gram=False) == [
+        ("taylor", 1), ("hermite", 1), ("meancache", 1), ("taylor", 2)]
+    assert entrants(replace(AUTO_REQUEST, quick=True), 9, default) == [default]
+    assert entrants(replace(REQUEST, mechanism="dicache"), 9, default) == [("dicache", 1)]
+
+
+def test_the_winners_are_trained_and_the_policy_says_so(outcome):
     about = outcome.policy.about
-    order = about.mechanism_options.get("order", 1)
-    assert (about.mechanism, order) in CANDIDATES
+    assert set(outcome.mechanisms) == {3, 6} and set(outcome.mechanisms.values()) <= set(CANDIDATES)
     assert about.training["mechanisms tried"] == "taylor 1, hermite 1, meancache, reuse, taylor 2, l2p"
-    alone = trained(tmp_path, replace(REQUEST, mechanism=about.mechanism, order=order, evaluations=560))
-    raced = outcome.evaluations["rollouts"] - alone.evaluations["rollouts"]
-    assert outcome.starts == alone.starts and "mechanisms tried" not in alone.policy.about.training
-    assert sum(outcome.evaluations.values()) <= AUTO_REQUEST.evaluations + N and raced <= N
+    assert {name for row in outcome.table.values() for name in row} == {
+        "learned", "uniform", "default", "start", "runner-up", "fewer steps"}
+    for k, row in outcome.table.items():
+        contenders = {name: cost for name, cost in row.items() if name != "fewer steps"}
+        assert outcome.learned.winners[k] == min(contenders, key=contenders.get)
+        assert outcome.policy.mechanism(k / N) == outcome.mechanisms[k]
+    assert sum(outcome.evaluations.values()) <= AUTO_REQUEST.evaluations + N
+
+
+@pytest.fixture(scope="module")
+def by_k(tmp_path_factory):
+    """A training in which another candidate wins at each of the two k."""
+    def rigged(candidates, k):
+        wanted = ("hermite", 1) if k == 3 else ("taylor", 2)
+        return sorted(candidates, key=lambda each: each.entry != wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "race", rigged)
+        return trained(tmp_path_factory.mktemp("by_k"), AUTO_REQUEST)
+
+
+def test_a_policy_has_a_mechanism_for_every_budget(by_k, tmp_path):
+    wanted = {3: ("hermite", 1), 6: ("taylor", 2)}
+    defaults = {k: default_mechanism(N, k) for k in wanted}
+    for k, winner in by_k.learned.winners.items():
+        second = ("taylor", 1)  # the first of the others in the list
+        assert by_k.mechanisms[k] == {"default": defaults[k], "runner-up": second}.get(winner, wanted[k])
+    path = tmp_path / "it.safetensors"
+    file = replace(by_k.policy, mechanisms=wanted)
+    save(path, file)
+    assert load(path, tmp_path).mechanisms == wanted
+    times = file.policy.times
+    for k in wanted:
+        assert RunChoice(k / N, file, mechanism=AUTO).mechanism_for(times) == wanted[k]
+        assert RunChoice(k / N, file, mechanism="reuse").mechanism_for(times) == ("reuse", 1)
+    assert differences(file, Target("taylor", 2, "auto", 0.5))[0][0] == 0.0
+    assert differences(file, Target("taylor", 2, "auto", 0.25))[0][0] == 2.0 + 1.0
+
+
+def test_the_default_contends_with_its_own_mechanism(by_k):
+    """Its held-out cost is that of a training with the default mechanism alone."""
+    run = flow()
+    for k, row in by_k.table.items():
+        schedule = by_k.starts["default"][k]
+        costs = []
+        for sample in [run.samples(4, (run.seed + HELD_OUT_SEED) % 2**64)[i] for i in range(2)]:
+            with torch.inference_mode():
+                config = CacheConfig(lambda times, cost, schedule=schedule: schedule.computed,
+                                     *default_mechanism(N, k), cache_point="output")
+                costs.append(float(LATENT_RMSE(run.cached(sample, config), run.uncached(sample))))
+        assert row["default"] == pytest.approx(sum(costs) / 2, rel=1e-4)
 
 
 def test_a_race_replays_without_the_network(outcome, tmp_path, monkeypatch):
@@ -99,5 +163,10 @@ def test_the_node_offers_it_last_and_tells_what_was_chosen(monkeypatch, tmp_path
         latent_image={"samples": torch.zeros(1, *family.latent_shape)}, seed=3, steps=N, cfg=1.0, sampler_name="euler",
         scheduler="simple", denoise=1.0, budgets="0.3, 0.5", samples=2, evaluations=120, minutes=0.0, mechanism=AUTO,
         order=3, cache_point="output", distance="auto", reward="none", alpha=0.1).args
-    chosen = label(policy.about.mechanism, policy.about.mechanism_options.get("order", 1))
-    assert f"{chosen} was chosen of {policy.about.training['mechanisms tried']}" in text
+    used = {k: policy.mechanism(k / N) for k in policy.policy.budgets}
+    assert f"{mechanisms_text(used)} was chosen of {policy.about.training['mechanisms tried']}" in text
+
+
+def test_mechanisms_in_words():
+    assert mechanisms_text({3: ("taylor", 2), 6: ("taylor", 2)}) == "taylor 2"
+    assert mechanisms_text({3: ("reuse", 1), 4: ("hermite", 1), 6: ("reuse", 1)}) == "reuse (3, 6), hermite 1 (4)"

@@ -127,6 +127,25 @@ def test_inner_products_are_kept_to_the_bit_and_only_files_with_them_need_a_newe
         refused(saved, reworded(saved.read_bytes(), lambda a, version=version: a.update(format_version=version)))
 
 
+def test_a_mechanism_for_every_budget_is_kept(saved):
+    mechanisms = {3: ("hermite", 1), 5: ("l2p", 1), 9: ("taylor", 2)}
+    for file in (replace(example(), mechanisms=mechanisms), replace(example(), mechanisms=mechanisms, gram=recorded())):
+        save(saved, file)
+        content = saved.read_bytes()
+        assert json.loads(split(content)[0]["__metadata__"]["recache"])["format_version"] == 3
+        read = load(saved, saved.parent)
+        assert read.mechanisms == mechanisms and read.about == file.about and (read.gram is None) == (file.gram is None)
+    assert [read.mechanism(k / N) for k in (1, 4, 5, 7, 8, 20)] == [
+        ("hermite", 1), ("hermite", 1), ("l2p", 1), ("l2p", 1), ("taylor", 2), ("taylor", 2)]
+    assert example().mechanism(0.1) == ("taylor", 1)
+    for wrong in ([], [["taylor", 1]] * 2, [["taylor", 4]] * 3, [["taylor"]] * 3, ["taylor"] * 3, [[7, 1]] * 3,
+                  "taylor", {"3": ["taylor", 1]}, [["x" * 501, 1]] * 3, [["taylor", True]] * 3):
+        refused(saved, reworded(content, lambda a, wrong=wrong: a.update(mechanisms=wrong)))
+    refused(saved, reworded(content, lambda a: a.update(format_version=2)))
+    with pytest.raises(PolicyFileError, match="its mechanisms are not those of its budgets"):
+        save(saved, replace(example(), mechanisms={3: ("taylor", 1)}))
+
+
 @pytest.mark.parametrize("change", [
     lambda g: g[:-1], lambda g: g[:-1, :-1], lambda g: g[0], lambda g: g * np.nan, lambda g: g * np.inf,
     lambda g: g * 1e9, lambda g: g * 1e300, lambda g: g * 1e-9, lambda g: g * 0, lambda g: -g, lambda g: g[::-1],
@@ -206,7 +225,7 @@ def test_a_model_that_is_no_policy(saved):
 
 
 def test_newer_format(saved):
-    assert "newer ReCache" in refused(saved, reworded(saved.read_bytes(), lambda a: a.update(format_version=3)))
+    assert "newer ReCache" in refused(saved, reworded(saved.read_bytes(), lambda a: a.update(format_version=4)))
 
 
 @pytest.mark.parametrize("value", [None, "1", 0, -1, 1.0, True, [1]])

@@ -30,8 +30,8 @@ def class_of(name: str) -> type[Mechanism]:
 
 
 def has_order(name: str) -> bool:
-    """Whether the mechanism called `name` has an order; see class_of."""
-    return hasattr(class_of(name), "order")
+    """Whether there is a mechanism called `name` that has an order."""
+    return hasattr(CLASSES.get(name), "order")
 
 
 def make(name: str, order: int = 1, hermite_sigma: float = 0.5, gamma_max: float = 1.5,

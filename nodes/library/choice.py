@@ -75,9 +75,13 @@ class RunChoice:
         if self.mechanism != AUTO:
             return self.mechanism, self.order
         if self.file is not None and not self._replaced(times):
-            about = self.file.about
-            return about.mechanism, about.mechanism_options.get("order", 1)
+            return self._policys(times)
         return default_mechanism(len(times), self._count(times), self._own_rules(times))
+
+    def _policys(self, times: Sequence[float]) -> tuple[str, int]:
+        """Mechanism and order of the policy for this run's share of computed evaluations."""
+        n = len(times)
+        return self.file.mechanism(self._paid(n) / n if n else self.budget)
 
     def _multistep(self, times: Sequence[float]) -> bool:
         """Whether the run is one of a multistep sampler; the rules for these were not measured for repeated times."""
@@ -90,7 +94,7 @@ class RunChoice:
     def _replaced(self, times: Sequence[float]) -> bool:
         """Whether the policy's mechanism is wanted, but forecasts from recorded runs of another sampler or times."""
         file = self.file
-        if self.mechanism != AUTO or file is None or not mechanisms.class_of(file.about.mechanism).needs_gram:
+        if self.mechanism != AUTO or file is None or not mechanisms.class_of(self._policys(times)[0]).needs_gram:
             return False
         same_sampler = "" in (self.run.sampler, file.about.sampler) or self.run.sampler == file.about.sampler
         return file.gram is None or not same_sampler or not same_times(times, file.policy.times)
@@ -99,7 +103,7 @@ class RunChoice:
         """A warning where such a run can't have the policy's mechanism, or is no better than fewer steps; else None."""
         if times and self._replaced(times):
             return Reason("mechanism_replaced", {
-                "mechanism": self.file.about.mechanism, "instead": self.mechanism_for(times)[0]})
+                "mechanism": self._policys(times)[0], "instead": self.mechanism_for(times)[0]})
         if not times or self.file is not None:
             return None
         n, computed = len(times), self._count(times, cached_cost)

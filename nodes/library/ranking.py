@@ -8,6 +8,7 @@ from itertools import zip_longest
 from math import log2
 
 from ...caching import AUTO, Reason, RunSettings
+from ...caching.mechanisms import has_order
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 
@@ -54,15 +55,16 @@ def differences(file: PolicyFile, target: Target) -> list[tuple[float, Reason | 
     0 where they agree or where one of them is not known. The cache point is no reason to be told.
     """
     about, known, run = file.about, file.policy.times, target.run
-    order = about.mechanism_options.get("order")
-    as_fitted = (Reason("differs_mechanism", {"mechanism": about.mechanism}) if order is None else
-                 Reason("differs_order", {"mechanism": about.mechanism, "order": order}))
+    mechanism, order = file.mechanism(target.budget)
+    ordered = has_order(mechanism)
+    as_fitted = (Reason("differs_order", {"mechanism": mechanism, "order": order}) if ordered else
+                 Reason("differs_mechanism", {"mechanism": mechanism}))
     other_times = len(run.times) == len(known) and not same_times(run.times, known)
     cfg = 0.0 if run.cfg is None else abs(run.cfg - about.cfg)
     size = sum(map(_octaves, *zip(*zip_longest(run.size, about.size, fillvalue=1)))) if run.size and about.size else 0.0
     return [
         (0.0 if target.mechanism == AUTO else
-         2.0 * (about.mechanism != target.mechanism) + (order not in (None, target.order)), as_fitted),
+         2.0 * (mechanism != target.mechanism) + (ordered and order != target.order), as_fitted),
         (float(target.cache_point not in ("auto", about.cache_point)), None),
         (_octaves(len(run.times), len(known)), Reason("differs_evaluations", {"n": len(known)})),
         (float(other_times), _times_reason(file)),

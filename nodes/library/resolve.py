@@ -114,9 +114,9 @@ def chosen_for(file: PolicyFile) -> list[str]:
     about, times = file.about, file.policy.times
     layout = next((value for key, value in about.model_identity.items() if key.startswith("layout")), "")
     run = RunSettings(about.sampler, times, about.cfg, tuple(about.size))
-    target = Target(about.mechanism, about.mechanism_options.get("order", 1), about.cache_point, 0.0, run)
     files = list(_files_for(layout))
-    chosen = (best(files, replace(target, budget=k / len(times))) for k in file.policy.budgets)
+    chosen = (best(files, Target(*file.mechanism(k / len(times)), about.cache_point, k / len(times), run))
+              for k in file.policy.budgets)
     return ["" if found is None else found.about.name for found in chosen]
 
 

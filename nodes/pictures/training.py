@@ -15,7 +15,7 @@ COLUMN = 620  # width of each half: so wide that the picture is legible on a nod
 PLOT_HEIGHT, ROW, LINE, NAMES = 260, 36, 28, 120  # heights; width of what stands left of bars and strips
 BARS = 200  # width of the longest bar; its name and cost stand right of it
 LABEL = text_style(SMALL)
-COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "default": UNCACHED,
+COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "runner-up": (200, 170, 90), "default": UNCACHED,
            "uniform": (200, 200, 205), "fewer steps": FEWER_STEPS}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..server.wording import figures_text, mechanism_text, reason_text, text
 from .mechanism_race import label
 from .quality_curve import Curve, Point
-from .request import Outcome
+from .request import Entry, Outcome
 
 REAL_MODEL_SECONDS = 0.5
 
@@ -43,6 +43,15 @@ def describe_curve(curve: Curve, language: str = "en") -> str:
                       *(reason_text(note, language) for note in curve.notes)])
 
 
+def mechanisms_text(mechanisms: dict[int, Entry]) -> str:
+    """Of {k: mechanism and order}: "taylor 1", or "hermite 1 (4, 6), taylor 1 (10)" where they differ."""
+    labels = {k: label(*entry) for k, entry in mechanisms.items()}
+    ks_of = {name: [str(k) for k in labels if labels[k] == name] for name in labels.values()}
+    if len(ks_of) == 1:
+        return next(iter(ks_of))
+    return ", ".join(f"{name} ({', '.join(ks)})" for name, ks in ks_of.items())
+
+
 def describe_training(outcome: Outcome, language: str = "en") -> str:
     """A training as lines; the first is the gist."""
     def say(key: str, **values) -> str:
@@ -54,20 +63,19 @@ def describe_training(outcome: Outcome, language: str = "en") -> str:
     def time(seconds: float) -> str:
         return say("minutes", n=f"{seconds / 60:.0f}") if seconds >= 90 else say("seconds", n=f"{seconds:.0f}")
 
-    about, table = outcome.policy.about, outcome.table
+    about, table, used = outcome.policy.about, outcome.table, mechanisms_text(outcome.mechanisms)
     saved = [1.0 - row[outcome.learned.winners[k]] / row["uniform"] for k, row in table.items() if row["uniform"] > 0]
     gist = say("gist", percent=f"{100 * sum(saved) / len(saved):.0f}", measure=about.reward) if saved else say("exact")
     taken = sum(outcome.evaluations.values())
     parts = ", ".join(say(f"spent_{of.replace(' ', '_')}", count=f"{count:,}")
                       for of, count in outcome.evaluations.items())
     lines = [gist,
-             say("how", mechanism=about.mechanism, point=about.cache_point, taken=f"{taken:,}", parts=parts,
+             say("how", mechanism=used, point=about.cache_point, taken=f"{taken:,}", parts=parts,
                  time=time(about.training["seconds"])),
              say("real", seconds=REAL_MODEL_SECONDS, time=time(taken * REAL_MODEL_SECONDS)),
              say("shared", count=f"{outcome.shared:,}")]
     if "mechanisms tried" in about.training:
-        chosen = label(about.mechanism, about.mechanism_options.get("order", 1))
-        lines.insert(1, say("chosen", mechanism=chosen, tried=about.training["mechanisms tried"]))
+        lines.insert(1, say("chosen", mechanism=used, tried=about.training["mechanisms tried"]))
     for k, row in table.items():
         costs = ", ".join(f"{name(of)} {cost:.4g}" for of, cost in row.items())
         lines.append(say("budget", k=k, n=outcome.n, winner=name(outcome.learned.winners[k]), costs=costs))

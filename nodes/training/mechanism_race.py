@@ -1,4 +1,4 @@
-"""The mechanism of a training whose mechanism is "auto": candidates race on its samples.
+"""The mechanisms of a training whose mechanism is "auto": for every k candidates race on its samples.
 
 Every candidate is tried with schedules that need no rollouts: the default one, and the dynamic program's for its own
 recorded forecast errors.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -21,11 +20,15 @@ from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.racing import halving
 from ...policies.schedule import Schedule
-from .request import Request
+from .request import Entry, Request
 from .starts import DP_POWER
 
-CANDIDATES = (("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2), ("l2p", 1))
-"""Mechanisms and orders. All cache the same features, so that one recording and one probe serve all of them."""
+CANDIDATES: tuple[Entry, ...] = (
+    ("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2), ("l2p", 1))
+"""All cache the same features, so that one recording and one probe serve all of them."""
+
+MOST = {("reuse", 1): 6}  # computed evaluations, from where on a trend is always better than none
+LEAST = {("taylor", 2): 6}  # computed evaluations, below which there is no second difference to follow
 
 
 def label(mechanism: str, order: int) -> str:
@@ -33,28 +36,41 @@ def label(mechanism: str, order: int) -> str:
     return f"{mechanism} {order}" if mechanisms.has_order(mechanism) else mechanism
 
 
-def entrants(request: Request, default: tuple[str, int]) -> Sequence[tuple[str, int]]:
-    """The mechanisms and orders that race: the artist's alone, or the default one's where a training is quick."""
+def entrants(request: Request, k: int, default: Entry, has_gram: bool = True) -> list[Entry]:
+    """The entries of the race for k: the artist's choice alone, or the default where a training is quick.
+
+    Args:
+        has_gram: whether there are inner products of recorded runs, which some mechanisms need.
+    """
     if request.mechanism != AUTO:
-        return ((request.mechanism, request.order),)
-    return (default,) if request.quick else CANDIDATES
+        return [(request.mechanism, request.order)]
+    if request.quick:
+        return [default]
+    return [entry for entry in CANDIDATES if LEAST.get(entry, 1) <= k <= MOST.get(entry, k)
+            and (has_gram or not mechanisms.class_of(entry[0]).needs_gram)]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A mechanism in the race.
+    """A mechanism in the races.
 
     Attributes:
         memo: the training samples under this mechanism.
         tried: {k: schedules that it is tried with}.
     """
 
+    entry: Entry
     memo: Memo
     tried: dict[int, list[Schedule]]
 
     def cost(self, k: int, samples: Sequence[int]) -> float:
         """Mean cost of the best schedule over these samples."""
         return min(self.memo.mean_cost(schedule, samples) for schedule in self.tried[k])
+
+    def best(self, k: int) -> Schedule:
+        """The best of its schedules on the first samples, as many as a race begins with."""
+        some = range(min(2, self.memo.samples))
+        return min(self.tried[k], key=lambda schedule: self.memo.mean_cost(schedule, some))
 
 
 def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,
@@ -75,20 +91,10 @@ def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarra
     return found
 
 
-def race(candidates: Sequence[Candidate]) -> Candidate:
-    """The winner of successive halving, by the costs relative to the first candidate's, summed over k."""
-    first = candidates[0]
-
-    @cache
-    def scale(k: int) -> float:
-        return abs(first.cost(k, range(min(2, first.memo.samples)))) or 1.0
-
-    def cost(candidate: Candidate, samples: Sequence[int]) -> float:
-        return sum(candidate.cost(k, samples) / scale(k) for k in first.tried)
-
+def race(candidates: Sequence[Candidate], k: int) -> list[Candidate]:
+    """The candidates after successive halving at k, the winner first."""
     def before_round(left: Sequence[Candidate], samples: Sequence[int]) -> None:
         for candidate in left:
-            candidate.memo.prefetch((schedule, sample) for sample in samples
-                                    for schedules in candidate.tried.values() for schedule in schedules)
+            candidate.memo.prefetch((schedule, sample) for sample in samples for schedule in candidate.tried[k])
 
-    return halving(candidates, first.memo.samples, cost, before_round)
+    return halving(candidates, candidates[0].memo.samples, lambda each, samples: each.cost(k, samples), before_round)

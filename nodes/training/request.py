@@ -12,6 +12,8 @@ from ...policies.learning.search import Learned
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import Schedule
 
+Entry = tuple[str, int]  # mechanism and order
+
 QUICK_EVALUATIONS = 900
 QUICK_SAMPLES = 2  # training samples, and as many held out
 LEAST_HELD_OUT = 4
@@ -42,12 +44,12 @@ class Request:
         budgets: shares of the full compute, each above 0 and at most 1.
         samples: training noises for every prompt; 1 or more.
         held_out: held-out samples in all, of the prompts in turn; 1 or more.
-        mechanism, order, cache_point: as on ReCache; the mechanism "auto" lets candidates race (see
-            mechanism_race), and has no order.
+        mechanism, order, cache_point: as on ReCache; with the mechanism "auto", which has no order, candidates race for
+            every k (see mechanism_race).
         evaluations: maximum of network evaluations in all. The search takes what is left after the uncached runs, the
             starts and the held-out runs, which are made whatever the maximum.
         minutes: time limit, after which the best so far is kept; 0 for none.
-        quick: the mechanism "auto" is the default one, without a race.
+        quick: the mechanism "auto" is the default one of every k, without a race.
     """
 
     budgets: tuple[float, ...]
@@ -79,7 +81,7 @@ class Progress:
 
     Attributes:
         phase: called as a phase begins, with its name, its part from 1 and the number of parts: every "reference" and
-            "held-out" uncached run, then "mechanisms" (where they race), "starts", "search" and "fewer steps".
+            "held-out" uncached run, then "mechanisms", "starts", "search" and "fewer steps".
         on_rollout: called before every rollout with (evaluations in all, {k: gain}, curve so far, evaluations of a
             run); see policies.learning.search.
         stopped: whether the artist asked to stop and keep the best so far.
@@ -98,6 +100,7 @@ class Outcome:
         learned: schedules, winners, validation and curve (see policies.learning.search).
         starts: {name: {k: schedule}} that learning began with.
         table: {k: {name: mean held-out cost}}, including "fewer steps".
+        mechanisms: {k: mechanism and order}.
         n: evaluations of a run. cache_point, cached_cost: as the engine resolved them.
         evaluations: {purpose: network evaluations}: "uncached", "rollouts" and "held out".
         shared: evaluations that rollouts took from common prefixes instead of the network.
@@ -108,6 +111,7 @@ class Outcome:
     learned: Learned
     starts: dict[str, dict[int, Schedule]]
     table: dict[int, dict[str, float]]
+    mechanisms: dict[int, Entry]
     n: int
     cache_point: str
     cached_cost: float

@@ -19,7 +19,7 @@ from .cluster import Cluster
 from .objective import Objective, Objectives
 from .on_cluster import OnCluster, make_references
 from .references import References, references
-from .request import Progress, Request
+from .request import Entry, Progress, Request
 from .rollouts import FewerSteps, Rollouts
 from .samples import SampleSet
 
@@ -48,8 +48,10 @@ class Setup:
     suffix: str = ""
     gram: np.ndarray | None = None
 
-    def using(self, mechanism: str, order: int, suffix: str = "") -> Setup:
+    def using(self, entry: Entry) -> Setup:
         """The same with this mechanism."""
+        mechanism, order = entry
+        suffix = f"-{mechanism}-{order}" if self.request.mechanism == caching.AUTO else ""
         return replace(self, request=replace(self.request, mechanism=mechanism, order=order), suffix=suffix)
 
     def mechanism(self, evaluations: Evaluations) -> mechanisms.Mechanism:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,10 +12,9 @@ from ... import caching
 from ...caching import mechanisms
 from ...caching.feature_kind import feature_kind
 from ...caching.workflow import Sample, Workflow
-from ...policies.defaults import default_mechanism, has_own_rules
+from ...policies.defaults import has_own_rules
 from ...policies.learning.checkpoint import Checkpoint
 from ...policies.learning.elites import mean_gain
-from ...policies.learning.environment import Memo
 from ...policies.learning.search import LearnConfig, Learned, learn
 from ...policies.policy import from_schedules
 from ...policies.policy_fields import is_gram
@@ -24,14 +22,14 @@ from ...policies.policy_file import About, PolicyFile
 from ...policies.schedule import from_indices
 from ...policies.uniform import uniform
 from .cluster import Cluster
-from .mechanism_race import CANDIDATES, Candidate, entrants, label, race, tried_schedules
+from .contest import Contest
+from .mechanism_race import CANDIDATES, label
 from .objective import Objectives
 from .references import SAME_OUTPUT, References, relative_difference
-from .request import Outcome, Progress, Request
+from .request import Entry, Outcome, Progress, Request
 from .rollouts import PREFIX_CACHE_BYTES, FewerSteps
 from .samples import held_out_samples, training_samples
 from .setup import Setup
-from .starts import find_starts
 
 
 def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoint: Checkpoint, about: About,
@@ -59,58 +57,37 @@ def train(workflow: Workflow, request: Request, objectives: Objectives, checkpoi
 
 def _train(setup: Setup, about: About, given: torch.Tensor | None) -> Outcome:
     workflow, request, objectives = setup.workflow, setup.request, setup.objectives
-    first = setup.using(*CANDIDATES[0]) if request.mechanism == caching.AUTO else setup  # all have the same features
+    first = setup.using(CANDIDATES[0]) if request.mechanism == caching.AUTO else setup  # all have the same features
     evaluations = workflow.dry_run()
     n = len(evaluations)
-    own_rules = has_own_rules(evaluations.multistep, about.cfg)
     samples = training_samples(workflow, request)
     probe = _probe(first, n, samples.of(workflow))
     ks = request.computed(n, probe.report.cached_cost)
-    entries = entrants(request, default_mechanism(n, ks[len(ks) // 2], own_rules))
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out = setup.references("held-out", held_out_samples(workflow, request), objectives.choose, kind)
     if probe.report.cache_point == "output" and is_gram(uncached.gram, n):
         setup = replace(setup, gram=uncached.gram)
-    entries = [entry for entry in entries if setup.gram is not None or not mechanisms.class_of(entry[0]).needs_gram]
 
-    setup, memo, raced = _choose_mechanism(
-        setup, entries, lambda each: each.memo("costs", each.rollouts(n, uncached, objectives.learn, probe.shares),
-                                               uncached, "learn"),
-        lambda each: tried_schedules(ks, evaluations, uncached.gram, kind, each.mechanism(evaluations), own_rules))
-    held_out_memo = setup.memo(
-        "held-out", setup.rollouts(n, held_out, objectives.choose, probe.shares), held_out, "choose")
-    setup.progress.phase("starts", 1, 1)
-    starts = find_starts(ks, evaluations, uncached.gram, kind, setup.mechanism(evaluations), memo, own_rules)
-    taken = probe.evaluations + uncached.evaluations + held_out.evaluations + raced
-    learned = _search(setup, n, memo, held_out_memo, starts, taken)
+    own_rules = has_own_rules(evaluations.multistep, about.cfg)
+    contest = Contest(setup, ks, evaluations, probe.shares, uncached, held_out, kind, own_rules)
+    learned = _search(contest, probe.evaluations + uncached.evaluations + held_out.evaluations)
     table = _with_fewer_steps(setup, learned, n, held_out)
 
     if setup.prefix_cache.recomputed:
         setup.notes.append(caching.Reason("recomputed", {
             "count": f"{setup.prefix_cache.recomputed:,}", "gigabytes": PREFIX_CACHE_BYTES >> 30}))
     spent = {"uncached": uncached.evaluations + held_out.evaluations,
-             "rollouts": probe.evaluations + raced + learned.evaluations,
-             "held out": learned.held_out_evaluations + held_out_memo.samples * sum(table)}
-    shared = sum(each.unshared - each.evaluations for each in (memo, held_out_memo))
-    file = PolicyFile(from_schedules(learned.schedules, learned.policy),
-                      _about(setup, about, probe.report, sum(spent.values()), entries), table,
-                      setup.gram if mechanisms.class_of(setup.request.mechanism).needs_gram else None)
-    return Outcome(file, learned, starts, table, n, probe.report.cache_point, probe.report.cached_cost, spent, shared,
-                   setup.notes)
-
-
-def _choose_mechanism(setup: Setup, entries: Sequence[tuple[str, int]], memo: Callable[[Setup], Memo],
-                      tried: Callable[[Setup], dict]) -> tuple[Setup, Memo, int]:
-    """The setup with the best mechanism of the entries, its memo, and the evaluations that the others took."""
-    if setup.request.mechanism != caching.AUTO:
-        return setup, memo(setup), 0
-    setup.progress.phase("mechanisms", 1, 1)
-    setups = [setup.using(*entry, suffix="-{}-{}".format(*entry)) for entry in entries]
-    candidates = [Candidate(memo(each), tried(each)) for each in setups]
-    winner = race(candidates)
-    raced = sum(candidate.memo.evaluations for candidate in candidates if candidate is not winner)
-    return setups[candidates.index(winner)], winner.memo, raced
+             "rollouts": probe.evaluations + learned.evaluations,
+             "held out": learned.held_out_evaluations + contest.held_out_memo.samples * sum(table)}
+    entries = {k: contest.mechanism(k, winner) for k, winner in sorted(learned.winners.items())}
+    file = PolicyFile(
+        from_schedules(learned.schedules, learned.policy),
+        _about(setup, about, probe.report, sum(spent.values()), contest, entries), table,
+        setup.gram if any(mechanisms.class_of(mechanism).needs_gram for mechanism, _ in entries.values()) else None,
+        entries if len(set(entries.values())) > 1 else {})
+    return Outcome(file, learned, contest.starts, table, entries, n, probe.report.cache_point, probe.report.cached_cost,
+                   spent, contest.shared, setup.notes)
 
 
 @dataclass(frozen=True)
@@ -147,8 +124,9 @@ def _probe(setup: Setup, n: int, samples: list[Sample]) -> _Probe:
     return _Probe(whole.report, shares, 2 * schedule.k + (0 if shares else prefix.k))
 
 
-def _search(setup: Setup, n: int, memo: Memo, held_out: Memo, starts: dict, taken: int) -> Learned:
-    """Learn with what is left of the evaluations, of which so many are `taken`."""
+def _search(contest: Contest, taken: int) -> Learned:
+    """Race, and learn with what is left of the evaluations, of which so many are `taken`."""
+    setup, n = contest.setup, len(contest.evaluations)
     request, progress = setup.request, setup.progress
     curve: list[tuple[int, float]] = []
 
@@ -162,12 +140,16 @@ def _search(setup: Setup, n: int, memo: Memo, held_out: Memo, starts: dict, take
         out_of_time = request.minutes and time.monotonic() - setup.started > 60.0 * request.minutes
         return bool(out_of_time) or progress.stopped()
 
+    progress.phase("mechanisms", 1, 1)
+    memo = contest.memo
+    progress.phase("starts", 1, 1)
+    starts, contenders = contest.starts, contest.contenders
     progress.phase("search", 1, 1)
-    compared = len(starts) + 2  # schedules of every k on held-out samples: the learned one, and fewer steps
-    left = request.evaluations - taken - compared * held_out.samples * sum(next(iter(starts.values())))
+    compared = {"learned", "fewer steps", *starts, *contenders}  # schedules of every k on held-out samples
+    left = request.evaluations - taken - len(compared) * contest.held_out_memo.samples * sum(contest.ks)
     config = LearnConfig(evaluations=left, seed=setup.workflow.seed % 2**31)
     with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
-        return learn(memo, held_out, starts, config, should_stop, on_rollout)
+        return learn(memo, contest.held_out_memo, starts, config, should_stop, on_rollout, contenders)
 
 
 def _with_fewer_steps(setup: Setup, learned: Learned, n: int, held_out: References) -> dict[int, dict[str, float]]:
@@ -175,23 +157,23 @@ def _with_fewer_steps(setup: Setup, learned: Learned, n: int, held_out: Referenc
     setup.progress.phase("fewer steps", 1, 1)
     objective = setup.objectives.choose
     fewer_steps = FewerSteps(setup.workflow, n, held_out.samples.of(setup.workflow), held_out.decoded, objective)
-    memo = setup.using(setup.request.mechanism, setup.request.order).memo(
-        "fewer-steps", fewer_steps, held_out, "choose")
+    memo = setup.memo("fewer-steps", fewer_steps, held_out, "choose")
     memo.prefetch((uniform(n, k), i) for k in learned.validation for i in range(memo.samples))
     return {k: row | {"fewer steps": memo.mean_cost(uniform(n, k))}
             for k, row in learned.validation.items()}
 
 
-def _about(setup: Setup, about: About, report: caching.Report, evaluations: int,
-           entries: Sequence[tuple[str, int]]) -> About:
+def _about(setup: Setup, about: About, report: caching.Report, evaluations: int, contest: Contest,
+           entries: dict[int, Entry]) -> About:
     request, prompts = setup.request, len(setup.workflow.guiders)
     training = {
         "learned by": setup.objectives.learn.name, "samples": request.samples * prompts, "prompts": prompts,
         "held-out samples": request.held_out, "evaluations": evaluations,
         "seconds": round(time.monotonic() - setup.started, 1)}
-    if len(entries) > 1:
-        training["mechanisms tried"] = ", ".join(label(*entry) for entry in entries)
+    if request.mechanism == caching.AUTO and not request.quick:
+        training["mechanisms tried"] = ", ".join(
+            label(*entry) for entry in CANDIDATES if entry in contest.candidates)
+    mechanism, order = list(entries.values())[len(entries) // 2]
     return replace(
-        about, mechanism=request.mechanism, cache_point=report.cache_point, reward=setup.objectives.choose.name,
-        mechanism_options={"order": request.order} if mechanisms.has_order(request.mechanism) else {},
-        training=training)
+        about, mechanism=mechanism, cache_point=report.cache_point, reward=setup.objectives.choose.name,
+        mechanism_options={"order": order} if mechanisms.has_order(mechanism) else {}, training=training)

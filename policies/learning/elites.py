@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..schedule import Schedule
-from .environment import Memo
+from .environment import Memo, MemoByK
 
 Starts = dict[str, dict[int, Schedule]]
 Beats = Callable[[Schedule, Schedule], bool]
 
 
-def evaluated(memo: Memo, schedule: Schedule, on_rollout: Callable[[], None]) -> float:
+def evaluated(memo: Memo | MemoByK, schedule: Schedule, on_rollout: Callable[[], None]) -> float:
     """Mean cost over all samples; calls `on_rollout` before each."""
     for sample in range(memo.samples):
         on_rollout()
@@ -34,7 +34,7 @@ class Elites:
         curve: (evaluations so far, mean gain) after every improvement.
     """
 
-    def __init__(self, memo: Memo, starts: Starts, on_rollout: Callable[[int, dict[int, float]], None]):
+    def __init__(self, memo: Memo | MemoByK, starts: Starts, on_rollout: Callable[[int, dict[int, float]], None]):
         first = next(iter(starts.values()))
         self._memo = memo
         self.gains = dict.fromkeys(sorted(first), 0.0)

@@ -9,7 +9,7 @@ from math import comb
 
 from ..schedule import Schedule, from_indices
 from .elites import Elites
-from .environment import Memo
+from .environment import Memo, MemoByK
 
 SCHEDULES_AT_ONCE = 16  # of an environment that computes several rollouts at once, for each of them
 
@@ -38,12 +38,13 @@ def evaluations_of_every_schedule(n: int, ks: Collection[int], shares: bool) -> 
         for c in range(2, max(ks) + 1) for j in range(c - 1, n) if any(c <= k < c + n - j for k in ks))
 
 
-def can_try_all(memo: Memo, ks: Collection[int], evaluations: int) -> bool:
-    """Whether all schedules of every k, on all samples, take at most so many network evaluations."""
-    return memo.samples * evaluations_of_every_schedule(memo.n, ks, memo.shares) <= evaluations
+def can_try_all(memo: Memo | MemoByK, ks: Collection[int], evaluations: int) -> bool:
+    """Whether all schedules of every k, on all samples, fit into so many network evaluations with earlier ones."""
+    wanted = sum(evaluations_of_every_schedule(memo.n, group, memo.shares) for group in memo.groups(ks))
+    return memo.earlier + memo.samples * wanted <= evaluations
 
 
-def try_all(elites: Elites, memo: Memo, out_of_budget: Callable[[], bool]) -> None:
+def try_all(elites: Elites, memo: Memo | MemoByK, out_of_budget: Callable[[], bool]) -> None:
     """Make the best of all schedules, by mean cost over all samples, the elite of its k.
 
     Args:

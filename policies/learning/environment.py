@@ -46,6 +46,7 @@ class Memo:
     Attributes:
         shares: whether the environment shares prefixes.
         width: rollouts that the environment computes at once.
+        earlier: evaluations that rollouts of other schedules than are asked for have taken, at most.
         rollouts: distinct (schedule, sample) pairs so far.
         unshared: network evaluations that they take without sharing prefixes: the sum of their k.
         evaluations: network evaluations that they take: `unshared` or, where prefixes are shared, the number of
@@ -65,7 +66,7 @@ class Memo:
     ):
         self.n = environment.n
         self.samples = environment.samples
-        self.evaluations = self.unshared = self.rollouts = 0
+        self.evaluations = self.unshared = self.rollouts = self.earlier = 0
         self.shares: bool = getattr(environment, "shares", False)
         self.width: int = getattr(environment, "width", 1)
         self._reached: set[tuple[int, int]] = set()
@@ -120,3 +121,58 @@ class Memo:
         samples = range(self.samples) if samples is None else list(samples)
         self.prefetch((schedule, s) for s in samples)
         return float(np.mean([self.cost(schedule, s) for s in samples]))
+
+    def groups(self, ks: Iterable[int]) -> list[list[int]]:
+        """The k whose rollouts share prefixes with each other."""
+        return [list(ks)]
+
+
+class MemoByK:
+    """A Memo for every k, used as one Memo; for k that are run in different ways, such as by different mechanisms.
+
+    Attributes:
+        earlier: evaluations that the memos had taken before.
+
+    Args:
+        memos: of every k; all have the same runs and samples.
+        others: whose evaluations are counted too.
+    """
+
+    def __init__(self, memos: Mapping[int, Memo], others: Iterable[Memo] = ()):
+        first = next(iter(memos.values()))
+        self.n, self.samples, self.width, self.shares = first.n, first.samples, first.width, first.shares
+        self._memos, self._all = memos, list(dict.fromkeys((*memos.values(), *others)))
+        self.earlier = self.evaluations
+
+    @property
+    def evaluations(self) -> int:
+        """See Memo."""
+        return sum(memo.evaluations for memo in self._all)
+
+    @property
+    def unshared(self) -> int:
+        """See Memo."""
+        return sum(memo.unshared for memo in self._all)
+
+    def cost(self, schedule: Schedule, sample: int) -> float:
+        """See Memo."""
+        return self._memos[schedule.k].cost(schedule, sample)
+
+    def mean_cost(self, schedule: Schedule, samples: Iterable[int] | None = None) -> float:
+        """See Memo."""
+        return self._memos[schedule.k].mean_cost(schedule, samples)
+
+    def prefetch(self, pairs: Pairs) -> None:
+        """See Memo."""
+        pairs = list(pairs)
+        for memo in self._all:
+            memo.prefetch(pair for pair in pairs if self._memos[pair[0].k] is memo)
+
+    def has(self, schedule: Schedule, sample: int) -> bool:
+        """See Memo."""
+        return self._memos[schedule.k].has(schedule, sample)
+
+    def groups(self, ks: Iterable[int]) -> list[list[int]]:
+        """See Memo."""
+        ks = list(ks)
+        return [group for memo in self._all if (group := [k for k in ks if self._memos[k] is memo])]

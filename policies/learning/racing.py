@@ -13,28 +13,32 @@ MIN_SAMPLES = 3  # before a candidate may be dropped
 
 
 def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Sequence[int]], float],
-            before_round: Callable[[Sequence[Entry], Sequence[int]], None] = lambda entries, samples: None) -> Entry:
-    """The winner of successive halving: all on an eighth of the samples, the better half on twice as many, and so on.
+            before_round: Callable[[Sequence[Entry], Sequence[int]], None] = lambda entries, samples: None,
+            ) -> list[Entry]:
+    """Successive halving: all on an eighth of the samples, the better half on twice as many, and so on.
 
     Begins with at least two samples, because one sample is often misleading. Deterministic.
 
     Args:
         samples: number of samples. cost: mean of an entry over some of them; lower is better.
         before_round: called with the entries and samples of every round.
+
+    Returns:
+        The entries, the winner first; those that came farther stand before the others.
     """
-    left, count = list(entries), max(2, samples // 8)
-    while len(left) > 1:
+    ranked, left, count = list(entries), len(entries), max(2, samples // 8)
+    while left > 1:
         some = range(min(count, samples))
-        before_round(left, some)
-        left = sorted(left, key=lambda entry: cost(entry, some))[: len(left) // 2]
-        count *= 2
-    return left[0]
+        before_round(ranked[:left], some)
+        ranked[:left] = sorted(ranked[:left], key=lambda entry: cost(entry, some))
+        left, count = left // 2, 2 * count
+    return ranked
 
 
 def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
     """The winner of `halving` among schedules."""
     return halving(list(dict.fromkeys(schedules)), memo.samples, memo.mean_cost,
-                   lambda left, some: memo.prefetch((schedule, sample) for sample in some for schedule in left))
+                   lambda left, some: memo.prefetch((schedule, sample) for sample in some for schedule in left))[0]
 
 
 def beats(candidate: Schedule, incumbent: Schedule, memo: Memo, out_of_budget: Callable[[], bool]) -> bool:

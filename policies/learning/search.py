@@ -5,22 +5,24 @@
 3. The policy imitates the elites; REINFORCE trains it for all k; its most likely schedules challenge the elites.
 4. Local search climbs from every elite until none improves, then from perturbed elites (iterated local search), until
    the evaluations are spent.
-5. Of the elites and the starts the best on held-out samples is selected, for every k, and imitated: the policy.
+5. Of the elites, the starts and other contenders the best on held-out samples is selected, for every k, and imitated:
+   the policy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 
 import torch
 
 from ..schedule import Schedule
 from .elites import Elites, Starts, evaluated
 from .enumeration import can_try_all, try_all
-from .environment import Environment, Memo
+from .environment import Environment, Memo, MemoByK
 from .imitation import imitate
 from .local_search import climb, local_optimum, perturbed
 from .plackett_luce import PlackettLuce
@@ -28,6 +30,7 @@ from .racing import MIN_SAMPLES, beats
 from .reinforce import ReinforceConfig, train
 
 OnRollout = Callable[[int, dict[int, float]], None]
+Contenders = Mapping[str, Mapping[int, tuple[Memo, Schedule]]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Learned:
     Attributes:
         policy: policy.schedule(k) is schedules[k] for every k of the starts.
         schedules: {k: the winner on the held-out samples}.
-        winners: {k: its name, "learned" or a start's}.
+        winners: {k: its name, "learned", or a start's or contender's}.
         validation: {k: {name: mean held-out cost}}.
         evaluations, held_out_evaluations: network evaluations taken on training and on held-out samples.
         curve: (evaluations so far, gain so far) after every improvement; the gain is the share of the first start's
@@ -77,12 +80,13 @@ class Learned:
 
 
 def learn(
-    environment: Environment,
-    held_out: Environment,
+    environment: Environment | MemoByK,
+    held_out: Environment | MemoByK,
     starts: Starts,
     config: LearnConfig = LearnConfig(),
     should_stop: Callable[[], bool] = lambda: False,
     on_rollout: OnRollout = lambda evaluations, gains: None,
+    contenders: Contenders = MappingProxyType({}),
 ) -> Learned:
     """Learn one policy for all k of the starts. Deterministic.
 
@@ -93,11 +97,13 @@ def learn(
         should_stop: called before every rollout of the search; True ends the search. The starts and the held-out
             samples are evaluated nevertheless.
         on_rollout: called with the evaluations and {k: gain} so far before every rollout.
+        contenders: {name: {k: (memo of the held-out samples, schedule)}}, all of every k: what the winner is selected
+            from besides, such as other mechanisms' schedules. One with a start's name replaces it there.
     """
-    memo, held_out = (each if isinstance(each, Memo) else Memo(each) for each in (environment, held_out))
+    memo, held_out = (
+        each if isinstance(each, Memo | MemoByK) else Memo(each) for each in (environment, held_out))
     elites = Elites(memo, starts, on_rollout)
-    ks, generator = list(elites.schedules), torch.Generator().manual_seed(config.seed)
-    policy = _initial_policy(memo.n, starts, config.seed)
+    ks, policy = list(elites.schedules), _initial_policy(memo.n, starts, config.seed)
 
     def out_of_budget() -> bool:
         if memo.evaluations >= config.evaluations:
@@ -107,8 +113,15 @@ def learn(
 
     if can_try_all(memo, ks, config.evaluations):
         try_all(elites, memo, out_of_budget)
-        return _select(policy, elites, starts, memo, held_out, on_rollout)
+    else:
+        _search(policy, elites, memo, config, out_of_budget)
+    return _select(policy, elites, starts, contenders, memo, held_out, on_rollout)
 
+
+def _search(policy: PlackettLuce, elites: Elites, memo: Memo | MemoByK, config: LearnConfig,
+            out_of_budget: Callable[[], bool]) -> None:
+    """Steps 3 and 4."""
+    ks, generator = list(elites.schedules), torch.Generator().manual_seed(config.seed)
     better = partial(beats, memo=memo, out_of_budget=out_of_budget)
     imitate(policy, elites.schedules, config.min_pick_probability)
     train(policy, memo, dict.fromkeys(ks, 1.0), config.reinforce, generator,
@@ -120,10 +133,9 @@ def learn(
                          expect=partial(_prefetch_next, memo, config.evaluations))
     _climb_in_turn(elites, better, climb_pass, out_of_budget)
     _climb_from_perturbed(elites, better, climb_pass, config, generator, out_of_budget)
-    return _select(policy, elites, starts, memo, held_out, on_rollout)
 
 
-def _prefetch_next(memo: Memo, evaluations: int, candidates: Iterator[Schedule]) -> None:
+def _prefetch_next(memo: Memo | MemoByK, evaluations: int, candidates: Iterator[Schedule]) -> None:
     """Have the environment compute as many candidates as it can at once, on the samples that every race begins with."""
     if memo.width == 1 or memo.evaluations >= evaluations:
         return
@@ -160,18 +172,22 @@ def _climb_from_perturbed(elites: Elites, better: Callable[[Schedule, Schedule],
         elites.challenge(k, local_optimum(start, climb_pass), better)
 
 
-def _select(policy: PlackettLuce, elites: Elites, starts: Starts, memo: Memo, held_out: Memo,
-            on_rollout: OnRollout) -> Learned:
-    """The best of elite and starts on held-out samples, for every k; the policy is fitted to them."""
+def _select(policy: PlackettLuce, elites: Elites, starts: Starts, contenders: Contenders, memo: Memo | MemoByK,
+            held_out: Memo | MemoByK, on_rollout: OnRollout) -> Learned:
+    """The best of elite, starts and contenders on held-out samples, for every k; the policy is fitted to them."""
     entries = {
-        k: {"learned": elite} | {name: s[k] for name, s in starts.items() if k in s}
+        k: {name: (held_out, schedule) for name, schedule in (
+            ("learned", elite), *((name, of_k[k]) for name, of_k in starts.items() if k in of_k))}
+        | {name: of_k[k] for name, of_k in contenders.items()}
         for k, elite in elites.schedules.items()}
-    held_out.prefetch((s, i) for row in entries.values() for s in row.values() for i in range(held_out.samples))
+    for judge in {judge for row in entries.values() for judge, _ in row.values()}:
+        judge.prefetch((schedule, i) for row in entries.values() for of, schedule in row.values() if of is judge
+                       for i in range(judge.samples))
     validation = {
-        k: {name: evaluated(held_out, schedule, lambda: on_rollout(memo.evaluations, elites.gains))
-            for name, schedule in row.items()}
+        k: {name: evaluated(judge, schedule, lambda: on_rollout(memo.evaluations, elites.gains))
+            for name, (judge, schedule) in row.items()}
         for k, row in entries.items()}
     winners = {k: min(row, key=row.__getitem__) for k, row in validation.items()}
-    schedules = {k: entries[k][name] for k, name in winners.items()}
+    schedules = {k: entries[k][name][1] for k, name in winners.items()}
     imitate(policy, schedules, min_pick_probability=0.9, steps=5000)
     return Learned(policy, schedules, winners, validation, memo.evaluations, held_out.evaluations, elites.curve)

@@ -21,7 +21,7 @@ import torch
 
 from tests.bench.few_steps import Pictures, Runs
 from tests.bench.figures import Figure, publish
-from tests.bench.fitted import TRAINING, mechanism_of, train
+from tests.bench.fitted import TRAINING, gram_for, train
 from tests.bench.sampling import host
 
 STEPS, KS = 50, (7, 9, 13)
@@ -49,8 +49,8 @@ def learned(demo, options, seed: int) -> Iterator[tuple[str, int, dict]]:
     for total in (None, *options.evaluations):
         outcome = train(demo, STEPS, KS, prompts=options.prompts, evaluations=total or 0, quick=total is None,
                         mechanism=options.mechanism, seed=seed)
-        mechanism, gram = mechanism_of(outcome), outcome.policy.gram
-        schedules = {k: (schedule.indices, mechanism, gram) for k, schedule in outcome.learned.schedules.items()}
+        schedules = {k: (schedule.indices, outcome.mechanisms[k], gram_for(outcome, k))
+                     for k, schedule in outcome.learned.schedules.items()}
         yield "quick" if total is None else "learned", sum(outcome.evaluations.values()), schedules
 
 

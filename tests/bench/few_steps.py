@@ -219,7 +219,7 @@ def latents_of(runs: Runs, searched: Runs | None, fitted: Fitted | None, rivals:
     schedules += [(method, *fitted.find(method)[k]) for method in options.fitted]
     latents: dict[tuple, torch.Tensor] = {}  # two methods often find the same
     for name, mechanism, indices in schedules:
-        gram = fitted.gram if name == "learned" else None
+        gram = fitted.gram(name, k) if fitted else None
         key = mechanism, indices, gram is None
         if key not in latents:
             latents[key] = runs.cached(indices, mechanism, gram)

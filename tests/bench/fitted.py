@@ -62,10 +62,9 @@ def train(demo, n: int, ks: Sequence[int], *, prompts: int, evaluations: int, qu
         return trained(workflow, request, objectives, Checkpoint(Path(folder)), about)
 
 
-def mechanism_of(outcome) -> tuple[str, int]:
-    """Mechanism and order of a training's policy."""
-    about = outcome.policy.about
-    return about.mechanism, about.mechanism_options.get("order", 1)
+def gram_for(outcome, k: int):
+    """What a training's policy holds for L2P; None where k has another mechanism."""
+    return outcome.policy.gram if outcome.mechanisms[k][0] == "l2p" else None
 
 
 @dataclass
@@ -92,13 +91,12 @@ class Fitted:
     @property
     def learned(self) -> Found:
         """By ReCache Train."""
-        mechanism = mechanism_of(self._outcome)
-        return {k: (mechanism, schedule.indices) for k, schedule in self._outcome.learned.schedules.items()}
+        outcome = self._outcome
+        return {k: (outcome.mechanisms[k], s.indices) for k, s in outcome.learned.schedules.items()}
 
-    @property
-    def gram(self):
-        """What ReCache Train's policy holds for L2P; None if it has another mechanism."""
-        return self._outcome.policy.gram
+    def gram(self, method: str, k: int):
+        """See gram_for."""
+        return gram_for(self._outcome, k) if method == "learned" else None
 
     @cached_property
     def dp(self) -> Found:

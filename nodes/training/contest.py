@@ -1,0 +1,127 @@
+"""What a training searches with: a mechanism and starts for every k, and what else may win on held-out samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...caching.dry_run import Evaluations
+from ...caching.feature_kind import FeatureKind
+from ...policies.defaults import default_mechanism
+from ...policies.learning.elites import Starts
+from ...policies.learning.environment import Memo, MemoByK
+from ...policies.learning.search import Contenders
+from .mechanism_race import Candidate, entrants, race, tried_schedules
+from .references import References
+from .request import Entry
+from .setup import Setup
+from .starts import find_starts
+
+DEFAULT, RUNNER_UP = "default", "runner-up"
+
+
+@dataclass(eq=False)
+class Contest:
+    """The mechanisms of a training: for every k candidates race, the winner is searched with, and the second of the
+    race and the default contend with what is found.
+
+    Attributes:
+        ks: ascending. shares: whether rollouts share prefixes.
+        uncached, held_out: training and held-out samples.
+        kind: of the recorded predictions.
+        own_rules: see policies.defaults.has_own_rules.
+    """
+
+    setup: Setup
+    ks: list[int]
+    evaluations: Evaluations
+    shares: bool
+    uncached: References
+    held_out: References
+    kind: FeatureKind
+    own_rules: bool
+
+    def __post_init__(self):
+        self._memos: dict[tuple[str, Entry], Memo] = {}
+
+    @cached_property
+    def candidates(self) -> dict[Entry, Candidate]:
+        """All that race."""
+        found = {}
+        for entry in dict.fromkeys(entry for k in self.ks for entry in self._entrants(k)):
+            tried = tried_schedules([k for k in self.ks if entry in self._entrants(k)], self.evaluations,
+                                    self.uncached.gram, self.kind, self._mechanism(entry), self.own_rules)
+            found[entry] = Candidate(entry, self._learn(entry), tried)
+        return found
+
+    @cached_property
+    def raced(self) -> dict[int, list[Candidate]]:
+        """{k: the candidates, the winner first}."""
+        return {k: race([self.candidates[entry] for entry in self._entrants(k)], k) for k in self.ks}
+
+    @cached_property
+    def memo(self) -> MemoByK:
+        """The training samples, each k under its winner; all rollouts of the races count."""
+        return MemoByK({k: row[0].memo for k, row in self.raced.items()},
+                       (each.memo for row in self.raced.values() for each in row))
+
+    @cached_property
+    def starts(self) -> Starts:
+        """See find_starts."""
+        found: Starts = {}
+        for entry in dict.fromkeys(row[0].entry for row in self.raced.values()):
+            ks = [k for k in self.ks if self.raced[k][0].entry == entry]
+            starts = find_starts(ks, self.evaluations, self.uncached.gram, self.kind, self._mechanism(entry),
+                                 self._learn(entry), self.own_rules)
+            for name, of_k in starts.items():
+                found[name] = found.get(name, {}) | of_k
+        return found
+
+    @cached_property
+    def contenders(self) -> Contenders:
+        """The default and the second of the race, each with its own mechanism; {} where no candidates raced."""
+        if any(len(row) == 1 for row in self.raced.values()):
+            return {}
+        return {
+            DEFAULT: {k: (self._choose(self._default(k)), self.starts["default"][k]) for k in self.ks},
+            RUNNER_UP: {k: (self._choose(row[1].entry), row[1].best(k)) for k, row in self.raced.items()}}
+
+    @cached_property
+    def held_out_memo(self) -> MemoByK:
+        """The held-out samples, each k under its winner; all of the contenders' count."""
+        return MemoByK({k: self._choose(row[0].entry) for k, row in self.raced.items()},
+                       (memo for of_k in self.contenders.values() for memo, _ in of_k.values()))
+
+    def mechanism(self, k: int, winner: str) -> Entry:
+        """Of a schedule by its name among the entries on held-out samples."""
+        if winner in self.contenders:
+            return self._default(k) if winner == DEFAULT else self.raced[k][1].entry
+        return self.raced[k][0].entry
+
+    @property
+    def shared(self) -> int:
+        """Evaluations that rollouts took from common prefixes instead of the network."""
+        return sum(memo.unshared - memo.evaluations for memo in (self.memo, self.held_out_memo))
+
+    def _entrants(self, k: int) -> list[Entry]:
+        return entrants(self.setup.request, k, self._default(k), self.setup.gram is not None)
+
+    def _default(self, k: int) -> Entry:
+        return default_mechanism(len(self.evaluations), k, self.own_rules)
+
+    def _mechanism(self, entry: Entry):
+        return self.setup.using(entry).mechanism(self.evaluations)
+
+    def _learn(self, entry: Entry) -> Memo:
+        return self._memo("costs", entry, self.uncached, "learn")
+
+    def _choose(self, entry: Entry) -> Memo:
+        return self._memo("held-out", entry, self.held_out, "choose")
+
+    def _memo(self, name: str, entry: Entry, of: References, objective: str) -> Memo:
+        """Made once, because it keeps a file of the checkpoint open."""
+        if (name, entry) not in self._memos:
+            setup = self.setup.using(entry)
+            rollouts = setup.rollouts(len(self.evaluations), of, getattr(setup.objectives, objective), self.shares)
+            self._memos[name, entry] = setup.memo(name, rollouts, of, objective)
+        return self._memos[name, entry]
