@@ -71,8 +71,9 @@ def _search_inputs() -> list[io.Input]:
             tooltip="Stop after so many minutes and keep the best so far. 0: no limit."),
         io.Combo.Input(
             "mechanism", options=[*caching.MECHANISMS, caching.AUTO], default=caching.AUTO, advanced=True,
-            tooltip="How a skipped evaluation is reconstructed. auto: several are tried in short runs, and the one "
-                    "closest to the original is trained. ReCache with the mechanism auto takes the policy's."),
+            tooltip="How a skipped evaluation is reconstructed. auto: for every budget several are tried in short "
+                    "runs, and the one closest to the original is trained. ReCache with the mechanism auto takes the "
+                    "policy's."),
         io.Int.Input(
             "order", default=1, min=1, max=3, advanced=True,
             tooltip="Of taylor and hermite; use the policy with the same one."),
