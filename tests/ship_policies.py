@@ -33,10 +33,13 @@ HALF_CACHED = 30  # from so many of N on, the default schedule is better than a 
 COSTS, COSTS_KS = "dpcache_cost_wan_i2v_50.npz", range(5, 41)
 # {forecast in PUBLISHED: mechanism and its options here}; "any": one schedule for all, used with the default mechanism
 MECHANISMS: dict[str, tuple[str, dict[str, int]]] = {
-    "taylor": ("taylor", {"order": 2}), "any": ("taylor", {"order": 1}), "residual": ("residual", {})}
+    "taylor": ("taylor", {"order": 2}), "any": ("taylor", {"order": 1}), "residual": ("residual", {}),
+    "mean-velocity": ("meancache", {})}
+AT_OUTPUT = ("meancache",)  # its feature is the prediction; the others were found with features of the blocks
+NAMES = {"residual": "{}-residual-published", "meancache": "{}-with-meancache-published"}  # of auto's equals the first
 METHODS = {
     "searched-lpips": "hill climbing by LPIPS", "dpcache": "DPCache's dynamic program", "budcache": "BudCache's search",
-    "shared": "one schedule for all prompts, models and mechanisms"}
+    "meancache": "MeanCache's search", "shared": "one schedule for all prompts, models and mechanisms"}
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,8 @@ def from_published() -> Iterator[PolicyFile]:
         schedules = {k: from_indices(indices, N, times) for k, indices in computed.items()}
         schedules |= {k: Schedule(default_schedule(N, k).computed, times) for k in range(HALF_CACHED, N)}
         about = real.about(
-            name=f"{model}-{'residual-' if mechanism == 'residual' else ''}published", mechanism=mechanism,
-            mechanism_options=options, reward=METHODS[method], notes=(
+            name=NAMES.get(mechanism, "{}-published").format(model), mechanism=mechanism, mechanism_options=options,
+            cache_point="output" if mechanism in AT_OUTPUT else "blocks", reward=METHODS[method], notes=(
                 f"For {', '.join(map(str, computed))} of {N}: schedules that others found on the real model "
                 f"({METHODS[method]}; nanguoyu/Golden-Path-Hypothesis, MIT), not measured by us. Between and below "
                 f"them interpolated; from {HALF_CACHED} on the pack's default. For other numbers of steps, such as 20 "

@@ -30,7 +30,7 @@ def made() -> dict[str, PolicyFile]:
 
 
 def test_the_files_are_what_the_script_makes(made):
-    assert len(made) == 8
+    assert len(made) == 12
     for name, file in made.items():
         shipped = load(f"{name}.safetensors", SHIPPED)
         assert replace(shipped.about, pack_version="") == replace(file.about, pack_version="")
@@ -63,7 +63,8 @@ def test_every_file_says_where_it_comes_from_and_what_it_is_not(made):
 
 @pytest.mark.parametrize("mechanism, order, name", [
     ("taylor", 2, "flux1-dev-published"), ("taylor", 1, "flux1-dev-published"),
-    ("residual", 1, "flux1-dev-residual-published")])
+    ("auto", 1, "flux1-dev-published"), ("residual", 1, "flux1-dev-residual-published"),
+    ("meancache", 1, "flux1-dev-with-meancache-published")])
 def test_auto_takes_the_one_of_the_mechanism(made, mechanism, order, name):
     times = made[name].policy.times
     target = Target(mechanism, order, "auto", 0.2, RunSettings("euler", times, 1.0, (1024, 1024)))
