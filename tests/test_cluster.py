@@ -39,10 +39,15 @@ def workers():
     ray.shutdown()
 
 
-def trained(client, models: Path, address: str) -> tuple[str, dict, bytes]:
-    """A training from nothing: what the node says, and the policy file without times: metadata and tensors."""
+def clear(models: Path) -> None:
+    """Delete the checkpoints of all trainings."""
     for folder in models.parents[1].glob("user/**/recache/training"):
         shutil.rmtree(folder)
+
+
+def trained(client, models: Path, address: str) -> tuple[str, dict, bytes]:
+    """A training from nothing: what the node says, and the policy file without times: metadata and tensors."""
+    clear(models)
     prompt = training(vae=["7", 0], address=address, samples=2, minutes=0.0, seed=11) | {
         "7": {"class_type": "VAELoader", "inputs": {"vae_name": "demo_autoencoder.safetensors"}}}
     text = client.run(prompt).check().outputs["5"]["text"][0]
@@ -72,6 +77,7 @@ def test_workers_make_the_same_policy_though_one_is_killed(models, workers, clie
     alone, about, tensors = trained(client, models, NOBODY)
     assert f"The cluster {NOBODY} can't be reached, so this ComfyUI trained alone." in alone
     killed: list[int] = []
+    clear(models)  # of costs that the killer would take for the workers'
     killer = threading.Thread(target=kill_a_worker, args=(models, killed))
     killer.start()
     text, about_there, tensors_there = trained(client, models, "auto")

@@ -108,7 +108,7 @@ def test_recache_goes_last_before_the_sampler(workflow):
     for level in levels(saved(workflow)):
         kinds = {node["id"]: node["type"] for node in level["nodes"]}
         models += [(kinds[source], kinds[target]) for source, target, kind in links(level) if kind == "MODEL"]
-    into = {"KSampler", "KSamplerAdvanced", "BasicGuider"}
+    into = {"KSampler", "KSamplerAdvanced", "BasicGuider", "CFGGuider"}
     after = {target for source, target in models if source in BUDGETS}
     assert after and after <= into | {"ReCacheReport"}
     before = {source for source, target in models if target in into}
@@ -286,8 +286,10 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
 # What ComfyUI's own template of the model does
 
 # Inputs whose values are the artist's, and the ones where a workflow is simpler than its template on purpose.
-OWN = {"text", "seed", "noise_seed", "filename_prefix", "image", "policy", "upload"}
-SIMPLER = {"Z-Image text to image": {"width", "height"}}  # its template has a node to choose a size by
+OWN = {"text", "prompt", "seed", "noise_seed", "filename_prefix", "image", "policy", "upload"}
+# Their templates have a node to choose a size by, and MiniMax H3's one for the length.
+SIMPLER = {"Z-Image text to image": {"width", "height"}, "Krea 2 Turbo text to image": {"width", "height"},
+           "MiniMax H3 text to video": {"width", "height", "length"}}
 
 
 def made_of(prompt: Mapping[str, dict], link: list, own: set[str]) -> Any:

@@ -19,7 +19,7 @@ Nodes = Mapping[str, tuple[str, Mapping[str, Any]]]
 
 _OUTSIDE = ("LoadImage", "SaveImage", "SaveVideo")
 # Widgets that a subgraph's node shows, from top to bottom; "value" is a number's.
-_PROMOTED = ("text", "value", "width", "height", "length", "seed", "noise_seed", "steps", "budget", "cfg",
+_PROMOTED = ("text", "prompt", "value", "width", "height", "length", "seed", "noise_seed", "steps", "budget", "cfg",
              "guidance", "denoise", "ckpt_name", "unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name")
 
 
@@ -102,6 +102,10 @@ class Workflow:
 def _file(name: str, directory: str, repository: str, folder: str = "split_files") -> File:
     path = f"{folder}/{directory}/{name}" if folder else name
     return File(name, directory, f"{repository}/resolve/main/{path}")
+
+
+def _in_folders(name: str, directory: str, repository: str) -> File:
+    return File(name, directory, f"{repository}/resolve/main/{directory}/{name}")
 
 
 def _note(budget: float, evaluations: int, where: str, *more: str, node: str = "ReCache",
@@ -520,6 +524,116 @@ _z_image = Workflow(
     subgraph=True,
 )
 
+_krea2 = Workflow(
+    name="Krea 2 Turbo text to image",
+    template="image_krea2_turbo_t2i",
+    nodes={
+        "unet": _unet("krea2_turbo_fp8_scaled.safetensors"),
+        "clip": _clip("qwen3vl_4b_fp8_scaled.safetensors", "krea2"),
+        "vae": _vae("qwen_image_vae.safetensors"),
+        "positive": _text("a lighthouse made of folded paper on a cliff of books, soft studio light, muted colours"),
+        "negative": ("ConditioningZeroOut", {"conditioning": ("positive", 0)}),
+        "latent": ("EmptyLatentImage", {"width": 1024, "height": 1024, "batch_size": 1}),
+        "budget": _budget(("unet", 0), 0.75),
+        "sampler": _ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=8, cfg=1.0,
+                             sampler="euler", scheduler="simple"),
+        "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
+    },
+    groups=(
+        ("Models", _LOADERS), ("Prompt and size", ("positive", "negative", "latent")), ("ReCache", _RECACHE),
+        ("Sampling", ("sampler", "report")), ("Picture", ("decode", "save"))),
+    files=(_in_folders("krea2_turbo_fp8_scaled.safetensors", "diffusion_models", "Comfy-Org/Krea-2"),
+           _in_folders("qwen3vl_4b_fp8_scaled.safetensors", "text_encoders", "Comfy-Org/Krea-2"),
+           _in_folders("qwen_image_vae.safetensors", "vae", "Comfy-Org/Krea-2")),
+    note=_note(0.75, 8, "after the loader, and after LoRAs when you add them",
+               "Turbo takes 8 steps. With so few, a step or two can be saved before the picture becomes another one: "
+               "the bar on the node says how close it will come."),
+    line="budget 0.75 of 8 steps", evaluations=8, budget=0.75,
+    subgraph=True,
+)
+
+_flux2_klein = Workflow(
+    name="FLUX.2 Klein text to image",
+    template="image_flux2_klein_text_to_image",
+    nodes={
+        "unet": _unet("flux-2-klein-base-4b.safetensors"),
+        "clip": _clip("qwen_3_4b.safetensors", "flux2"),
+        "vae": _vae("flux2-vae.safetensors"),
+        "positive": _text("a tin robot waters tomatoes on a balcony, golden hour, shot on film"),
+        "negative": _text(""),
+        "width": ("PrimitiveInt", {"value": 1024}),
+        "height": ("PrimitiveInt", {"value": 1024}),
+        "latent": ("EmptyFlux2LatentImage", {"width": ("width", 0), "height": ("height", 0), "batch_size": 1}),
+        "scheduler": ("Flux2Scheduler", {"steps": 20, "width": ("width", 0), "height": ("height", 0)}),
+        "euler": ("KSamplerSelect", {"sampler_name": "euler"}),
+        "noise": ("RandomNoise", {"noise_seed": 0}),
+        "budget": _budget(("unet", 0), 0.5),
+        "guider": ("CFGGuider", {"model": ("budget", 0), "positive": ("positive", 0), "negative": ("negative", 0),
+                                 "cfg": 5.0}),
+        "sampler": ("SamplerCustomAdvanced", {
+            "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("euler", 0), "sigmas": ("scheduler", 0),
+            "latent_image": ("latent", 0)}),
+        "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
+    },
+    groups=(
+        ("Models", _LOADERS), ("Prompt", ("positive", "negative")),
+        ("Size and steps", ("width", "height", "latent", "scheduler", "euler", "noise")),
+        ("ReCache", ("budget", "guider", "note")), ("Sampling", ("sampler", "report")),
+        ("Picture", ("decode", "save"))),
+    files=(_file("flux-2-klein-base-4b.safetensors", "diffusion_models", "Comfy-Org/flux2-klein"),
+           _file("qwen_3_4b.safetensors", "text_encoders", "Comfy-Org/flux2-klein"),
+           _file("flux2-vae.safetensors", "vae", "Comfy-Org/flux2-dev")),
+    note=_note(0.5, 20, "here that is the guider, which hands the model to the sampler",
+               "With guidance (cfg 5) every evaluation runs the network twice, and a cached one skips both.",
+               "This is the base model. The distilled Klein takes 4 steps, and there is little left to skip."),
+    line="budget 0.5", evaluations=20, budget=0.5,
+    titles={"positive": POSITIVE, "negative": NEGATIVE, "width": "Width", "height": "Height"},
+    subgraph=True,
+)
+
+_AUDIO = {"decode audio": ("VAEDecodeAudio", {"samples": ("report", 0), "vae": ("vae audio", 0)})}
+
+_H3 = "Comfy-Org/MiniMax-H3"
+_minimax_h3 = Workflow(
+    name="MiniMax H3 text to video",
+    template="video_minimax_h3_t2v",
+    nodes={
+        "unet": _unet("minimax_h3_fl2va_pruned_int8_convrot.safetensors"),
+        "clip": _clip("qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors", "minimax"),
+        "vae": _vae("minimax_h3_video_vae_fp16.safetensors"),
+        "vae audio": _vae("minimax_h3_audio_vae_fp32.safetensors"),
+        "positive": ("MiniMaxH3ImageToVideo", {
+            "clip": ("clip", 0), "vae": ("vae", 0), "width": 832, "height": 480, "length": 56,
+            "prompt": "A kettle begins to whistle on a gas stove, steam clouds the kitchen window, a cat jumps from "
+                      "the table. Sound: the rising whistle, rain outside."}),
+        "scheduler": ("BasicScheduler", {"model": ("unet", 0), "scheduler": "simple", "steps": 20, "denoise": 1.0}),
+        "multistep": ("KSamplerSelect", {"sampler_name": "res_multistep"}),
+        "noise": ("RandomNoise", {"noise_seed": 0}),
+        "budget": _budget(("unet", 0), 0.5),
+        "guider": ("BasicGuider", {"model": ("budget", 0), "conditioning": ("positive", 0)}),
+        "sampler": ("SamplerCustomAdvanced", {
+            "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("multistep", 0), "sigmas": ("scheduler", 0),
+            "latent_image": ("positive", 1)}),
+        "report": _report("sampler"), "decode": _decode(("report", 0)), **_AUDIO,
+        "video": ("CreateVideo", {"images": ("decode", 0), "audio": ("decode audio", 0), "fps": 24.0}),
+        "save": _video(24.0)["save"],
+    },
+    groups=(
+        ("Models", ("models", "unet", "clip", "vae", "vae audio")), ("Prompt and size", ("positive",)),
+        ("Steps", ("scheduler", "multistep", "noise")), ("ReCache", ("budget", "guider", "note")),
+        ("Sampling", ("sampler", "report")), ("Video", ("decode", "decode audio", "video", "save"))),
+    files=(_in_folders("minimax_h3_fl2va_pruned_int8_convrot.safetensors", "diffusion_models", _H3),
+           _in_folders("qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors", "text_encoders", _H3),
+           _in_folders("minimax_h3_video_vae_fp16.safetensors", "vae", _H3),
+           _in_folders("minimax_h3_audio_vae_fp32.safetensors", "vae", _H3)),
+    note=_note(0.5, 20, "here that is the guider, which hands the model to the sampler",
+               "Picture and sound are one latent: both are forecast under the one budget.",
+               "A length of 56 frames is a little over two seconds; it goes up in steps of 17."),
+    line="picture and sound, budget 0.5", evaluations=20, budget=0.5, titles={"vae audio": "Load VAE (sound)"},
+    subgraph=True,
+)
+
+
 
 def _sdxl_sampler(model: tuple, prompts: str, latent: tuple[str, int], first: bool) -> tuple[str, dict]:
     return "KSamplerAdvanced", {
@@ -718,5 +832,4 @@ _frontier = Workflow(
 
 WORKFLOWS: tuple[Workflow, ...] = (
     _flux_text_to_image, _flux_image_to_image, _flux_kontext, _flux2, _wan_text_to_video, _wan_image_to_video, _wan22,
-    _hunyuan, _qwen, _z_image, _sdxl, _train_flux, _train_wan,
-    _compare, _frontier)
+    _hunyuan, _qwen, _z_image, _krea2, _flux2_klein, _minimax_h3, _sdxl, _train_flux, _train_wan, _compare, _frontier)

@@ -32,6 +32,9 @@ _FAMILIES = {
     "hunyuan_video_t2v_720p_bf16.safetensors": ("hunyuan_video", 0),
     "qwen_image_2512_fp8_e4m3fn.safetensors": ("qwen_image", 0),
     "z_image_bf16.safetensors": ("z_image", 0),
+    "krea2_turbo_fp8_scaled.safetensors": ("krea2", 0),
+    "flux-2-klein-base-4b.safetensors": ("flux2", 0),
+    "minimax_h3_fl2va_pruned_int8_convrot.safetensors": ("minimax_h3", 0),
 }
 _WAN_VAES = ("wan_2.1_vae.safetensors", "qwen_image_vae.safetensors")  # Qwen-Image's is built like Wan's
 _SDXL = ("sd_xl_base_1.0.safetensors", "sd_xl_refiner_1.0.safetensors")  # one file, an SDXL base, twice
