@@ -47,7 +47,7 @@ def make(models: Path, work: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if file.name in _DEMO:
             shutil.copy(TRAINED / f"{_DEMO[file.name]}.safetensors", path)
-        elif file.name in _FAMILIES:
+        elif file.name in _FAMILIES and _known(_FAMILIES[file.name][0]):
             family, expert = _FAMILIES[file.name]
             shutil.copy(FAMILIES[family].write(work)[expert], path)
         elif file.name in _WAN_VAES:
@@ -56,6 +56,13 @@ def make(models: Path, work: Path) -> None:
             path.touch()
     _checkpoint(models / "checkpoints" / _SDXL[0], work)
     os.link(models / "checkpoints" / _SDXL[0], models / "checkpoints" / _SDXL[1])
+
+
+def _known(family: str) -> bool:
+    """Whether this ComfyUI has the network; of a newer one's the file stays empty."""
+    import comfy.supported_models
+
+    return hasattr(comfy.supported_models, FAMILIES[family].config)
 
 
 def _wan_vae() -> dict[str, torch.Tensor]:
