@@ -1,7 +1,8 @@
 """The mechanisms of a training whose mechanism is "auto": for every k candidates race on its samples.
 
-Every candidate is tried with schedules that need no rollouts: the default one, and the dynamic program's for its own
-recorded forecast errors.
+Every candidate is tried with schedules that need no rollouts: the default one, a denser beginning, and the dynamic
+program's for its own recorded forecast errors. With few evaluations computed the best schedules begin densely, and which
+mechanism is best there shows only on such a one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from ...policies.defaults import default_schedule
 from ...policies.learning.dynamic_program import solve
 from ...policies.learning.environment import Memo
 from ...policies.learning.racing import halving
+from ...policies.power_law import power_law
 from ...policies.schedule import Schedule
 from .request import Entry, Request
-from .starts import DP_POWER
+from .starts import DENSITY_POWERS, DP_POWER
 
 CANDIDATES: tuple[Entry, ...] = (
     ("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2), ("l2p", 1))
@@ -82,7 +84,8 @@ def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarra
         own_rules: of the default schedule (see policies.defaults).
     """
     n, times = len(evaluations), evaluations.times
-    found = {k: [Schedule(default_schedule(n, k, own_rules).computed, times)] for k in ks}
+    found = {k: [Schedule(schedule.computed, times)
+                 for schedule in (default_schedule(n, k, own_rules), power_law(n, k, DENSITY_POWERS[-1]))] for k in ks}
     if len(gram) == n:
         errors = segment_errors(Recorded(gram, evaluations.positions, mechanism))
         weights = step_weights(evaluations.sigmas, DP_POWER, kind)

@@ -65,7 +65,7 @@ def learn_all(demo, options, mechanism: tuple[str, int]) -> tuple[dict, dict, ob
     memo = Memo(rollouts)
     found = find_starts(options.k, plan, gram, kind, made, memo)
     taken = time.monotonic() - started
-    program = {k: tried[1] for k, tried in tried_schedules(options.k, plan, gram, kind, made).items()}
+    program = {k: tried[-1] for k, tried in tried_schedules(options.k, plan, gram, kind, made).items()}
     chosen = {"uniform": found["uniform"], "default": found["default"], "dp": program}
     costs, result = {"uniform": (0, 0.0), "default": (0, 0.0)}, None
     costs["dp"] = uncached, taken
