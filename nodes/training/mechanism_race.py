@@ -1,8 +1,8 @@
 """The mechanisms of a training whose mechanism is "auto": for every k candidates race on its samples.
 
-Every candidate is tried with schedules that need no rollouts: the default one, a denser beginning, and the dynamic
-program's for its own recorded forecast errors. With few evaluations computed the best schedules begin densely, and which
-mechanism is best there shows only on such a one.
+Every candidate is tried with schedules that need no rollouts: the default one, one with a denser beginning, and the
+dynamic program's for its own recorded forecast errors. With few evaluations computed the best schedules begin densely,
+and which mechanism is best there shows only on such a one.
 """
 
 from __future__ import annotations
