@@ -48,7 +48,8 @@ def test_a_workflow_is_measured_and_shown(server, tmp_path):
     assert found["uncached", "seconds"] > 0 and ("uncached", "psnr") not in found
     out = tmp_path / "out"
     page = (out / "index.html").read_text("utf-8")
-    assert page.count("data:image/jpeg;base64,") >= 6 and "<b>" not in page and "http" not in page
+    assert page.count("data:image/jpeg;base64,") == 3 * 2  # the video's two frames, uncached and at two budgets
+    assert "<th>SSIM<br>(higher is closer)" in page and "<b>" not in page and "http" not in page
     for budget in ("uncached", "0.4", "1"):
         [video] = (out / "vbench" / budget).iterdir()
         frames, fps = own_workflow.decode(video.read_bytes())
@@ -73,6 +74,21 @@ def test_a_budget_is_put_before_every_sampler_of_a_model():
     assert at_budget(prompt, None) == prompt
     with pytest.raises(WorkflowError, match="no sampler"):
         at_budget({"1": prompt["1"]}, 0.3)
+
+
+def test_two_experts_share_a_budget():
+    prompt = workflow() | {"1b": workflow()["1"]}
+    first = {**prompt["9"]["inputs"], "add_noise": "enable", "model": ["1", 0]}
+    prompt["9"] = {"class_type": "KSamplerAdvanced", "inputs": first}
+    prompt["16"] = {"class_type": "KSamplerAdvanced", "inputs": {
+        **first, "add_noise": "disable", "model": ["1b", 0], "latent_image": ["9", 0]}}
+    changed = at_budget(prompt, 0.3)
+    [added] = changed.keys() - prompt.keys()
+    assert changed[added] == {"class_type": "ReCacheBudgetTwoModels", "inputs": {
+        "high_noise": ["1", 0], "low_noise": ["1b", 0], "budget": 0.3, "policy": "auto"}}
+    assert (changed["9"]["inputs"]["model"], changed["16"]["inputs"]["model"]) == ([added, 0], [added, 1])
+    prompt["16"]["inputs"]["add_noise"] = "enable"  # a pass of its own
+    assert len(at_budget(prompt, 0.3).keys() - prompt.keys()) == 2
 
 
 def test_prompts_name_videos():

@@ -1,8 +1,9 @@
 """An artist's own workflow at several budgets against its uncached run: ``bench quality --workflow FILE.json``.
 
 The workflow is one in API format, with saved or previewed pictures or videos at its end; it runs on the ComfyUI that
-``--server`` names, with ReCache installed. Where it has no ReCache node, one is put before every sampler's model;
-else the budgets are set on its own, and 1 stands for uncached. A run with another seed warms up.
+``--server`` names, with ReCache installed. Where it has no ReCache node, one is put before every sampler's model,
+and one for both where a second model takes up the first one's latent; else the budgets are set on its own, and 1 stands
+for uncached. A run with another seed warms up.
 
 Into ``--out``: ``index.html`` with all figures and pictures in one file; the outputs in a folder for each budget; with
 videos, ``vbench/<budget>/{prompt}-{index}.mp4``, as VBench wants them to be named.
@@ -33,13 +34,19 @@ from tests.bench.st_lpips import st_lpips
 from tests.hosting.client import Client, Result
 
 SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "CFGGuider", "BasicGuider", "DualCFGGuider")
-BUDGET = "ReCacheBudget"
+BUDGET, TWO_MODELS = "ReCacheBudget", "ReCacheBudgetTwoModels"
 VIDEO = (".mp4", ".webm", ".mkv", ".mov")
 SEEDS = ("seed", "noise_seed")
 STYLE = ("body{font:15px sans-serif;margin:2em;background:#fff;color:#111}table{border-collapse:collapse;margin:1em 0}"
          "td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child"
          "{text-align:left}.row{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}"
          "img{width:320px;max-width:100%;image-rendering:auto}")
+
+
+HEADINGS = {
+    "seconds": "seconds", "speedup": "times as fast", "st_lpips": "ST-LPIPS<br>(lower is closer)",
+    "lpips": "LPIPS<br>(lower is closer)", "psnr": "PSNR in dB<br>(higher is closer)",
+    "ssim": "SSIM<br>(higher is closer)"}
 
 
 class WorkflowError(RuntimeError):
@@ -69,13 +76,32 @@ def at_budget(prompt: Prompt, budget: float | None, seed: int = 0) -> Prompt:
              if node["class_type"] in SAMPLERS and isinstance(node["inputs"].get("model"), list)]
     if not users:
         raise WorkflowError("there is no sampler that ReCache could be put before; put one into the workflow.")
-    for source in {tuple(node["inputs"]["model"]) for node in users}:
-        name = f"recache-budget-{source[0]}-{source[1]}"
+    pair = _experts(prompt)
+    sources = {tuple(node["inputs"]["model"]) for node in users} - set(pair)
+    wrapped = {source: [f"recache-budget-{source[0]}-{source[1]}", 0] for source in sources}
+    for source, (name, _) in wrapped.items():
         prompt[name] = {"class_type": BUDGET, "inputs": {"model": list(source), "budget": budget, "policy": "auto"}}
-        for node in users:
-            if tuple(node["inputs"]["model"]) == source:
-                node["inputs"]["model"] = [name, 0]
+    if pair:
+        prompt["recache-budget"] = {"class_type": TWO_MODELS, "inputs": {
+            "high_noise": list(pair[0]), "low_noise": list(pair[1]), "budget": budget, "policy": "auto"}}
+        wrapped |= {source: ["recache-budget", i] for i, source in enumerate(pair)}
+    for node in users:
+        node["inputs"]["model"] = wrapped[tuple(node["inputs"]["model"])]
     return prompt
+
+
+def _experts(prompt: Prompt) -> list[tuple]:
+    """The models of the first two samplers of which the second takes up the other one's latent with its noise."""
+    for second in prompt.values():
+        latent = second["inputs"].get("latent_image")
+        if second["class_type"] != "KSamplerAdvanced" or second["inputs"].get("add_noise") != "disable" or (
+                not isinstance(latent, list)):
+            continue
+        first = prompt[latent[0]]
+        models = [tuple(node["inputs"].get("model", ())) for node in (first, second)]
+        if first["class_type"] == "KSamplerAdvanced" and models[0] != models[1]:
+            return models
+    return []
 
 
 def text_of(prompt: Prompt) -> str:
@@ -97,12 +123,14 @@ class Output:
     """What one run made.
 
     Attributes:
-        frames: [count, 3, height, width] in 0..1: all pictures, or all frames of all videos.
+        frames: [count, 3, height, width] in 0..1: all pictures, and all frames of all videos.
+        shown: the frames of the last video or animation, or all pictures where there is none.
         files: (name, content) of what was saved.
         fps: frames a second of the last video, or None where there is none.
     """
 
     frames: torch.Tensor
+    shown: torch.Tensor
     files: list[tuple[str, bytes]]
     fps: float | None
     seconds: float
@@ -116,11 +144,12 @@ def fetch(client: Client, result: Result) -> Output:
     """
     references = [entry for ui in result.outputs.values() for values in ui.values() if isinstance(values, list)
                   for entry in values if isinstance(entry, Mapping) and "filename" in entry]
-    frames, files, fps = [], [], None
+    frames, files, fps, shown = [], [], None, slice(None)
     for reference in references:
         query = {name: reference.get(name, "") for name in ("filename", "subfolder", "type")}
         name, content = query["filename"], client.file(query)
         files.append((name, content))
+        start = len(frames)
         if name.lower().endswith(VIDEO):
             made, fps = decode(content)
             frames += made
@@ -129,9 +158,12 @@ def fetch(client: Client, result: Result) -> Output:
             frames += [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
             if getattr(picture, "n_frames", 1) > 1:
                 fps = 1000.0 / (picture.info.get("duration") or 125)
+        if len(frames) > start + 1:
+            shown = slice(start, len(frames))
     if not frames:
         raise WorkflowError("the workflow shows no picture and no video; end it with Save Image or Save Video.")
-    return Output(torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 255, files, fps, result.seconds)
+    pictures = torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 255
+    return Output(pictures, pictures[shown], files, fps, result.seconds)
 
 
 def decode(video: bytes) -> tuple[list[np.ndarray], float]:
@@ -218,21 +250,21 @@ def save(out: Path, budget: float | None, output: Output, text: str, index: int)
         if videos:
             path.write_bytes(videos[-1])
         else:
-            write_video(path, output.frames, output.fps)
+            write_video(path, output.shown, output.fps)
 
 
 def page(figures: list[Figure], outputs: Mapping[float | None, Output], text: str) -> str:
     """One HTML page that needs no other file."""
     shown = []
     for budget, output in outputs.items():
-        count = len(output.frames)
-        pictures = "".join(f'<img alt="" src="{_data(output.frames[i])}">' for i in sorted({0, count // 2, count - 1}))
+        count = len(output.shown)
+        pictures = "".join(f'<img alt="" src="{_data(output.shown[i])}">' for i in sorted({0, count // 2, count - 1}))
         shown.append(f"<figure><figcaption>{label(budget)}</figcaption><div class=row>{pictures}</div></figure>")
     names = list(dict.fromkeys(figure.name for figure in figures))
     rows: dict[str, dict[str, str]] = {}
     for figure in figures:
         rows.setdefault(figure.cell["budget"], {})[figure.name] = f"{figure.value:.4g}"
-    head = "".join(f"<th>{name}" for name in names)
+    head = "".join(f"<th>{HEADINGS[name]}" for name in names)
     body = "".join(f"<tr><td>{budget}" + "".join(f"<td>{row.get(name, '')}" for name in names)
                    for budget, row in rows.items())
     return (f"<!doctype html><meta charset=utf-8><title>ReCache: quality</title><style>{STYLE}</style>"
