@@ -17,6 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from .. import caching
 from . import host_check
 from .dry_run import Evaluations, dry_run
+from .latent_parts import LatentParts, each_part, parts_of
 from .reasons import Reason
 
 RECORDER, TIMER = "recache.recorder", "recache.timer"
@@ -41,7 +42,7 @@ class Sample:
 
     Attributes:
         guider: index of the prompt's guider.
-        noise, latent: [1, ...], as the sampler node would make them.
+        noise, latent: [1, ...], as the sampler node would make them, nested ones of [1, ...] too.
         mask: of inpainting, or None.
     """
 
@@ -58,7 +59,7 @@ class Workflow:
         guiders: the host's guiders, one for each prompt, all of one model.
         sampler: the host's sampler object.
         sigmas: [steps + 1] noise levels.
-        latent: LATENT that the runs start from; empty or an image, any batch.
+        latent: LATENT that the runs start from; empty or an image, any batch; nested for video with sound.
         seed: of the noise.
         fewer: number of steps -> noise levels of a run with so many.
         scheduler: its name.
@@ -85,8 +86,7 @@ class Workflow:
         self.model = self.guiders[0].model_patcher
         self.mask = latent.get("noise_mask")
         self.latent = comfy.sample.fix_empty_latent_channels(self.model, latent["samples"])
-        if self.latent.is_nested:
-            raise WorkflowError("latents of several parts, such as video with sound, can't be used here.")
+        self._parts = LatentParts(tuple(tuple(part.shape[1:]) for part in parts_of(self.latent)))
 
     @property
     def steps(self) -> int:
@@ -100,14 +100,29 @@ class Workflow:
 
     def samples(self, count: int, seed: int) -> list[Sample]:
         """`count` samples of every prompt, prompt by prompt: a batch of noise from `seed`, an element each."""
-        latent = comfy.utils.repeat_to_batch_size(self.latent, count)
+        def repeated(part: torch.Tensor) -> torch.Tensor:
+            return comfy.utils.repeat_to_batch_size(part, count)
+
+        latent, mask = each_part(self.latent, repeated), self.mask
         noise = comfy.sample.prepare_noise(latent, seed)
-        mask = self.mask
         if mask is not None:
-            mask = comfy.utils.repeat_to_batch_size(mask if mask.ndim > 2 else mask[None], count)
+            mask = each_part(mask, lambda part: repeated(part if part.ndim > 2 else part[None]))
         return [
             Sample(g, noise[i:i + 1], latent[i:i + 1], None if mask is None else mask[i:i + 1])
             for g in range(len(self.guiders)) for i in range(count)]
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether latents are nested, such as those of video with sound."""
+        return self.latent.is_nested
+
+    def joined(self, latent) -> torch.Tensor:
+        """A latent as the runs' outputs are: the parts of a nested one as one tensor (see LatentParts)."""
+        return self._parts.join(latent)
+
+    def pictures(self, output: torch.Tensor) -> torch.Tensor:
+        """The part of a run's output that a VAE decodes to pictures."""
+        return self._parts.first(output)
 
     def in_turn(self, count: int, noises: int) -> list[int]:
         """Places in `samples(noises, ...)` of `count` samples in all, of the prompts in turn."""
@@ -127,7 +142,7 @@ class Workflow:
         return evaluations
 
     def reference(self, sample: Sample, record: Callable[[torch.Tensor, torch.Tensor, float], None]) -> torch.Tensor:
-        """The uncached output, [1, ...] float32 on the CPU; `record` gets every input, prediction and sigma."""
+        """The uncached output, joined, [1, ...] float32 on the CPU; `record` gets every input, prediction and sigma."""
         def recorder(executor, x, timestep, *args, **kwargs):
             denoised = executor(x, timestep, *args, **kwargs)
             record(x, denoised, float(timestep.flatten()[0]))
@@ -175,7 +190,7 @@ class Workflow:
     def _sample(self, sample: Sample, model, sigmas: torch.Tensor) -> torch.Tensor:
         def step(i: int, denoised: torch.Tensor, *_) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            self._show(denoised)
+            self._show(parts_of(denoised)[0])
             self.stepped((i + 1) / (len(sigmas) - 1))
 
         guider = copy.copy(self.guiders[sample.guider])
@@ -184,7 +199,7 @@ class Workflow:
             output = guider.sample(
                 sample.noise, sample.latent, self.sampler, sigmas, denoise_mask=sample.mask, callback=step,
                 disable_pbar=True, seed=self.seed)
-            return output.to("cpu", torch.float32)
+            return self.joined(output.to("cpu", torch.float32))
 
 
 def _wait_for(tensor: torch.Tensor) -> None:

@@ -194,4 +194,5 @@ def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, promp
         progress.phase("cluster", 1, 1)
     with connected(address, prompt, node_id, training.fingerprint, notes) as cluster:
         return train(training.workflow, training.request, training.objectives, checkpoint, training.about,
-                     None if references is None else references["samples"], progress, notes, cluster)
+                     None if references is None else training.workflow.joined(references["samples"]), progress, notes,
+                     cluster)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,10 +34,12 @@ class Objective:
 
     Attributes:
         vae: the host's VAE of the model; None for a metric of latents.
+        pictures: the part of an output that the VAE decodes (see Workflow.pictures).
     """
 
     metric: Metric = LATENT_RMSE
     vae: object = None
+    pictures: Callable[[torch.Tensor], torch.Tensor] = lambda output: output
 
     @property
     def name(self) -> str:
@@ -44,8 +47,8 @@ class Objective:
         return self.metric.name
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """What the metric compares, on the CPU: the latent [1, ...] itself, or its pictures (see decode_pictures)."""
-        return decode_pictures(self.vae, latent) if self.metric.of_pictures else latent
+        """What the metric compares, on the CPU: the output [1, ...] itself, or its pictures (see decode_pictures)."""
+        return decode_pictures(self.vae, self.pictures(latent)) if self.metric.of_pictures else latent
 
     def cost(self, decoded: torch.Tensor, reference: torch.Tensor) -> float:
         """The metric of a decoded output and a decoded uncached one; lower is better."""
@@ -67,7 +70,8 @@ class Objectives:
 
 
 def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip_vision=None, clip=None,
-         prompt: str = "") -> tuple[Objectives, list[Reason]]:
+         prompt: str = "", pictures: Callable[[torch.Tensor], torch.Tensor] = lambda output: output,
+         ) -> tuple[Objectives, list[Reason]]:
     """The objectives that an artist chose, and what replaces what is not available.
 
     Args:
@@ -75,6 +79,7 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
             by LPIPS, or SSIM where LPIPS is not available: pictures show what latents miss. With a reward it learns by
             pictures too.
         reward: one of REWARDS; those of CLIP need a VAE, `clip_vision` and `clip` of one CLIP.
+        pictures: see Objective.
 
     Raises:
         WorkflowError: a choice needs an input that is not connected.
@@ -91,11 +96,11 @@ def make(distance: str, vae=None, reward: str = "none", alpha: float = 0.0, clip
     metric = rooted(Metric("1 - SSIM", distances.ssim) if distance == "ssim" else perceptual())
     notes = metric_notes(metric)
     if reward == "none" or not alpha:
-        pictures = Objective(metric, vae)
-        return Objectives(Objective() if distance == "auto" else pictures, pictures), notes
+        by_pictures = Objective(metric, vae, pictures)
+        return Objectives(Objective() if distance == "auto" else by_pictures, by_pictures), notes
     rewarded = Objective(
         Metric(f"{metric.name} - {alpha:g} {reward}", metric.distance, _reward(reward, clip_vision, clip, prompt),
-               alpha), vae)
+               alpha), vae, pictures)
     return Objectives(rewarded, rewarded), notes
 
 

@@ -44,8 +44,10 @@ def prepare(sampled: Sampling, *, budgets: str, samples: int, evaluations: int, 
     prompts = prompts[:1] if quick else prompts
     samples, held_out = noises(1 + len(prompts), samples, quick)
     request = Request(listed(budgets), samples, held_out, mechanism, order, cache_point, evaluations, minutes, quick)
-    objectives, notes = objective.make(distance, vae, reward, alpha, clip_vision, clip, prompt)
     flow = sampled.workflow(prompts, **connected)
+    if distance == "auto" and flow.has_parts and reward == "none":
+        distance = "latent"  # pictures tell nothing of the sound
+    objectives, notes = objective.make(distance, vae, reward, alpha, clip_vision, clip, prompt, flow.pictures)
     about = About(
         name="trained policy", pack_version=VERSION, model_family=model_identity.family(flow.model),
         model_identity={"layout": model_identity.layout(flow.model.model.diffusion_model)}, mechanism=mechanism,
@@ -54,7 +56,7 @@ def prepare(sampled: Sampling, *, budgets: str, samples: int, evaluations: int, 
         shift=model_identity.shift_of(flow.model), reward=objectives.choose.name)
     fingerprint = model_identity.fingerprint(
         model_identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler,
-        flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.latent, flow.mask, flow.seed,
-        mechanism, order, cache_point, samples, objectives.learn.name, objectives.choose.name, prompt,
+        flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.joined(flow.latent), flow.mask,
+        flow.seed, mechanism, order, cache_point, samples, objectives.learn.name, objectives.choose.name, prompt,
         None if vae is None else vae.first_stage_model.state_dict())
     return Prepared(flow, request, objectives, about, fingerprint, notes)

@@ -144,7 +144,7 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
               for b in ks]
     fewer = [Variant(say("frontier.doing_fewer", k=k, n=n), k / n, uncached(k / n)) for k in ks.values() if fewer_steps]
     _run([full, *cached, *fewer], samples, workflow, progress, language)
-    objective = Objective() if vae is None else Objective(perceptual(), vae)
+    objective = Objective() if vae is None else Objective(perceptual(), vae, workflow.pictures)
     measuring = say("frontier.doing_measure", metric=objective.name)
     best, *points = _points(full, [*cached, *fewer], objective, lambda: progress(measuring, 1.0))
     by_budget, fewer_by_budget = dict(zip(ks, points)), dict(zip(ks, points[len(ks):]))

@@ -1,0 +1,86 @@
+"""Training and Frontier on latents of several parts: video with sound."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import comfy.sample
+import folder_paths
+import pytest
+import torch
+from comfy.nested_tensor import NestedTensor
+from nodes import common_ksampler
+
+from recache.caching import CacheConfig, workflow
+from recache.caching.latent_parts import LatentParts
+from recache.nodes import frontier, train
+from tests.sampling import models
+from tests.tiny.families import FAMILIES
+
+N = 6
+NAME = "ltxav"
+pytestmark = pytest.mark.usefixtures("host")
+
+
+def test_every_part_counts_alike():
+    parts = LatentParts(((4, 3, 5, 5), (2, 7)))
+    a, b = ([torch.randn(3, *shape) for shape in parts.shapes] for _ in range(2))
+    joined = [parts.join(NestedTensor(each)) for each in (a, b)]
+    errors = torch.stack([(x - y).square().flatten(1).mean(1) for x, y in zip(a, b)])
+    torch.testing.assert_close((joined[0] - joined[1]).square().flatten(1).mean(1), errors.mean(0))
+    torch.testing.assert_close(parts.first(joined[0]), a[0])
+    alone = LatentParts(((4, 5, 5),))
+    assert alone.join(a[0]) is a[0] and alone.first(a[0]) is a[0]
+
+
+@pytest.fixture
+def sampled():
+    """The inputs of a KSampler for the tiny LTX-2, video with sound."""
+    family = FAMILIES[NAME]
+    [model] = models(NAME)
+    positive, negative = family.conditioning()
+    return {"model": model, "positive": positive, "negative": negative, "latent_image": family.empty(), "seed": 3,
+            "steps": N, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+
+
+def test_an_uncached_run_is_the_samplers_own(sampled):
+    flow = workflow.ksampler(sampled["model"], [(sampled["positive"], sampled["negative"])], N, 1.0, "euler", "simple",
+                             1.0, sampled["latent_image"], 3)
+    assert flow.has_parts
+    [sample] = flow.samples(1, 3)
+    with torch.inference_mode():
+        whole = common_ksampler(sampled["model"], 3, N, 1.0, "euler", "simple", sampled["positive"],
+                                sampled["negative"], sampled["latent_image"])[0]["samples"]
+    made = flow.uncached(sample)
+    assert torch.equal(made, flow.joined(whole.to("cpu", torch.float32)))
+    torch.testing.assert_close(flow.pictures(made), whole.unbind()[0].float())
+    everything = CacheConfig(lambda times, cost: (True,) * len(times), cache_point="output")
+    assert torch.equal(flow.cached(sample, everything), made)
+    video, sound = sampled["latent_image"]["samples"].unbind()
+    assert [part.shape[0] for part in flow.samples(2, 3)[1].noise.unbind()] == [1, 1]
+    noise = comfy.sample.prepare_noise(NestedTensor([video.repeat(2, 1, 1, 1, 1), sound.repeat(2, 1, 1, 1)]), 3)
+    assert all(map(torch.equal, flow.samples(2, 3)[1].noise.unbind(), noise[1:2].unbind()))
+
+
+@pytest.fixture
+def node(monkeypatch, tmp_path):
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    for kind in (train.ReCacheTrain, frontier.ReCacheFrontier):
+        monkeypatch.setattr(kind, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None),
+                            raising=False)
+
+
+def test_a_policy_is_trained_on_video_with_sound(node, sampled):
+    policy, _, text = train.ReCacheTrain.execute(
+        **sampled, budgets="0.5", samples=1, evaluations=200, minutes=0.0, mechanism="auto", order=1,
+        cache_point="output", distance="auto", reward="none", alpha=0.1).args
+    k = N // 2
+    row = policy.validation[k]
+    assert policy.policy.schedule(k).k == k and policy.about.reward == "latent RMSE"
+    assert 0.0 < min(row.values()) <= row["uniform"] and f"{k} of {N}" in text
+
+
+def test_the_frontier_of_video_with_sound(node, sampled):
+    made = frontier.ReCacheFrontier.execute(
+        **sampled, budgets="0.5, 0.9", samples=1, fewer_steps=True, policy="uniform", mechanism="auto")
+    assert "latent RMSE" in str(made.args)
