@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from recache.nodes.pictures import drawing
-from tests.bench import frontier, sound, usage
+from tests.bench import frontier, shapes, sound, usage
 from tests.bench.figures import Figure, publish, table
 from tests.bench.memory import peak
 from tests.tiny.families import FAMILIES
@@ -68,6 +68,25 @@ def test_the_frontier_has_a_line_for_every_way_worst_first(tmp_path):
     assert frontier.lines(figures, "flux", 25) == {}
     frontier.draw(found, "a title", tmp_path / "frontier.png")
     assert Image.open(tmp_path / "frontier.png").size == (900, 500)
+
+
+def test_the_frontier_draws_few_steps_too():
+    cells = {"learned": ("learned", "l2p 1"), "MeanCache": ("default", "meancache 1"),
+             "default": ("default", "taylor 1"),
+             "fewer steps": ("fewer steps", "euler"), "fewer steps, the best other sampler": ("fewer steps", "deis")}
+    figures = [
+        {"name": name, "value": value, "cell": {
+            "model": "flux_8_steps", "k": 4, "n": 8, "sampler": "euler", "schedule": schedule, "mechanism": mechanism}}
+        for value, (schedule, mechanism) in enumerate(cells.values(), 1) for name in ("st_lpips", "ci95", "more")]
+    found = frontier.lines(figures, "flux_8_steps", 8)
+    assert found == {name: {4: (value, value)} for value, name in enumerate(cells, 1)}
+    assert list(found) == list(cells)[::-1]
+
+
+def test_shapes_of_schedules():
+    assert shapes.shape((0, 1, 2, 9), 10) == {
+        "half_by": 0.1, "longest_gap": pytest.approx(2.4), "first_gap": 3, "computes_last": 1.0}
+    assert shapes.shape((0, 5), 10) == {"half_by": 0.0, "longest_gap": 0.8, "first_gap": 1, "computes_last": 0.0}
 
 
 def test_the_frontier_has_the_colours_of_the_packs_pictures():

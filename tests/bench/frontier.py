@@ -1,7 +1,7 @@
 """Draws ST-LPIPS against computed evaluations, a line for every way to spend them, from the figures of benchmarks.
 
-``frontier FILE.json ... --model flux --picture docs/images/flux.png``; files of ``quality`` and ``training`` mix.
-Bars are 95% intervals.
+``frontier FILE.json ... --model flux --picture docs/images/flux.png``; files of ``quality``, ``training`` and
+``few_steps`` mix. Bars are 95% intervals.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-TITLES = {"flux": "FLUX demo model", "wan": "Wan demo model"}
+from tests.bench.methods_table import row_of
+
+TITLES = {"flux": "FLUX demo model", "wan": "Wan demo model", "flux_8_steps": "FLUX demo model, distilled to 8 steps"}
 
 # Those of nodes/pictures/drawing.py, and one for each way to spend evaluations; other ways share the last.
 BACKGROUND, TEXT, FAINT, GRID, COMPUTED = "#1c1e24", "#dce0e6", "#969ca8", "#3e424c", "#f09628"
 COLOURS = {
-    "learned": COMPUTED, "fewer steps": "#aa6edc", "uniform": TEXT, "dp": "#78c882", "annealing": "#5aaaf0",
-    "EasyCache": "#50beb4", "LazyCache": FAINT, "DiCache, probe": "#eb78aa", "": "#e6d25a"}
+    "learned": COMPUTED, "fewer steps": "#aa6edc", "default": "#96c8ff", "uniform": TEXT, "dp": "#78c882",
+    "annealing": "#5aaaf0", "EasyCache": "#50beb4", "LazyCache": FAINT, "DiCache, probe": "#eb78aa",
+    "best other sampler": "#7850a0", "L2P": "#a08c50", "MeanCache": "#c86450", "": "#e6d25a"}
+SAME = {"ci95": "st_lpips_ci95"}  # few_steps' name of a figure
 
 Line = dict[int, tuple[float, float]]
 
 
 def name_of(cell: dict) -> str:
     """What a cell's line is called."""
+    if "sampler" in cell:  # of few_steps
+        return row_of(cell)
     if cell["mechanism"] == "none":
         return "fewer steps"
     if cell.get("schedule") == "threshold":
@@ -41,9 +47,9 @@ def lines(figures: list[dict], model: str, n: int) -> dict[str, Line]:
     """{name of a line: {k: (ST-LPIPS, half of its 95% interval)}}, the worst line first."""
     values: dict[str, dict[str, dict[int, float]]] = {"st_lpips": {}, "st_lpips_ci95": {}}
     for figure in figures:
-        cell = figure["cell"]
-        if figure["name"] in values and cell.get("model") == model and cell["n"] == n:
-            values[figure["name"]].setdefault(name_of(cell), {})[int(cell["k"])] = figure["value"]
+        cell, name = figure["cell"], SAME.get(figure["name"], figure["name"])
+        if name in values and cell.get("model") == model and cell["n"] == n:
+            values[name].setdefault(name_of(cell), {})[int(cell["k"])] = figure["value"]
     found = {name: {k: (value, values["st_lpips_ci95"][name][k]) for k, value in sorted(line.items())}
              for name, line in values["st_lpips"].items()}
     return dict(sorted(found.items(), key=lambda item: -next(iter(item[1].values()))[0]))
