@@ -73,7 +73,7 @@ class PolicyFile:
 
     Attributes:
         validation: {k: {candidate: mean held-out distance}}: the same candidates (learned, uniform, ...) for every
-            budget of the policy, possibly none.
+            budget of the policy, possibly none; "policy" is the one that the policy holds.
         gram: mean inner products of the n predictions of recorded runs, float64 (see policy_fields.is_gram), for a
             mechanism that forecasts from them; else None.
         mechanisms: {k: (mechanism, order)} of every budget, where they are not all `about`'s; else {}.
@@ -94,14 +94,14 @@ class PolicyFile:
     def expected(self, share: float) -> tuple[int, float, float] | None:
         """(k, held-out distance, uniform's) of the validated k nearest to a share of the evaluations; None without any.
 
-        The distance is that of the best candidate, which the policy uses; "fewer steps" is not one of them.
+        The distance is that of "policy" or, in older files, of the best candidate; "fewer steps" is not one of them.
         """
         rows = {k: {name: d for name, d in row.items() if name != "fewer steps"} for k, row in self.validation.items()}
         known = [k for k, row in rows.items() if row.get("uniform", 0.0) > 0.0]
         if not known:
             return None
         k = min(known, key=lambda k: abs(k - share * self.policy.n))
-        return k, min(rows[k].values()), rows[k]["uniform"]
+        return k, rows[k].get("policy", min(rows[k].values())), rows[k]["uniform"]
 
     def gain(self, share: float) -> float | None:
         """The part of uniform's distance that is saved there (see `expected`), 0..1; None if not validated."""

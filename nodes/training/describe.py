@@ -77,7 +77,7 @@ def describe_training(outcome: Outcome, language: str = "en") -> str:
     if "mechanisms tried" in about.training:
         lines.insert(1, say("chosen", mechanism=used, tried=about.training["mechanisms tried"]))
     for k, row in table.items():
-        costs = ", ".join(f"{name(of)} {cost:.4g}" for of, cost in row.items())
+        costs = ", ".join(f"{name(of)} {cost:.4g}" for of, cost in row.items() if of != "policy")
         lines.append(say("budget", k=k, n=outcome.n, winner=name(outcome.learned.winners[k]), costs=costs))
         lines.append(say("schedule", evaluations=outcome.learned.schedules[k]))
     return "\n".join([*lines, *(reason_text(note, language) for note in outcome.notes)])

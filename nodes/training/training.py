@@ -153,13 +153,13 @@ def _search(contest: Contest, taken: int) -> Learned:
 
 
 def _with_fewer_steps(setup: Setup, learned: Learned, n: int, held_out: References) -> dict[int, dict[str, float]]:
-    """{k: {name: mean held-out cost}}: the validation, and fewer steps."""
+    """{k: {name: mean held-out cost}}: the validation, fewer steps, and the winner as "policy"."""
     setup.progress.phase("fewer steps", 1, 1)
     objective = setup.objectives.choose
     fewer_steps = FewerSteps(setup.workflow, n, held_out.samples.of(setup.workflow), held_out.decoded, objective)
     memo = setup.memo("fewer-steps", fewer_steps, held_out, "choose")
     memo.prefetch((uniform(n, k), i) for k in learned.validation for i in range(memo.samples))
-    return {k: row | {"fewer steps": memo.mean_cost(uniform(n, k))}
+    return {k: row | {"fewer steps": memo.mean_cost(uniform(n, k)), "policy": row[learned.winners[k]]}
             for k, row in learned.validation.items()}
 
 

@@ -5,8 +5,8 @@
 3. The policy imitates the elites; REINFORCE trains it for all k; its most likely schedules challenge the elites.
 4. Local search climbs from every elite until none improves, then from perturbed elites (iterated local search), until
    the evaluations are spent.
-5. Of the elites, the starts and other contenders the best on held-out samples is selected, for every k, and imitated:
-   the policy.
+5. For every k the elite is selected, or what is clearly better on held-out samples, of the starts and other contenders
+   (see winner); the policy is fitted to them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 from types import MappingProxyType
 
+import numpy as np
 import torch
 
 from ..schedule import Schedule
@@ -174,7 +175,7 @@ def _climb_from_perturbed(elites: Elites, better: Callable[[Schedule, Schedule],
 
 def _select(policy: PlackettLuce, elites: Elites, starts: Starts, contenders: Contenders, memo: Memo | MemoByK,
             held_out: Memo | MemoByK, on_rollout: OnRollout) -> Learned:
-    """The best of elite, starts and contenders on held-out samples, for every k; the policy is fitted to them."""
+    """The winner of elite, starts and contenders on held-out samples, for every k; the policy is fitted to them."""
     entries = {
         k: {name: (held_out, schedule) for name, schedule in (
             ("learned", elite), *((name, of_k[k]) for name, of_k in starts.items() if k in of_k))}
@@ -187,7 +188,28 @@ def _select(policy: PlackettLuce, elites: Elites, starts: Starts, contenders: Co
         k: {name: evaluated(judge, schedule, lambda: on_rollout(memo.evaluations, elites.gains))
             for name, (judge, schedule) in row.items()}
         for k, row in entries.items()}
-    winners = {k: min(row, key=row.__getitem__) for k, row in validation.items()}
+    winners = {
+        k: winner({name: [judge.cost(schedule, i) for i in range(judge.samples)]
+                   for name, (judge, schedule) in row.items()})
+        for k, row in entries.items()}
     schedules = {k: entries[k][name][1] for k, name in winners.items()}
     imitate(policy, schedules, min_pick_probability=0.9, steps=5000)
     return Learned(policy, schedules, winners, validation, memo.evaluations, held_out.evaluations, elites.curve)
+
+
+def winner(costs: dict[str, list[float]]) -> str:
+    """"learned", or the best of those whose mean cost is lower by more than a standard error of the paired difference.
+
+    Held-out samples are few, so that a smaller lead says less than the training samples do, on which "learned" leads.
+
+    Args:
+        costs: {name: cost of every held-out sample}.
+    """
+    def lead(name: str) -> float:
+        """Beyond the standard error; any lead counts where there is one sample."""
+        apart = np.subtract(costs["learned"], costs[name])
+        error = apart.std(ddof=1) / len(apart) ** 0.5 if len(apart) > 1 else 0.0
+        return float(apart.mean() - error)
+
+    clearly = [name for name in costs if lead(name) > 0.0]
+    return min(clearly, key=lambda name: float(np.mean(costs[name])), default="learned")
