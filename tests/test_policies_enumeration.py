@@ -79,7 +79,7 @@ def test_the_winner_on_held_out_samples_is_taken():
     """On other samples the costs are others, so a start may win there."""
     result = learn(Scattered(6, 4), Scattered(6, 4, seed=1), starts(6, (2, 3, 4, 5)), LearnConfig(evaluations=1000))
     for k, row in result.validation.items():
-        assert row[result.winners[k]] == min(row.values())
+        assert row[result.winners[k]] <= row["learned"]
     assert set(result.winners.values()) == {"learned", "uniform"}
 
 

@@ -127,6 +127,14 @@ def test_inner_products_are_kept_to_the_bit_and_only_files_with_them_need_a_newe
         refused(saved, reworded(saved.read_bytes(), lambda a, version=version: a.update(format_version=version)))
 
 
+def test_the_expected_distance_is_of_what_the_policy_holds():
+    file = example()
+    assert file.expected(0.25) == (5, 0.1, 0.2)  # an older file: the best of its candidates
+    held = {k: row | {"policy": row["learned"] * 1.5, "fewer steps": 0.0} for k, row in file.validation.items()}
+    k, distance, even = replace(file, validation=held).expected(0.25)
+    assert (k, even) == (5, 0.2) and distance == pytest.approx(0.15)
+
+
 def test_a_mechanism_for_every_budget_is_kept(saved):
     mechanisms = {3: ("hermite", 1), 5: ("l2p", 1), 9: ("taylor", 2)}
     for file in (replace(example(), mechanisms=mechanisms), replace(example(), mechanisms=mechanisms, gram=recorded())):
