@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from recache.nodes.training.mechanism_race import CANDIDATES, Candidate, entrant
 from recache.nodes.training.samples import HELD_OUT_SEED
 from recache.policies.defaults import default_mechanism
 from recache.policies.learning.environment import Memo
+from recache.policies.learning.racing import entries_run
 from recache.policies.metrics.metric import LATENT_RMSE
 from recache.policies.policy_file import load, save
 from recache.policies.schedule import from_indices
@@ -141,6 +143,22 @@ def test_a_race_replays_without_the_network(outcome, tmp_path, monkeypatch):
     again = trained(tmp_path, AUTO_REQUEST)
     assert again.learned.schedules == first.learned.schedules == outcome.learned.schedules
     assert again.evaluations == outcome.evaluations and len(runs) == 1
+
+
+def test_in_a_run_of_few_steps_every_mechanism_is_tried_with_every_schedule(tmp_path):
+    family = FAMILIES["flux"]
+    six = workflow.ksampler(models("flux")[0], [family.conditioning()], 6, 1.0, "euler", "simple", 1.0,
+                            {"samples": torch.zeros(1, *family.latent_shape)}, 3)
+    made = trained(tmp_path, replace(AUTO_REQUEST, budgets=(0.5, 0.7), evaluations=600), six)
+    for mechanism in ("taylor-1", "hermite-1", "meancache-1", "reuse-1", "l2p-1"):
+        lines = (tmp_path / f"costs-{mechanism}.jsonl").read_text().splitlines()
+        assert len({tuple(json.loads(line)[0]) for line in lines}) == 10 + 10, mechanism  # 3 and 4 of 6
+    assert sum(made.evaluations.values()) <= 600
+
+
+def test_what_a_race_runs():
+    assert [entries_run(6, 8), entries_run(6, 2), entries_run(1, 4), entries_run(5, 16)] == [
+        6 * 2 + 3 * 2 + 4, 6 * 2, 4, 5 * 2 + 2 * 2 + 12]
 
 
 def test_labels():

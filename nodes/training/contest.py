@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...caching import AUTO
 from ...caching.dry_run import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...policies.defaults import default_mechanism
 from ...policies.learning.elites import Starts
+from ...policies.learning.enumeration import evaluations_of_every_schedule, every_schedule
 from ...policies.learning.environment import Memo, MemoByK
+from ...policies.learning.racing import entries_run
 from ...policies.learning.search import Contenders
-from .mechanism_race import Candidate, entrants, race, tried_schedules
+from ...policies.schedule import Schedule
+from .mechanism_race import CANDIDATES, Candidate, entrants, race, tried_schedules
 from .references import References
 from .request import Entry
 from .setup import Setup
@@ -30,6 +34,7 @@ class Contest:
         uncached, held_out: training and held-out samples.
         kind: of the recorded predictions.
         own_rules: see policies.defaults.has_own_rules.
+        taken: network evaluations of the probe and the uncached runs.
     """
 
     setup: Setup
@@ -40,6 +45,7 @@ class Contest:
     held_out: References
     kind: FeatureKind
     own_rules: bool
+    taken: int
 
     def __post_init__(self):
         self._memos: dict[tuple[str, Entry], Memo] = {}
@@ -49,10 +55,30 @@ class Contest:
         """All that race."""
         found = {}
         for entry in dict.fromkeys(entry for k in self.ks for entry in self._entrants(k)):
-            tried = tried_schedules([k for k in self.ks if entry in self._entrants(k)], self.evaluations,
-                                    self.uncached.gram, self.kind, self._mechanism(entry), self.own_rules)
-            found[entry] = Candidate(entry, self._learn(entry), tried)
+            found[entry] = Candidate(entry, self._learn(entry), self._tried(entry))
         return found
+
+    @property
+    def left(self) -> int:
+        """Network evaluations for the training samples: without what is taken and the comparison on held-out ones."""
+        compared = 6 if self._races else 5  # learned, uniform, default, start, fewer steps; and the second of a race
+        request = self.setup.request
+        return request.evaluations - self.taken - compared * request.held_out * sum(self.ks)
+
+    def _tried(self, entry: Entry) -> dict[int, list[Schedule]]:
+        """What a mechanism is tried with in the races: every schedule, if there are so few of them."""
+        ks = [k for k in self.ks if entry in self._entrants(k)]
+        n, times = len(self.evaluations), self.evaluations.times
+        everything = evaluations_of_every_schedule(n, self.ks, self.shares)
+        if self._races and everything * entries_run(len(CANDIDATES), len(self.uncached.latents)) <= self.left:
+            return {k: list(every_schedule(n, [k], times)) for k in ks}
+        return tried_schedules(ks, self.evaluations, self.uncached.gram, self.kind, self._mechanism(entry),
+                               self.own_rules)
+
+    @property
+    def _races(self) -> bool:
+        request = self.setup.request
+        return request.mechanism == AUTO and not request.quick
 
     @cached_property
     def raced(self) -> dict[int, list[Candidate]]:
@@ -80,7 +106,7 @@ class Contest:
     @cached_property
     def contenders(self) -> Contenders:
         """The default and the second of the race, each with its own mechanism; {} where no candidates raced."""
-        if any(len(row) == 1 for row in self.raced.values()):
+        if not self._races or any(len(row) == 1 for row in self.raced.values()):
             return {}
         return {
             DEFAULT: {k: (self._choose(self._default(k)), self.starts["default"][k]) for k in self.ks},

@@ -70,8 +70,9 @@ def _train(setup: Setup, about: About, given: torch.Tensor | None) -> Outcome:
         setup = replace(setup, gram=uncached.gram)
 
     own_rules = has_own_rules(evaluations.multistep, about.cfg)
-    contest = Contest(setup, ks, evaluations, probe.shares, uncached, held_out, kind, own_rules)
-    learned = _search(contest, probe.evaluations + uncached.evaluations + held_out.evaluations)
+    taken = probe.evaluations + uncached.evaluations + held_out.evaluations
+    contest = Contest(setup, ks, evaluations, probe.shares, uncached, held_out, kind, own_rules, taken)
+    learned = _search(contest)
     table = _with_fewer_steps(setup, learned, n, held_out)
 
     if setup.prefix_cache.recomputed:
@@ -124,9 +125,9 @@ def _probe(setup: Setup, n: int, samples: list[Sample]) -> _Probe:
     return _Probe(whole.report, shares, 2 * schedule.k + (0 if shares else prefix.k))
 
 
-def _search(contest: Contest, taken: int) -> Learned:
-    """Race, and learn with what is left of the evaluations, of which so many are `taken`."""
-    setup, n = contest.setup, len(contest.evaluations)
+def _search(contest: Contest) -> Learned:
+    """Race, and learn with what is left of the evaluations."""
+    setup, n, taken = contest.setup, len(contest.evaluations), contest.taken
     request, progress = setup.request, setup.progress
     curve: list[tuple[int, float]] = []
 
@@ -145,9 +146,7 @@ def _search(contest: Contest, taken: int) -> Learned:
     progress.phase("starts", 1, 1)
     starts, contenders = contest.starts, contest.contenders
     progress.phase("search", 1, 1)
-    compared = {"learned", "fewer steps", *starts, *contenders}  # schedules of every k on held-out samples
-    left = request.evaluations - taken - len(compared) * contest.held_out_memo.samples * sum(contest.ks)
-    config = LearnConfig(evaluations=left, seed=setup.workflow.seed % 2**31)
+    config = LearnConfig(evaluations=contest.left, seed=setup.workflow.seed % 2**31)
     with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
         return learn(memo, contest.held_out_memo, starts, config, should_stop, on_rollout, contenders)
 

@@ -39,9 +39,10 @@ def evaluations_of_every_schedule(n: int, ks: Collection[int], shares: bool) -> 
 
 
 def can_try_all(memo: Memo | MemoByK, ks: Collection[int], evaluations: int) -> bool:
-    """Whether all schedules of every k, on all samples, fit into so many network evaluations with earlier ones."""
-    wanted = sum(evaluations_of_every_schedule(memo.n, group, memo.shares) for group in memo.groups(ks))
-    return memo.earlier + memo.samples * wanted <= evaluations
+    """Whether all schedules of every k, on all samples, fit into so many network evaluations with those so far."""
+    if memo.samples * evaluations_of_every_schedule(memo.n, ks, memo.shares) > evaluations:
+        return False  # there may be too many to be counted one by one
+    return memo.evaluations + memo.missing(every_schedule(memo.n, ks)) <= evaluations
 
 
 def try_all(elites: Elites, memo: Memo | MemoByK, out_of_budget: Callable[[], bool]) -> None:

@@ -46,7 +46,6 @@ class Memo:
     Attributes:
         shares: whether the environment shares prefixes.
         width: rollouts that the environment computes at once.
-        earlier: evaluations that rollouts of other schedules than are asked for have taken, at most.
         rollouts: distinct (schedule, sample) pairs so far.
         unshared: network evaluations that they take without sharing prefixes: the sum of their k.
         evaluations: network evaluations that they take: `unshared` or, where prefixes are shared, the number of
@@ -66,7 +65,7 @@ class Memo:
     ):
         self.n = environment.n
         self.samples = environment.samples
-        self.evaluations = self.unshared = self.rollouts = self.earlier = 0
+        self.evaluations = self.unshared = self.rollouts = 0
         self.shares: bool = getattr(environment, "shares", False)
         self.width: int = getattr(environment, "width", 1)
         self._reached: set[tuple[int, int]] = set()
@@ -122,16 +121,18 @@ class Memo:
         self.prefetch((schedule, s) for s in samples)
         return float(np.mean([self.cost(schedule, s) for s in samples]))
 
-    def groups(self, ks: Iterable[int]) -> list[list[int]]:
-        """The k whose rollouts share prefixes with each other."""
-        return [list(ks)]
+    def missing(self, schedules: Iterable[Schedule]) -> int:
+        """The network evaluations that the costs of these schedules, on all samples, would add."""
+        unshared, ends = 0, set()
+        for schedule in schedules:
+            samples = [s for s in range(self.samples) if (schedule.computed, s) not in self._costs]
+            unshared += schedule.k * len(samples)
+            ends.update((s, prefix) for prefix in prefixes(schedule) for s in samples)
+        return len(ends - self._reached) if self.shares else unshared
 
 
 class MemoByK:
     """A Memo for every k, used as one Memo; for k that are run in different ways, such as by different mechanisms.
-
-    Attributes:
-        earlier: evaluations that the memos had taken before.
 
     Args:
         memos: of every k; all have the same runs and samples.
@@ -142,7 +143,6 @@ class MemoByK:
         first = next(iter(memos.values()))
         self.n, self.samples, self.width, self.shares = first.n, first.samples, first.width, first.shares
         self._memos, self._all = memos, list(dict.fromkeys((*memos.values(), *others)))
-        self.earlier = self.evaluations
 
     @property
     def evaluations(self) -> int:
@@ -172,7 +172,7 @@ class MemoByK:
         """See Memo."""
         return self._memos[schedule.k].has(schedule, sample)
 
-    def groups(self, ks: Iterable[int]) -> list[list[int]]:
+    def missing(self, schedules: Iterable[Schedule]) -> int:
         """See Memo."""
-        ks = list(ks)
-        return [group for memo in self._all if (group := [k for k in ks if self._memos[k] is memo])]
+        schedules = list(schedules)
+        return sum(memo.missing(s for s in schedules if self._memos[s.k] is memo) for memo in self._all)

@@ -35,6 +35,16 @@ def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Seque
     return ranked
 
 
+def entries_run(entries: int, samples: int) -> int:
+    """How often `halving` asks for the cost of an entry on a sample, if every cost is known afterwards; and the winner
+    on the samples that are left."""
+    runs, left, before, count = 0, entries, 0, max(2, samples // 8)
+    while left > 1:
+        runs += left * (min(count, samples) - before)
+        left, before, count = left // 2, min(count, samples), 2 * count
+    return runs + samples - before
+
+
 def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
     """The winner of `halving` among schedules."""
     return halving(list(dict.fromkeys(schedules)), memo.samples, memo.mean_cost,
