@@ -9,7 +9,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 from . import host_check, model_identity
-from .block_probe import is_compiled
+from .block_cost import is_compiled
 from .cond_ranges import beginnings, windows_move
 from .dry_run import Evaluations, dry_run, evaluation_times, takes_over
 from .host_calls import NetworkWatch

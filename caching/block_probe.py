@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import comfy.model_management
 import torch
-from torch._dynamo import OptimizedModule
 
+from .block_cost import BlockCost, count_compiled, is_compiled
 from .block_mapping import PROBE_STRIDE, BlockMapping, Skipper, Stack, first_residual, tokens_of
-from .flops import FlopMeter
 from .history import Features, NoForecast
 from .host_calls import NetworkCall
 from .mechanisms import Mechanism
@@ -20,11 +19,6 @@ from .reasons import Reason
 
 NO_BLOCKS = Stack(())
 _ROUNDING = 1e-3  # relative; a lost argument changes some percent
-
-
-def is_compiled(module) -> bool:
-    """Whether torch.compile made this module."""
-    return isinstance(module, OptimizedModule)
 
 
 def split(call: NetworkCall, image: torch.Tensor, base: torch.Tensor | None, probe: torch.Tensor | None
@@ -88,14 +82,16 @@ def probe_blocks(call: NetworkCall, mechanism: Mechanism) -> Probed:
 
 
 def _probe(call: NetworkCall, mechanism: Mechanism) -> Probed:
-    # compiled blocks can't run under a dispatch mode
-    meter = None if any(map(is_compiled, call.model.diffusion_model.modules())) else FlopMeter()
-    probe = BlockProbe(call, mechanism, meter)
-    with meter or nullcontext():
+    compiled = any(map(is_compiled, call.model.diffusion_model.modules()))
+    cost = BlockCost()
+    probe = BlockProbe(call, mechanism, cost)
+    with nullcontext() if compiled else cost:
         out = call.run(probe)
     if not probe.keys:
         return Probed(out, Reason("no_blocks"))
-    stack = probe.stack()
+    if compiled:
+        count_compiled(call, cost)
+    stack = cost.stack(probe.keys)
     image = stack.image_tokens(probe.output, probe.tokens)
     if not same(call.run(Replay(probe, stack, image), skips=True), out):
         raise Refused("blocks_differ")
@@ -122,8 +118,7 @@ class BlockProbe(BlockMapping):
     VACE and other residuals), apart from text tokens that join the image's. Else it raises Refused through the network.
 
     Args:
-        meter: counts the operations outside of blocks and of the first block of every kind, which stands for its
-            kind; entered by the caller. None: nothing is counted.
+        cost: counts operations, if the caller has entered it.
 
     Attributes:
         plain: the first block of every kind, if none of them comes before it: what a Replay computes on the plain path.
@@ -131,12 +126,11 @@ class BlockProbe(BlockMapping):
         after: {block: samples of what it received}, of those after them.
     """
 
-    def __init__(self, call: NetworkCall, mechanism: Mechanism, meter: FlopMeter | None):
+    def __init__(self, call: NetworkCall, mechanism: Mechanism, cost: BlockCost):
         super().__init__(call.other_patches)
         self.call = call
         self.mechanism = mechanism
-        self.meter = meter
-        self.kind_flops: dict[str, int] = {}
+        self.cost = cost
         self.keys: list[tuple] = []
         self.base: torch.Tensor | None = None
         self.probe: torch.Tensor | None = None
@@ -157,7 +151,7 @@ class BlockProbe(BlockMapping):
             self.tokens = args["img"].shape[1]
             self.base = args["img"].clone() if self.mechanism.of_residual else None
         self._prepare_replay(key, args)
-        out = self._count(key, args, compute)
+        out = self.cost.count(key, lambda: compute(args))
         if not (isinstance(out, dict) and torch.is_tensor(out.get("img")) and set(out) <= set(args)):
             raise Refused("blocks_return_other")
         if self.mechanism.probes and not self.keys:
@@ -193,26 +187,6 @@ class BlockProbe(BlockMapping):
             self.plain.append(key)
             if self.keys:
                 self.before[self.keys[-1]] = self.returned_last
-
-    def _count(self, key, args, compute):
-        kind = key[0]
-        if self.meter is None:
-            return compute(args)
-        if kind in self.kind_flops:
-            with self.meter.paused():
-                return compute(args)
-        before = self.meter.flops
-        out = compute(args)
-        self.kind_flops[kind] = self.meter.flops - before
-        return out
-
-    def stack(self) -> Stack:
-        """The stack; call only if there are keys."""
-        in_blocks = sum(self.kind_flops.get(key[0], 0) for key in self.keys)
-        if not in_blocks:  # not counted, or operations that can't be, such as quantised ones
-            return Stack(self.keys[-1], 0.0, 1.0 / len(self.keys))
-        total = self.meter.flops - sum(self.kind_flops.values()) + in_blocks
-        return Stack(self.keys[-1], 1.0 - in_blocks / total, self.kind_flops[self.keys[0][0]] / total)
 
 
 class Replay(Skipper):

@@ -255,7 +255,7 @@ def test_the_device_of_the_settings_is_that_of_every_history(mechanism, cache_po
 def test_a_compiled_model_is_cached_at_its_output():
     torch._dynamo.reset()
     model = models("sd3")[0].clone()
-    set_torch_compile_wrapper(model, backend="aot_eager")
+    set_torch_compile_wrapper(model, backend="eager")
     trace = observe(model, settings(computed={0, 2}, cache_point="blocks"), ksampler("sd3", steps=4))
     assert trace.report.cache_point == "output"
     assert trace.report.cache_point_reason == Reason("compiled")
@@ -263,13 +263,18 @@ def test_a_compiled_model_is_cached_at_its_output():
     assert trace.samples.isfinite().all()
 
 
-def test_a_model_of_compiled_blocks_is_cached_after_them():
+def test_a_model_of_compiled_blocks_is_cached_after_them_and_charged_as_one_that_is_not():
     torch._dynamo.reset()
     model = models("sd3")[0].clone()
-    set_torch_compile_wrapper(model, backend="aot_eager", keys=["diffusion_model.joint_blocks.0"])
-    trace = observe(model, settings(computed={0, 2}, cache_point="blocks"), ksampler("sd3", steps=4))
+    set_torch_compile_wrapper(
+        model, backend="aot_eager", keys=[f"diffusion_model.joint_blocks.{i}" for i in range(2)])
+    config = settings(computed={0, 2}, cache_point="blocks")
+    trace = observe(model, config, ksampler("sd3", steps=4))
     assert trace.report.cache_point == "blocks"
     assert trace.report.computed == [0, 2] and not trace.report.notes
+    plain = run("sd3", config, steps=4)
+    assert trace.report.cached_cost == plain.report.cached_cost > 0.01
+    torch.testing.assert_close(trace.samples, plain.samples, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no numbers"), torch.OutOfMemoryError("no room")], ids=str)

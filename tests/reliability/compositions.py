@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.samplers
 import comfy.sd
+import comfy.utils
 import node_helpers
 import pytest
 import torch
@@ -153,6 +154,12 @@ def _three_samplers():
     return lambda model: torch.cat([sample(model) for sample in each])
 
 
+def _nested(family: str) -> Composition:
+    """A latent of several streams; what comes out is packed as the host packs it, to be compared."""
+    sample = ksampler(family, steps=STEPS, cfg=3.0)
+    return Composition(family, sample=lambda: lambda model: comfy.utils.pack_latents(sample(model).unbind())[0])
+
+
 def _windows(schedule: str):
     model, latent = windows(schedule)
     return Composition("wan21_t2v", lambda _: model, sample=lambda: ksampler(
@@ -263,6 +270,8 @@ COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "context windows, moving": lambda: _windows("standard_uniform"),
     "reference latents": lambda: _prompts("flux", _reference),
     "image to video": lambda: _options("wan21_i2v"),
+    "nested latents (video with sound), LTX-2": lambda: _nested("ltxav"),
+    "nested latents (video with sound), MiniMax H3": lambda: _nested("minimax_h3"),
     "VACE": lambda: _options("wan21_vace"),
     "PAG": lambda: replace(
         _node("sdxl", nodes_pag.PerturbedAttentionGuidance, 3.0), options={"steps": SDXL_STEPS}),
