@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import os
-import re
 import sys
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -41,36 +41,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @cache
-def takes(path: Path, *fixtures: str) -> bool:
-    """Whether a function of a test file takes one of the fixtures."""
-    return bool(re.search(rf"def \w+\([^)]*\b({'|'.join(fixtures)})\b", path.read_text(encoding="utf-8")))
+def takers(path: Path, *fixtures: str) -> set[str]:
+    """The functions of a test file that take one of the fixtures, themselves or by another one that they name."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    everywhere = {name.value for node in nodes if isinstance(node, ast.Call)
+                  and getattr(node.func, "attr", "") == "usefixtures" for name in node.args}
+    taken = {node.name: everywhere | {argument.arg for argument in node.args.args}
+             for node in nodes if isinstance(node, ast.FunctionDef)}
+    found = set(fixtures)
+    while more := {name for name, names in taken.items() if names & found} - found:
+        found |= more
+    return found
 
 
-def needs_server(path: Path) -> bool:
-    return takes(path, "server", "client", "page", "browser")
+def needs_server(path: Path, test: str) -> bool:
+    return test in takers(path, "server", "client", "page", "browser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that need a server come first, those of the page last of them; tests of one page follow each other."""
+    """Tests that need a server come first, those of the page last of them; tests of one page follow each other."""
     def place(item: pytest.Item) -> tuple:
         path, params = item.path, item.callspec.params if hasattr(item, "callspec") else {}
         rank = LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST)
         # To open the page is slow: it is opened once for all files' tests in one renderer and frontend.
         opened = params.get("frontend", "pinned") == "newest", params.get("renderer", "classic")
-        return not needs_server(path), takes(path, "page", "browser"), *opened, rank, str(path)
+        of_page = item.originalname in takers(path, "page", "browser")
+        return not needs_server(path, item.originalname), of_page, *opened, rank, str(path)
 
     items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Of two processes, one takes all files that need a server, the other the rest, a whole file at a time."""
+    """Of two processes, one begins with all tests that need a server, the other with the rest, a file at a time."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "server" if needs_server(config.rootpath / file) else file
+            file, test = nodeid.split("::")[:2]
+            return "server" if needs_server(config.rootpath / file, test.split("[")[0]) else file
 
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 

@@ -36,11 +36,17 @@ from tests.hosting.server import emptied
 from tests.trained import WEIGHTS
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def models(server):
     shutil.copy(WEIGHTS / "flux.safetensors", server.models / "diffusion_models" / "plan_flux.safetensors")
     with emptied(server.models / "recache"):
         yield
+
+
+@pytest.fixture
+def client(client, models):
+    """Of a server that has the model, and no policies but the pack's."""
+    return client
 
 
 @pytest.fixture
