@@ -54,6 +54,10 @@ def takers(path: Path, *fixtures: str) -> set[str]:
     return found
 
 
+def needs_page(path: Path, test: str) -> bool:
+    return test in takers(path, "page", "browser")
+
+
 def needs_server(path: Path, test: str) -> bool:
     return test in takers(path, "server", "client", "page", "browser")
 
@@ -65,21 +69,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST)
         # To open the page is slow: it is opened once for all files' tests in one renderer and frontend.
         opened = params.get("frontend", "pinned") == "newest", params.get("renderer", "classic")
-        of_page = item.originalname in takers(path, "page", "browser")
-        return not needs_server(path, item.originalname), of_page, *opened, rank, str(path)
+        test = item.originalname
+        return not needs_server(path, test), needs_page(path, test), *opened, rank, str(path)
 
     items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Of two processes, one begins with all tests that need a server, the other with the rest, a file at a time."""
+    """Of two processes, one begins with all tests of the page, the other with all others that need a server."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, test = nodeid.split("::")[:2]
-            return "server" if needs_server(config.rootpath / file, test.split("[")[0]) else file
+            place = config.rootpath / file, test.split("[")[0]
+            return "page" if needs_page(*place) else "server" if needs_server(*place) else file
 
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 

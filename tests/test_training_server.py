@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -113,5 +114,7 @@ def test_a_training_is_cancelled_and_goes_on_when_queued_again(models, client):
 def test_a_training_that_fails_does_not_run_any_more():
     with pytest.raises(ValueError, match="a reason"), training_state.training("5", None, 10):
         raise ValueError("a reason")
-    failed = json.loads(asyncio.run(training_state.get_trainings(None)).body)["trainings"][-1]
+    with ThreadPoolExecutor() as thread:  # while a browser runs, this one can start no event loop
+        told = thread.submit(asyncio.run, training_state.get_trainings(None)).result()
+    failed = json.loads(told.body)["trainings"][-1]
     assert (failed["state"], failed["summary"]) == ("failed", "a reason")
