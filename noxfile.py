@@ -76,7 +76,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Raise an error at every point of a run, one after the other: [--every N] [--write]."""
+    """Raise an error at every point of a run, one after the other: [--settings NAME ...] [--every N] [--write]."""
     run(session, "tests/run.py", "reliability.faults", arguments=list(session.posargs))
 
 
