@@ -32,20 +32,25 @@ class Plan:
         cache_point: "blocks", "output", or "none" if nothing is cached.
         reason: for this cache point, or for not caching; None while probing, and for a run of no evaluations.
         schedule: of a settled plan, True where an evaluation is computed.
+        scheduled: what the scheduler chose, before evaluations were moved or added.
         sources: the computed evaluations whose features are used by forecasts.
         last_cached: the last evaluation that is forecast; -1 if none is.
         cached_cost: cost of a cached evaluation, as a share of a computed one.
-        added: evaluations that are computed beyond those that the scheduler asked for.
     """
 
     phase: Phase
     cache_point: str
     reason: Reason | None = None
     schedule: Schedule = ()
+    scheduled: Schedule = ()
     sources: frozenset[int] = frozenset()
     last_cached: int = -1
     cached_cost: float = 0.0
-    added: int = 0
+
+    @property
+    def added(self) -> int:
+        """Evaluations that are computed beyond those that the scheduler chose."""
+        return sum(self.schedule) - sum(self.scheduled)
 
     @property
     def settled(self) -> bool:
@@ -64,9 +69,10 @@ class Plan:
         """The fields of a Report that follow from the plan, for a run that made so many evaluations."""
         if self.phase not in (Phase.SETTLED, Phase.FULL):
             return {}
-        schedule = self.schedule if self.settled else (True,) * evaluations
+        everything = (True,) * evaluations
+        planned, scheduled = (self.schedule, self.scheduled) if self.settled else (everything, everything)
         return {"cache_point": self.cache_point, "cache_point_reason": self.reason, "cached_cost": self.cached_cost,
-                "planned": [i for i, computed in enumerate(schedule) if computed]}
+                "planned": _indices(planned), "scheduled": _indices(scheduled)}
 
     def caches_from(self, index: int) -> bool:
         """Whether this or a later evaluation is forecast, as far as is known."""
@@ -121,18 +127,21 @@ def including(schedule: Schedule, required: Iterable[int]) -> Schedule:
     return tuple(i in computed for i in range(len(schedule)))
 
 
+def _indices(schedule: Schedule) -> list[int]:
+    return [i for i, computed in enumerate(schedule) if computed]
+
+
 def _last_cached(schedule: Schedule) -> int:
     return max((i for i, computed in enumerate(schedule) if not computed), default=-1)
 
 
-def _settled(evaluations: Evaluations, mechanism: Mechanism, asked: Schedule, cache_point: str, reason: Reason,
+def _settled(evaluations: Evaluations, mechanism: Mechanism, scheduled: Schedule, cache_point: str, reason: Reason,
              cached_cost: float = 0.0) -> Plan:
-    schedule = including(asked, evaluations.begin.at(cache_point))
+    schedule = including(scheduled, evaluations.begin.at(cache_point))
     cached = [i for i, computed in enumerate(schedule) if not computed]
     positions = evaluations.positions
     sources = frozenset(source for i in cached for source in sources_of(i, schedule, positions, mechanism.depth))
-    return Plan(Phase.SETTLED, cache_point, reason, schedule, sources, _last_cached(schedule), cached_cost,
-                sum(schedule) - sum(asked))
+    return Plan(Phase.SETTLED, cache_point, reason, schedule, scheduled, sources, _last_cached(schedule), cached_cost)
 
 
 def output_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluations, reason: Reason) -> Plan:

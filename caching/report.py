@@ -27,6 +27,7 @@ class Report:
         times: planned evaluation times in [0, 1].
         cfg, size: see RunSettings.
         planned: evaluations that were to be computed.
+        scheduled: those that the schedule chose: `planned` before any were moved or added.
         computed: evaluations that were computed.
         prefix_hits: those among them that an earlier run with the same prefix had computed (see PrefixCache).
         unplanned: evaluation and reason, for each that was computed though it was to be cached.
@@ -48,6 +49,7 @@ class Report:
     cfg: float | None = None
     size: tuple[int, ...] = ()
     planned: list[int] = field(default_factory=list)
+    scheduled: list[int] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)
     prefix_hits: list[int] = field(default_factory=list)
     unplanned: list[tuple[int, Reason]] = field(default_factory=list)
@@ -153,8 +155,9 @@ def joined(first: Report, second: Report) -> Report:
         index = {"index": reason.fields["index"] + start} if "index" in reason.fields else {}
         return Reason(reason.code, {**reason.fields, **index})
 
-    def planned(report: Report) -> list[int]:
-        return report.planned or list(range(report.evaluations))
+    def chosen(name: str) -> list[int]:
+        first_part, second_part = (getattr(report, name) or range(report.evaluations) for report in (first, second))
+        return [*first_part, *(index + start for index in second_part)] if first.planned or second.planned else []
 
     def indices(name: str) -> list[int]:
         return [*getattr(first, name), *(index + start for index in getattr(second, name))]
@@ -162,8 +165,7 @@ def joined(first: Report, second: Report) -> Report:
     both = replace(
         first if second.cache_point == "none" else second, evaluations=start + second.evaluations,
         times=first.times + second.times, cfg=first.cfg, size=first.size,
-        planned=[*planned(first), *(index + start for index in planned(second))]
-        if first.planned or second.planned else [],
+        planned=chosen("planned"), scheduled=chosen("scheduled"),
         computed=indices("computed"), prefix_hits=indices("prefix_hits"),
         unplanned=[*first.unplanned, *((index + start, later(reason)) for index, reason in second.unplanned)],
         notes=list(first.notes), seconds=first.seconds + second.seconds,

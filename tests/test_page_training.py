@@ -133,7 +133,7 @@ def test_what_the_panel_adds_is_not_saved_or_sent(page):
     assert len(saved["widgets_values"]) == len(widgets) - 1 and None not in saved["widgets_values"]
 
 
-def test_a_training_of_another_workflow_is_not_shown(page, server):
+def test_a_training_of_another_workflow_is_not_shown(page):
     opened(page, seed=51)
     page.start()
     learns(page)
@@ -145,6 +145,7 @@ def test_a_training_of_another_workflow_is_not_shown(page, server):
     assert text(page, ".gain") == ""
 
 
+@PAGES
 def test_a_saved_policy_is_said_and_listed_at_once(page):
     workflow = training(evaluations=100, budgets="0.35", seed=71)
     workflow["4"]["inputs"] |= {"width": 64, "height": 64}

@@ -97,10 +97,43 @@ def test_no_node_shows_the_figures_of_another_workflow_or_model(client):
     assert client.post(routes.ROUTE, mine)["run"]["evaluations"] == 7
 
 
+def test_a_run_whose_computed_evaluations_were_moved_is_shown_with_its_plan(client):
+    sampler, settings = ksampler(steps=11), {"policy": "uniform"}
+    prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
+    for name, start, end in (("early", 0.0, 0.5), ("late", 0.5, 1.0)):
+        prompt[name] = {"class_type": "ConditioningSetTimestepRange", "inputs": {
+            "conditioning": [{"early": "positive", "late": "negative"}[name], 0], "start": start, "end": end}}
+    prompt["both"] = {"class_type": "ConditioningCombine", "inputs": {
+        "conditioning_1": ["early", 0], "conditioning_2": ["late", 0]}}
+    prompt["sampling"]["inputs"]["positive"] = ["both", 0]
+    report = json.loads(client.run(prompt, PAGE).check().outputs["json"]["text"][0])
+    told = client.post(routes.ROUTE, asked(sampler, settings))
+    assert told["computed"] == report["scheduled"] != report["planned"] == report["computed"]
+    assert told["run"]["computed"] == report["computed"] and told["run"]["speedup"] > 0.0
+    other = client.post(routes.ROUTE, asked(sampler, settings | {"budget": 0.4}))
+    assert other["run"] is None
+
+
+def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client):
+    sampler, settings = ksampler(steps=13), {"policy": "uniform"}
+    prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
+    prompt["windows"] = {"class_type": "ContextWindowsManual", "inputs": {
+        "model": [NODE, 0], "context_length": 6, "context_overlap": 2, "context_schedule": "standard_uniform",
+        "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid", "dim": 2,
+        "freenoise": False, "latent_retain_index_list": "", "cond_retain_index_list": "",
+        "split_conds_to_windows": False, "causal_window_fix": True}}
+    prompt["sampling"]["inputs"]["model"] = ["windows", 0]
+    client.run(prompt, PAGE).check()
+    told = client.post(routes.ROUTE, asked(sampler, settings))
+    assert told["run"]["planned"] is None and [note["code"] for note in told["run"]["notes"]] == ["windows_move"]
+    assert client.post(routes.ROUTE, asked(ksampler(steps=14), settings))["run"] is None
+
+
 def test_a_run_of_another_model_is_not_shown(own_model):
     asks = request(ksampler(own_model))
     planned, computed = plan._planned_run(asks, None, []), plan.plan(asks).computed
-    run = run_state.Run("auto", "taylor", 10, computed, computed, 10, planned.evaluations.times, over=True)
+    run = run_state.Run("auto", "taylor", planned=computed, scheduled=computed, times=planned.evaluations.times,
+                        over=True)
     for layout, shown in ((planned.layout, run), ("another", None)):
         run_state._histories.put((WORKFLOW, NODE), run_state.History(None, layout, None, [run]))
         assert plan.plan(asks).run is shown

@@ -135,9 +135,9 @@ def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.tab.keyboard.press("Escape")
 
 
-def test_auto_follows_guidance_and_size(page, server):
+def test_auto_follows_guidance_and_size(page, page_server):
     variants = {"plain": {}, "guided": {"cfg": 4.0}, "small": {"size": [64, 64]}}
-    with emptied(server.models / "recache") as folder:
+    with emptied(page_server.models / "recache") as folder:
         save_variants(folder, **variants)
         page.load(WORKFLOW)
         page.set_widget(9, "steps", 20)  # in shorter runs none of them is used
@@ -155,7 +155,7 @@ def test_auto_follows_guidance_and_size(page, server):
 
 
 @RENDERERS
-def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
+def test_cells_light_in_order_and_the_figures_stay(page, page_server, renderer):
     workflow = json.loads(json.dumps(WORKFLOW))
     steps = 8 if renderer == "classic" else 9  # a plan that no run had before
     workflow["9"]["inputs"]["steps"] = steps
@@ -185,7 +185,7 @@ def test_cells_light_in_order_and_the_figures_stay(page, server, renderer):
     until(page, lambda now: re.fullmatch(r"About [\d.]+ s", now["result"]))
     page.set_widget(8, "budget", 0.3)
     until(page, lambda now: now["result"] == ran["result"])
-    assert not server.complaints()
+    assert not page_server.complaints()
 
 
 @PAGES
@@ -251,6 +251,25 @@ def test_prompts_and_windows_that_change_in_the_middle_of_a_run_are_named(page):
     until(page, lambda now: changing in now["notes"])
 
 
+def test_a_run_whose_computed_steps_were_moved_shows_its_figures(page):
+    """Of two prompts in turn, the second has nothing to be forecast from where it begins."""
+    workflow = json.loads(json.dumps(WORKFLOW))
+    for key, start, end in (("11", 0.0, 0.5), ("12", 0.5, 1.0)):
+        workflow[key] = {"class_type": "ConditioningSetTimestepRange", "inputs": {
+            "conditioning": ["2", 0], "start": start, "end": end}}
+    workflow["13"] = {"class_type": "ConditioningCombine", "inputs": {
+        "conditioning_1": ["11", 0], "conditioning_2": ["12", 0]}}
+    workflow["9"]["inputs"] |= {"positive": ["13", 0], "steps": 12}
+    page.load(workflow)
+    page.load(page.workflow())  # as a file of the page's own, with an id that stays
+    planned = agrees(page, 0.3, steps=12)["computed"]
+    page.queue()
+    page.tab.wait_for_timeout(500)  # the next answer of the server knows the run
+    ran = until(page, lambda now: "Measured" in now["result"])
+    assert ran["was-computed"] != planned and len(ran["was-computed"]) == len(planned)
+
+
+@PAGES
 def test_slower_is_not_called_faster(page):
     page.load(WORKFLOW)
     agrees(page, 0.3)
@@ -272,6 +291,7 @@ def test_slower_is_not_called_faster(page):
     until(page, lambda now: now["head"] == f"Unchanged: all {STEPS} computed")
 
 
+@PAGES
 def test_a_collapsed_node_has_the_speed_up_in_its_title(page):
     page.load(WORKFLOW)
     told = agrees(page, 0.3)["head"].split(" ")[0]

@@ -36,6 +36,7 @@ class Run:
         cache_point: as chosen on the node. mechanism: set once the run is over.
         n: evaluations of the whole run; 0 if not known yet.
         planned: evaluations that are to be computed; None if nothing is cached.
+        scheduled: see caching.Report; set once the run is over.
         computed: evaluations computed so far.
         evaluations: number of evaluations so far.
         times, cfg, size: see caching.RunSettings; set once the run is over.
@@ -51,6 +52,7 @@ class Run:
     mechanism: str = ""
     n: int = 0
     planned: list[int] | None = None
+    scheduled: list[int] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)
     evaluations: int = 0
     times: tuple[float, ...] = ()
@@ -64,6 +66,13 @@ class Run:
     over: bool = False
     finished: bool = False
     notes: list[Reason] = field(default_factory=list)
+
+    def of_plan(self, mechanism: str, computed: list[int], times: Sequence[float]) -> bool:
+        """Whether such a plan makes this run; one that could not be planned has no times."""
+        if not self.times:
+            return self.planned is None and self.evaluations == len(times)
+        chosen = self.planned is None or self.scheduled == computed
+        return chosen and self.mechanism == mechanism and same_times(self.times, times)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that the page shows."""
@@ -93,9 +102,8 @@ class History:
         return next((run for run in self.runs if not run.over), None)
 
     def last(self, mechanism: str, computed: list[int], times: Sequence[float]) -> Run | None:
-        """The last run at these times that was planned to compute these evaluations, or was not cached; or None."""
-        return next((run for run in self.runs if run.over and run.mechanism == mechanism
-                     and run.planned in (None, computed) and same_times(run.times, times)), None)
+        """The last run at these times whose schedule chose these evaluations, or that was not cached; or None."""
+        return next((run for run in self.runs if run.over and run.of_plan(mechanism, computed, times)), None)
 
     def seconds(self, cfg: float | None, size: Sequence[int]) -> float | None:
         """Seconds of a computed evaluation in the last run of this size, with or without guidance; None without one."""
@@ -173,7 +181,8 @@ class RunMonitor:
         if report.seconds_uncached is not None:
             run.seconds = report.seconds_uncached / report.evaluations
         run.n, run.evaluations, run.computed = max(run.n, report.evaluations), report.evaluations, report.computed
-        run.planned, run.notes, run.mechanism = report.planned or None, report.notes, report.mechanism
+        run.planned, run.scheduled = report.planned or None, report.scheduled
+        run.notes, run.mechanism = report.notes, report.mechanism
         if report.planned:
             run.speedup, run.saved = report.measured_speedup, report.seconds_saved
         self._send({"run": run.as_json()})
