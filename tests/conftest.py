@@ -37,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--all-templates", action="store_true",
                      help="load all of ComfyUI's templates that sample, not only a varied few")
+    parser.addoption("--frontend", choices=["pinned", "newest"], default="pinned",
+                     help="newest: tests of the page that run with the host's own frontend run with the newest release")
     parser.addoption("--archive", help="the packed node (node.zip) to test; default: the files that would be packed")
 
 
@@ -184,7 +186,7 @@ def renderer(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def frontend(request: pytest.FixtureRequest) -> str:
     """Which frontend ``page`` has: the host's ("pinned") or the "newest" (tests.hosting.browser.FRONTENDS)."""
-    return getattr(request, "param", "pinned")
+    return "newest" if request.config.getoption("--frontend") == "newest" else getattr(request, "param", "pinned")
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ MISSING = "'portraits.safetensors' (fitted on Flux, 50 steps, euler simple: of a
 
 
 @pytest.fixture
-def policies(server):
+def policies(page_server):
     """The server's models/recache with one policy, as its author has it."""
-    install_models(server.models)
+    install_models(page_server.models)
     file = policy_file.load("demo-flux-taylor1.safetensors", SHIPPED)
-    with emptied(server.models / "recache") as folder:
+    with emptied(page_server.models / "recache") as folder:
         policy_file.save(folder / NAME, replace(file, about=replace(file.about, name="portraits", notes="of a test")))
         yield folder
 

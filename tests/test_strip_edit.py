@@ -114,7 +114,7 @@ def test_nothing_is_pressed_while_a_run_is_in_progress_or_another_node_decides(p
 
 
 @RENDERERS
-def test_a_time_is_asked_for(page, server, renderer):
+def test_a_time_is_asked_for(page, renderer):
     workflow = json.loads(json.dumps(WORKFLOW))
     workflow["9"]["inputs"]["steps"] = 20 if renderer == "classic" else 21  # a run that the server did not make before
     page.load(workflow)

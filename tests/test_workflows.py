@@ -395,7 +395,7 @@ def runnable(prompt: Mapping[str, dict]) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_it_runs_to_a_picture(name, opened, client, server):
+def test_it_runs_to_a_picture(name, opened, client, page_server):
     open_template(opened, name)
     prompt = runnable(opened.prompt())
     result = client.run(prompt).check()
@@ -425,4 +425,4 @@ def test_it_runs_to_a_picture(name, opened, client, server):
         if trained["class_type"] == "ReCacheSavePolicy":
             stem = trained["inputs"]["name"]
             assert result.outputs[key]["text"] == [f"saved as {stem}.safetensors in models/recache"]
-            (server.models / "recache" / f"{stem}.safetensors").unlink()
+            (page_server.models / "recache" / f"{stem}.safetensors").unlink()
