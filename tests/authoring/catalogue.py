@@ -84,7 +84,7 @@ class Workflow:
                 if not isinstance(inputs.get(widget, ()), tuple):
                     found.setdefault((_label(key, widget), inputs[widget]), []).append((key, widget))
         labels = [label for label, _ in found]
-        return {label if labels.count(label) == 1 else f"{label} {widgets[0][0]}": widgets
+        return {label if labels.count(label) == 1 else f"{widgets[0][0]} model": widgets  # short, to be read whole
                 for (label, _), widgets in found.items()}
 
     @property
@@ -387,11 +387,11 @@ _wan22 = Workflow(
     name="Wan 2.2 14B text to video",
     template="video_wan2_2_14B_t2v",
     nodes={
-        "unet": _unet("wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors"),
-        "unet low": _unet("wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors"),
+        "high noise": _unet("wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors"),
+        "low noise": _unet("wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors"),
         "clip": _wan_loaders["clip"], "vae": _wan_loaders["vae"],
-        "shift": ("ModelSamplingSD3", {"model": ("unet", 0), "shift": 5.0}),
-        "shift low": ("ModelSamplingSD3", {"model": ("unet low", 0), "shift": 5.0}),
+        "shift": ("ModelSamplingSD3", {"model": ("high noise", 0), "shift": 5.0}),
+        "shift low": ("ModelSamplingSD3", {"model": ("low noise", 0), "shift": 5.0}),
         "positive": _text("a lighthouse keeper climbs a spiral stair with a lamp, shadows turn on the walls"),
         "negative": _text(_WAN_NEGATIVE + "，裸露，NSFW"),
         "latent": ("EmptyHunyuanLatentVideo", {"width": 640, "height": 640, "length": 81, "batch_size": 1}),
@@ -403,8 +403,8 @@ _wan22 = Workflow(
         "decode": _decode(("report", 0)), **_video(16.0),
     },
     groups=(
-        ("Models", ("models", "unet", "unet low", "clip", "vae")), ("Prompt and size", ("positive", "negative",
-                                                                                        "latent")),
+        ("Models", ("models", "high noise", "low noise", "clip", "vae")),
+        ("Prompt and size", ("positive", "negative", "latent")),
         ("ReCache, one budget over both experts", ("shift", "shift low", "budget", "note")),
         ("High noise, then low noise", ("sampler", "sampler low", "report")),
         ("Video", ("decode", "video", "save"))),

@@ -56,7 +56,7 @@ class Scene:
     Attributes:
         full: pictures with every evaluation computed.
         cached: the same under the budget.
-        computed: the evaluations that were.
+        computed: the evaluations that were; with a frontier, at its knee.
         shown: the picture of a node that is what the workflow is about, if there is one.
     """
 
@@ -76,13 +76,16 @@ def play(client: Client, workflow: Workflow) -> Scene:
     """Runs the demo model for a workflow's thumbnail, with its number of evaluations and its budget."""
     uncached, cached = _prompt(workflow, None), _prompt(workflow, workflow.budget)
     full = client.images(client.run(uncached).check(), "save")
-    result = client.run(cached).check()
-    computed = json.loads(result.outputs["json"]["text"][0])["computed"]
     shown = None
     for kind in SHOWN:
         if any(kind == node for node, _ in workflow.nodes.values()):
-            shown = client.images(client.run(_about(kind, workflow, uncached, cached)).check(), "about")[0]
+            about = client.run(_about(kind, workflow, uncached, cached)).check()
+            (shown,) = client.images(about, "about")
             shown = shown.crop((0, 0, shown.width, min(shown.height, SHOWN[kind])))
+            (knee,) = about.outputs["about"].get("recache_knee", [None])
+            cached = cached if knee is None else _prompt(workflow, knee)
+    result = client.run(cached).check()
+    computed = json.loads(result.outputs["json"]["text"][0])["computed"]
     return Scene(full, client.images(result, "save"), computed, shown)
 
 
