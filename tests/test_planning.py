@@ -114,6 +114,13 @@ def test_a_run_whose_computed_evaluations_were_moved_is_shown_with_its_plan(clie
     assert other["run"] is None
 
 
+def test_a_runs_first_event_counts_no_evaluation_twice():
+    monitor, events = run_state.RunMonitor(None, None, "", "auto", None), []
+    monitor.server = SimpleNamespace(client_id="page", send_sync=lambda name, data, client: events.append(data))
+    monitor.evaluated(0, True, (True, False))
+    assert events[0]["before"] == [] and events[0]["computed"] and monitor.run.computed == [0]
+
+
 def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client):
     sampler, settings = ksampler(steps=13), {"policy": "uniform"}
     prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)

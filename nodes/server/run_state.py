@@ -156,7 +156,8 @@ class RunMonitor:
         changes = {"index": index, "computed": computed}
         if index == 0 or self.run.over:
             self._begin()
-            self.run.computed = changes["before"] = list(before.computed) if before else []
+            changes["before"] = list(before.computed) if before else []
+            self.run.computed = list(changes["before"])  # grows, as the page's own does
         run = self.run
         run.evaluations = index + 1
         if computed:
