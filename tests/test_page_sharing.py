@@ -51,13 +51,7 @@ def embed(page) -> None:
         page.tab.mouse.click(left + 380, top + 285, button="right")  # its title
     page.tab.get_by_text("Embed the policy in this workflow").first.click()
     page.wait(f"() => app.graph.getNodeById({BUDGET}).properties.recache_policy.data")
-    toast(page, "travels with this workflow")
-
-
-def toast(page, words: str) -> None:
-    """Waits until the page has told the artist something."""
-    page.wait("(words) => [...document.querySelectorAll('.p-toast-message')].some((told) => "
-              "told.innerText.includes(words))", words)
+    page.message("travels with this workflow")
 
 
 def elsewhere(page, policies, saved: dict) -> None:
@@ -66,7 +60,7 @@ def elsewhere(page, policies, saved: dict) -> None:
     page.wait("() => app.graph.nodes.length === 0")
     (policies / NAME).unlink()
     page.evaluate("() => app.refreshComboInNodes()")
-    page.evaluate("() => app.extensionManager.toast.removeAll()")
+    page.dismiss_messages()
     page.load(saved)
 
 
@@ -90,12 +84,12 @@ def test_an_embedded_policy_is_back_where_it_was_missing(page, policies, rendere
     embed(page)
     content, saved = (policies / NAME).read_bytes(), page.workflow()
     elsewhere(page, policies, saved)
-    toast(page, "came with this workflow and was saved in models/recache")
+    page.message("came with this workflow and was saved in models/recache")
     assert (policies / NAME).read_bytes() == content and nothing_is_red(page)
     assert page.widget(BUDGET, "policy") == NAME
     page.screenshot("policy-brought")
     assert "The policy 'portraits' was fitted on" in report(page)
-    page.evaluate("() => app.extensionManager.toast.removeAll()")
+    page.dismiss_messages()
     page.load(saved)  # once more brings nothing new
     page.load(page.workflow())
     assert sorted(path.name for path in policies.glob("portraits*")) == [NAME]
@@ -105,7 +99,7 @@ def test_an_embedded_policy_is_back_where_it_was_missing(page, policies, rendere
 def test_a_missing_policy_is_named_and_the_workflow_runs(page, policies, renderer):
     authored(page)
     elsewhere(page, policies, page.workflow())
-    toast(page, f"The policy {MISSING} is not in models/recache. Until it is there")
+    page.message(f"The policy {MISSING} is not in models/recache. Until it is there")
     assert nothing_is_red(page) and not (policies / NAME).exists()
     page.screenshot("policy-missing")
     said = report(page)
@@ -121,7 +115,7 @@ def test_another_policy_of_the_same_name_stays(page, policies):
     other = (SHIPPED / "demo-wan-taylor1.safetensors").read_bytes()
     (policies / NAME).write_bytes(other)
     page.load(saved)
-    toast(page, "Another one has that name here")
+    page.message("Another one has that name here")
     renamed = page.widget(BUDGET, "policy")
     assert renamed != NAME and (policies / renamed).is_file() and (policies / NAME).read_bytes() == other
     assert "The policy 'portraits' was fitted on" in report(page)
@@ -132,7 +126,7 @@ def test_a_hostile_workflow_brings_nothing(page, policies):
     embed(page)
     (policies / NAME).unlink()
     before, given = set(policies.rglob("*")), page.workflow()
-    page.evaluate("() => app.extensionManager.toast.removeAll()")
+    page.dismiss_messages()
 
     def opened(change) -> None:
         hostile = copy.deepcopy(given)
@@ -148,9 +142,9 @@ def test_a_hostile_workflow_brings_nothing(page, policies):
         node["properties"]["recache_policy"]["data"] = node["properties"]["recache_policy"]["data"][:-40]
 
     opened(outside)
-    toast(page, "has a name that can't be kept")
+    page.message("has a name that can't be kept")
     opened(damaged)
-    toast(page, "is damaged or cut off")
+    page.message("is damaged or cut off")
     opened(lambda node: node["properties"].update(recache_policy=[7], recache_embed={}))
     for data in ({"a": 1}, 7, "", "no base64", "A" * 400_000):
         opened(lambda node, data=data: node["properties"]["recache_policy"].update(data=data))

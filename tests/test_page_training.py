@@ -156,8 +156,7 @@ def test_a_saved_policy_is_said_and_listed_at_once(page):
     lists = f"() => app.graph.getNodeById({budget}).widgets.find(({{ name }}) => name === 'policy').options.values"
     assert file not in page.evaluate(lists)
     page.queue(SECONDS)
-    page.wait("(words) => [...document.querySelectorAll('.p-toast-message')].some((told) => "
-              "told.innerText.includes(words))", f"The policy '{file}' was saved in models/recache")
+    page.message(f"The policy '{file}' was saved in models/recache")
     page.wait(f"() => ({lists})().includes('{file}')")
     assert page.widget(budget, "policy") == "auto"
 
@@ -167,5 +166,4 @@ def test_a_saved_policy_that_takes_the_place_of_another_says_so(page):
     saved = {"file": "new.safetensors", "instead_of": "demo-flux-taylor1", "id": "1"}
     page.evaluate("(saved) => window.app.api.dispatchCustomEvent('executed', "
                   "{ node: '6', display_node: '6', output: { recache_saved: [saved] }, prompt_id: '1' })", saved)
-    page.wait("(words) => [...document.querySelectorAll('.p-toast-message')].some((told) => "
-              "told.innerText.includes(words))", "'auto' uses it in place of 'demo-flux-taylor1'")
+    page.message("'auto' uses it in place of 'demo-flux-taylor1'")

@@ -89,7 +89,7 @@ class ComfyPage:
         self.tab.keyboard.press("Escape")
         self.evaluate("""async () => {
           const { command, setting, sidebarTab, toast, workflow } = app.extensionManager;
-          (toast.removeAll ?? toast.dismissAll)(); // the older and the newer page
+          (toast.removeAll ?? toast.dismissAll)(); // ComfyUI's own page, and the newest
           if (setting.get('Comfy.ColorPalette') !== 'dark') await setting.set('Comfy.ColorPalette', 'dark');
           const panel = 'Comfy.RightSidePanel.IsOpen';
           if (setting.get(panel)) await setting.set(panel, false);
@@ -199,6 +199,15 @@ class ComfyPage:
         """Changes one of ComfyUI's settings in the page, such as ``Comfy.ColorPalette`` to ``light``."""
         self.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
         self.settle()
+
+    def message(self, words: str) -> None:
+        """Waits until one of the page's messages says these words."""
+        self.wait("(words) => [...document.querySelectorAll('.p-toast-message, [data-testid=toast]')].some((told) => "
+                  "told.innerText.includes(words))", words)  # in ComfyUI's own page, and in the newest
+
+    def dismiss_messages(self) -> None:
+        """Closes them all."""
+        self.evaluate("() => { const { toast } = app.extensionManager; (toast.removeAll ?? toast.dismissAll)() }")
 
     def settle(self) -> None:
         """Lets the page draw."""
