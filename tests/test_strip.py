@@ -79,6 +79,8 @@ def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     assert agrees(page, 0.3)["notes"] == (
         "With taylor, 3 of 10 look worse than simply running 3 steps; set the mechanism to auto. Evenly spread.")
     page.screenshot("strip-plan", 8)
+    assert page.evaluate("() => { const notes = document.querySelector('.recache-strip .notes'); "
+                         "return notes.scrollHeight <= notes.clientHeight }")  # read whole at the first size
     asked = []
     page.tab.on("request", lambda request: asked.append(request) if request.url.endswith("/recache/plan") else None)
     start = time.monotonic()

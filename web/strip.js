@@ -6,7 +6,7 @@ import { TimeLine } from "./time_line.js";
 const KINDS = ["forecast", "computed", "was-forecast", "was-computed"];
 const QUALITIES = ["broken", "another", "details", "same"]; // the bar is as full as the place here
 const PRESETS = ["draft", "fast", "balanced", "safe", "knee"]; // the last: of ReCache Frontier, where it has found one
-export const HEIGHT = 120;
+export const HEIGHT = 134;
 
 /**
  * A strip's element; `show` draws it. `onBudget` gets the budget of a preset that is pressed, `onToggle` the number of a
