@@ -8,6 +8,7 @@ Figures, for every renderer and number of steps:
     slider_to_redraw: median milliseconds of single moves; below 50 at 50 steps.
     slowest: the 95th percentile of them.
     requests: questions to the server a second while the slider moves on every frame.
+    in_flight: how many of them wait for their answer at once, at most.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import argparse
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 from statistics import median, quantiles
+
+from playwright.sync_api import Request
 
 from tests.bench.figures import Figure, publish
 from tests.hosting.browser import ComfyPage, comfy_page, launch
@@ -76,10 +81,18 @@ def measured(page: ComfyPage, steps: int) -> Iterator[Figure]:
     cell = {"renderer": page.renderer, "steps": steps}
     yield Figure("slider_to_redraw", median(seconds), "ms", cell)
     yield Figure("slowest", quantiles(seconds, n=20)[-1], "ms", cell)
-    asked: list[str] = []
-    page.tab.on("request", lambda request: asked.append(request.url) if "/recache/plan" in request.url else None)
+    waiting = [0]  # requests without an answer, after each event
+    for event, change in (("request", 1), ("requestfinished", -1), ("requestfailed", -1)):
+        page.tab.on(event, partial(count, waiting, change))
     page.evaluate(DRAG)
-    yield Figure("requests", len(asked), "1/s", cell)
+    yield Figure("requests", sum(after > before for before, after in pairwise(waiting)), "1/s", cell)
+    yield Figure("in_flight", max(waiting), "1", cell)
+
+
+def count(waiting: list[int], change: int, request: Request) -> None:
+    """Notes that a question for a plan was sent (1), or answered (-1)."""
+    if request.url.endswith("/recache/plan"):
+        waiting.append(waiting[-1] + change)
 
 
 def figures() -> Iterator[Figure]:
