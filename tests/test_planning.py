@@ -121,7 +121,7 @@ def test_a_runs_first_event_counts_no_evaluation_twice():
     assert events[0]["before"] == [] and events[0]["computed"] and monitor.run.computed == [0]
 
 
-def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client):
+def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client, server):
     sampler, settings = ksampler(steps=13), {"policy": "uniform"}
     prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)
     prompt["windows"] = {"class_type": "ContextWindowsManual", "inputs": {
@@ -131,6 +131,7 @@ def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client):
         "split_conds_to_windows": False, "causal_window_fix": True}}
     prompt["sampling"]["inputs"]["model"] = ["windows", 0]
     client.run(prompt, PAGE).check()
+    assert server.excuse("ReCache: windows_move")
     told = client.post(routes.ROUTE, asked(sampler, settings))
     assert told["run"]["planned"] is None and [note["code"] for note in told["run"]["notes"]] == ["windows_move"]
     assert client.post(routes.ROUTE, asked(ksampler(steps=14), settings))["run"] is None
