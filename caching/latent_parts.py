@@ -10,8 +10,8 @@ import torch
 
 
 def parts_of(latent) -> list[torch.Tensor]:
-    """The tensors of a nested latent, or the latent alone."""
-    return list(latent.unbind()) if latent.is_nested else [latent]
+    """The tensors of a nested latent, or alone what is no such."""
+    return list(latent.unbind()) if getattr(latent, "is_nested", False) else [latent]
 
 
 def each_part(latent, change: Callable[[torch.Tensor], torch.Tensor]):

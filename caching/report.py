@@ -8,6 +8,7 @@ from statistics import median
 
 import torch
 
+from .latent_parts import parts_of
 from .lru import LruCache
 from .reasons import Reason
 
@@ -194,7 +195,7 @@ def fingerprint(samples) -> bytes:
 
     The parts of a nested latent, such as video and audio, are packed as the host packs them for its samplers.
     """
-    parts = samples.unbind() if getattr(samples, "is_nested", False) else [samples]
+    parts = parts_of(samples)
     if not all(torch.is_tensor(part) and part.numel() for part in parts):
         return b""
     flat = torch.cat([part.reshape(len(part), -1) for part in parts], -1).flatten()

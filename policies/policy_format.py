@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -193,12 +193,12 @@ def _json(text: str, name: str) -> Any:
 
 
 def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -> PolicyFile:
-    allowed_fields = FIELDS | BY_BUDGET if about["format_version"] == 3 else FIELDS
-    known = {"format_version", *allowed_fields}
+    fields = FIELDS | BY_BUDGET if about["format_version"] == 3 else FIELDS
+    known = {"format_version", *fields}
     if set(about) != known:
         odd = sorted(set(about) ^ known)[0]
         raise wrong(name, f"has missing or unknown information ('{odd[:40]}'); save the policy again")
-    for key, allowed in allowed_fields.items():
+    for key, allowed in fields.items():
         if not allowed(about[key]):
             raise wrong(name, f"has impossible information about its {key.replace('_', ' ')}; save the policy again")
     logits, times, validation = tensors["logits"], tensors["times"], tensors["validation"]
@@ -223,7 +223,8 @@ def _checked(about: dict[str, Any], tensors: dict[str, np.ndarray], name: str) -
         raise wrong(name, "has a table that no recorded run can have; train or download the policy again")
     policy = Policy(tuple(budgets), logits.copy(), tuple(times.tolist()))
     table = {k: dict(zip(candidates, row)) for k, row in zip(budgets, validation.tolist())} if candidates else {}
-    stated = {key: value for key, value in about.items() if key in {each.name for each in fields(About)}}
+    stated = {key: value for key, value in about.items()
+              if key not in ("format_version", "budgets", "candidates", "mechanisms")}
     by_budget = dict(zip(budgets, map(tuple, mechanisms)))
     return PolicyFile(policy, About(**stated), table, None if gram is None else gram.copy(), by_budget)
 

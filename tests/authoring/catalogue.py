@@ -157,6 +157,12 @@ def _ksampler(model: str, positive: tuple, negative: tuple, latent: tuple, *, st
         "steps": steps, "cfg": cfg, "sampler_name": sampler, "scheduler": scheduler, "denoise": denoise}
 
 
+def _custom_sampler(sampler: str = "euler", latent: tuple[str, int] = ("latent", 0)) -> tuple[str, dict]:
+    return "SamplerCustomAdvanced", {
+        "noise": ("noise", 0), "guider": ("guider", 0), "sampler": (sampler, 0), "sigmas": ("scheduler", 0),
+        "latent_image": latent}
+
+
 def _decode(samples: tuple[str, int], vae: tuple[str, int] = ("vae", 0)) -> tuple[str, dict]:
     return "VAEDecode", {"samples": samples, "vae": vae}
 
@@ -284,6 +290,14 @@ _flux_kontext = Workflow(
     subgraph=True,
 )
 
+_flux2_steps = {
+    "width": ("PrimitiveInt", {"value": 1024}),
+    "height": ("PrimitiveInt", {"value": 1024}),
+    "latent": ("EmptyFlux2LatentImage", {"width": ("width", 0), "height": ("height", 0), "batch_size": 1}),
+    "scheduler": ("Flux2Scheduler", {"steps": 20, "width": ("width", 0), "height": ("height", 0)}),
+    "euler": ("KSamplerSelect", {"sampler_name": "euler"}),
+    "noise": ("RandomNoise", {"noise_seed": 0}),
+}
 _flux2 = Workflow(
     name="FLUX.2-dev text to image",
     template="image_flux2_text_to_image",
@@ -293,17 +307,10 @@ _flux2 = Workflow(
         "vae": _vae("full_encoder_small_decoder.safetensors"),
         "positive": _text("a paper lantern festival on a canal at dusk, reflections in the water, long exposure"),
         "guidance": ("FluxGuidance", {"conditioning": ("positive", 0), "guidance": 4.0}),
-        "width": ("PrimitiveInt", {"value": 1024}),
-        "height": ("PrimitiveInt", {"value": 1024}),
-        "latent": ("EmptyFlux2LatentImage", {"width": ("width", 0), "height": ("height", 0), "batch_size": 1}),
-        "scheduler": ("Flux2Scheduler", {"steps": 20, "width": ("width", 0), "height": ("height", 0)}),
-        "euler": ("KSamplerSelect", {"sampler_name": "euler"}),
-        "noise": ("RandomNoise", {"noise_seed": 0}),
+        **_flux2_steps,
         "budget": _budget(("unet", 0), 0.5),
         "guider": ("BasicGuider", {"model": ("budget", 0), "conditioning": ("guidance", 0)}),
-        "sampler": ("SamplerCustomAdvanced", {
-            "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("euler", 0), "sigmas": ("scheduler", 0),
-            "latent_image": ("latent", 0)}),
+        "sampler": _custom_sampler(),
         "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
     },
     groups=(
@@ -442,9 +449,7 @@ _hunyuan = Workflow(
         "noise": ("RandomNoise", {"noise_seed": 0}),
         "budget": _budget(("shift", 0), 0.5),
         "guider": ("BasicGuider", {"model": ("budget", 0), "conditioning": ("guidance", 0)}),
-        "sampler": ("SamplerCustomAdvanced", {
-            "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("euler", 0), "sigmas": ("scheduler", 0),
-            "latent_image": ("latent", 0)}),
+        "sampler": _custom_sampler(),
         "report": _report("sampler"),
         "decode": ("VAEDecodeTiled", {
             "samples": ("report", 0), "vae": ("vae", 0), "tile_size": 256, "overlap": 64, "temporal_size": 64,
@@ -561,18 +566,11 @@ _flux2_klein = Workflow(
         "vae": _vae("flux2-vae.safetensors"),
         "positive": _text("a tin robot waters tomatoes on a balcony, golden hour, shot on film"),
         "negative": _text(""),
-        "width": ("PrimitiveInt", {"value": 1024}),
-        "height": ("PrimitiveInt", {"value": 1024}),
-        "latent": ("EmptyFlux2LatentImage", {"width": ("width", 0), "height": ("height", 0), "batch_size": 1}),
-        "scheduler": ("Flux2Scheduler", {"steps": 20, "width": ("width", 0), "height": ("height", 0)}),
-        "euler": ("KSamplerSelect", {"sampler_name": "euler"}),
-        "noise": ("RandomNoise", {"noise_seed": 0}),
+        **_flux2_steps,
         "budget": _budget(("unet", 0), 0.5),
         "guider": ("CFGGuider", {"model": ("budget", 0), "positive": ("positive", 0), "negative": ("negative", 0),
                                  "cfg": 5.0}),
-        "sampler": ("SamplerCustomAdvanced", {
-            "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("euler", 0), "sigmas": ("scheduler", 0),
-            "latent_image": ("latent", 0)}),
+        "sampler": _custom_sampler(),
         "report": _report("sampler"), "decode": _decode(("report", 0)), "save": _SAVE,
     },
     groups=(
@@ -590,8 +588,6 @@ _flux2_klein = Workflow(
     titles={"positive": POSITIVE, "negative": NEGATIVE, "width": "Width", "height": "Height"},
     subgraph=True,
 )
-
-_AUDIO = {"decode audio": ("VAEDecodeAudio", {"samples": ("report", 0), "vae": ("vae audio", 0)})}
 
 _H3 = "Comfy-Org/MiniMax-H3"
 _minimax_h3 = Workflow(
@@ -611,10 +607,9 @@ _minimax_h3 = Workflow(
         "noise": ("RandomNoise", {"noise_seed": 0}),
         "budget": _budget(("unet", 0), 0.5),
         "guider": ("BasicGuider", {"model": ("budget", 0), "conditioning": ("positive", 0)}),
-        "sampler": ("SamplerCustomAdvanced", {
-            "noise": ("noise", 0), "guider": ("guider", 0), "sampler": ("multistep", 0), "sigmas": ("scheduler", 0),
-            "latent_image": ("positive", 1)}),
-        "report": _report("sampler"), "decode": _decode(("report", 0)), **_AUDIO,
+        "sampler": _custom_sampler("multistep", ("positive", 1)),
+        "report": _report("sampler"), "decode": _decode(("report", 0)),
+        "decode audio": ("VAEDecodeAudio", {"samples": ("report", 0), "vae": ("vae audio", 0)}),
         "video": ("CreateVideo", {"images": ("decode", 0), "audio": ("decode audio", 0), "fps": 24.0}),
         "save": _video(24.0)["save"],
     },
@@ -632,7 +627,6 @@ _minimax_h3 = Workflow(
     line="picture and sound, budget 0.5", evaluations=20, budget=0.5, titles={"vae audio": "Load VAE (sound)"},
     subgraph=True,
 )
-
 
 
 def _sdxl_sampler(model: tuple, prompts: str, latent: tuple[str, int], first: bool) -> tuple[str, dict]:

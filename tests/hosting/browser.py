@@ -87,9 +87,9 @@ class ComfyPage:
     def clear(self) -> None:
         """Starts an empty workflow; closes others, messages, menus and panels; dark again, at the canvas's origin."""
         self.tab.keyboard.press("Escape")
+        self.dismiss_messages()
         self.evaluate("""async () => {
-          const { command, setting, sidebarTab, toast, workflow } = app.extensionManager;
-          (toast.removeAll ?? toast.dismissAll)(); // ComfyUI's own page, and the newest
+          const { command, setting, sidebarTab, workflow } = app.extensionManager;
           if (setting.get('Comfy.ColorPalette') !== 'dark') await setting.set('Comfy.ColorPalette', 'dark');
           const panel = 'Comfy.RightSidePanel.IsOpen';
           if (setting.get(panel)) await setting.set(panel, false);
@@ -206,7 +206,7 @@ class ComfyPage:
                   "told.innerText.includes(words))", words)  # in ComfyUI's own page, and in the newest
 
     def dismiss_messages(self) -> None:
-        """Closes them all."""
+        """Closes them all, in ComfyUI's own page and in the newest."""
         self.evaluate("() => { const { toast } = app.extensionManager; (toast.removeAll ?? toast.dismissAll)() }")
 
     def settle(self) -> None:
@@ -255,7 +255,8 @@ HOST_COMPLAINTS = (
     "redirecting to root graph",  # a workflow that gets its id when the page is loaded again
     "[proxyWidgetMigration]",  # templates that an older page saved
     "[ExecutableNodeDTO.resolveOutput]",  # a bypassed node with no input of its output's type
-    "Error loading model: ",  # a template shows a 3D file that its last run made
+    "Error loading model: HttpError",  # a template shows a 3D file that its last run made
+    "Error loading model: Error: Failed to fetch model: 404",  # the same in another viewer of the host's
     "[appModeStore]",
     "LiteGraph addWidget(...) without a callback",
     "LiteGraph: duplicate subgraph node ID",
