@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from .dry_run import Evaluations
 from .mechanisms import Mechanism
 from .plan import Phase, Schedule, blocks_plan, first_plan, full, output_plan
@@ -11,8 +9,6 @@ from .reasons import Reason
 from .report import Report
 from .settings import CacheConfig
 from .turns import Turns
-
-log = logging.getLogger(__name__)
 
 
 class Planner:
@@ -146,7 +142,6 @@ class Planner:
     def disable(self, reason: Reason) -> None:
         """Compute everything from here on, and report why."""
         if self.disabled is None:
-            log.warning("ReCache: %s", reason)
             self.disabled = reason
             self._report.note(reason)
 

@@ -32,8 +32,15 @@ def test_the_classic_renderer_hides_advanced_inputs_until_asked(page):
     seen = ("(id) => { const node = app.graph.getNodeById(id); "
             "return node.widgets.filter((widget) => node.isWidgetVisible(widget)).map(({ name }) => name) }")
     assert set(page.evaluate(seen, budget)) == {"budget", "schedule", "policy"}
+    page.settle()
+    height, least = page.evaluate("(id) => { const node = app.graph.getNodeById(id); "
+                                  "return [node.size[1], node.computeSize()[1]] }", budget)
+    assert height <= least  # no room is left for them
     page.evaluate("(id) => app.graph.getNodeById(id).toggleAdvanced()", budget)  # "Show Advanced" in the node's menu
     assert set(page.evaluate(seen, budget)) == {"budget", "schedule", "policy", *ADVANCED}
+    page.settle()
+    assert page.evaluate("(id) => app.graph.getNodeById(id).size[1]", budget) > height + 20 * len(ADVANCED)
+    page.screenshot("advanced", budget)
     assert page.prompt()[str(budget)]["inputs"].keys() >= ADVANCED
 
 

@@ -131,7 +131,7 @@ def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client, server
         "split_conds_to_windows": False, "causal_window_fix": True}}
     prompt["sampling"]["inputs"]["model"] = ["windows", 0]
     client.run(prompt, PAGE).check()
-    assert server.excuse("ReCache: windows_move")
+    assert "ReCache: The context windows move from step to step, so nothing was cached." in server.log()
     told = client.post(routes.ROUTE, asked(sampler, settings))
     assert told["run"]["planned"] is None and [note["code"] for note in told["run"]["notes"]] == ["windows_move"]
     assert client.post(routes.ROUTE, asked(ksampler(steps=14), settings))["run"] is None

@@ -194,7 +194,8 @@ class BudgetStrip {
     if (!plan) return { head: t("strip.waiting") };
     const result = beyondReach(plan, this.wanted) || (plan.run && measured(plan.run)) || expected(plan);
     if (plan.refusal) return { head: t("strip.uncached"), result, notes: sentence(plan.refusal) };
-    if (!plan.n) return { head: t(this.found.samplers.length ? "strip.unknown" : "strip.unconnected"), result };
+    if (!plan.n && this.found.samplers.length) return { head: t("strip.unknown"), result };
+    if (!plan.n) return { head: t("strip.unconnected"), result, notes: t("strip.unconnected_where") };
     return { head: planned(plan), quality: plan.quality, result, notes: this.notes() };
   }
 

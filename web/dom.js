@@ -71,7 +71,12 @@ function replaceOutdated() {
 /** The classic renderer hides an advanced input only if its widget says so itself: "Show Advanced" in the node's menu. */
 function hideAdvanced(node) {
   if (app.extensionManager.setting.get("Comfy.Node.AlwaysShowAdvancedWidgets")) return;
-  for (const widget of node.widgets ?? []) if (widget.options?.advanced) widget.advanced = true;
+  for (const widget of node.widgets ?? []) {
+    if (!widget.options?.advanced) continue;
+    widget.advanced = true;
+    const shown = () => LiteGraph.vueNodesMode || node.showAdvanced;
+    widget.computeSize = (width = 0) => [width, shown() ? LiteGraph.NODE_WIDGET_HEIGHT : -SPACING]; // else it leaves a gap
+  }
   if (!LiteGraph.vueNodesMode) node.setSize([node.size[0], node.computeSize()[1]]); // their room was counted in
 }
 

@@ -32,10 +32,10 @@ export class Strip {
     this.time = new TimeLine(line, onSeconds);
     this.legend = html("div", line, "legend"); // hidden where it has no room beside the result
     this.legend.setAttribute("aria-hidden", "true"); // the strip's own label says which are computed
-    for (const kind of ["computed", "forecast"]) {
+    this.legendWords = ["computed", "forecast"].map((kind) => {
       html("i", this.legend, kind);
-      html("span", this.legend).textContent = t(`strip.legend_${kind}`);
-    }
+      return [kind, html("span", this.legend)];
+    });
     this.notes = html("div", this.element, "notes");
     this.cells = [];
     this.highlighted = -1;
@@ -67,6 +67,7 @@ export class Strip {
       this.paths[kind].setAttribute("d", drawn);
     }
     this.element.classList.toggle("dim", dim);
+    this.legendWords.forEach(([kind, word]) => (word.textContent = t(`strip.legend_${kind}`)));
     this.showPresets(presets);
     this.showQuality(quality);
     this.svg.classList.toggle("edits", edits);
@@ -81,7 +82,6 @@ export class Strip {
   addPreset(row, name, onBudget) {
     const button = html("button", row);
     button.type = "button";
-    button.textContent = t(`strip.preset_${name}`);
     button.addEventListener("click", () => onBudget(button.budget));
     return button;
   }
@@ -89,10 +89,11 @@ export class Strip {
   showPresets(presets) {
     PRESETS.forEach((name, i) => {
       const button = this.presets[i];
+      button.textContent = t(`strip.preset_${name}`);
       button.budget = presets[name];
       button.disabled = button.budget === undefined;
       button.hidden = name === "knee" && button.disabled;
-      button.title = button.disabled ? "" : t("strip.preset_title", { name: t(`strip.preset_${name}`), budget: button.budget });
+      button.title = button.disabled ? "" : t("strip.preset_title", { name: button.textContent, budget: button.budget });
     });
   }
 

@@ -8,13 +8,10 @@ export class TimeLine {
     this.button = html("button", parent, "result");
     this.button.type = "button";
     this.label = html("label", parent, "seconds");
-    const [before, after] = t("strip.finish_in", { seconds: "\n" }).split("\n");
-    this.label.append(before);
-    this.field = html("input", this.label);
+    this.field = html("input");
     this.field.type = "number";
     this.field.min = 0;
     this.field.step = "any";
-    this.label.append(after);
     this.onSeconds = onSeconds;
     this.open(false);
     this.button.addEventListener("click", () => this.open(true));
@@ -33,6 +30,8 @@ export class TimeLine {
     this.button.style.display = opened ? "none" : "";
     this.label.style.display = opened ? "" : "none";
     if (!opened) return;
+    const [before, after] = t("strip.finish_in", { seconds: "\n" }).split("\n");
+    this.label.replaceChildren(before, this.field, after);
     this.field.value = "";
     this.field.focus();
   }

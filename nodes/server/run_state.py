@@ -20,6 +20,7 @@ from ...caching.lru import LruCache
 from ...policies.policy_file import PolicyFile
 from ...policies.schedule import same_times
 from .prompt_info import running_workflow
+from .wording import reason_text
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ class RunMonitor:
 
     def published(self, report: Report) -> None:
         """A run is over (see caching.CacheConfig)."""
+        for note in report.notes:
+            log.info("ReCache: %s", reason_text(note))
         if self.server is None:
             return
         if self.run.over:

@@ -42,14 +42,12 @@ class Server:
         url: like ``http://127.0.0.1:41234``.
         base: its base directory; models, input and output are in there.
         log_path: all that it has printed.
-        excused: lines of its log that are no complaints (see excuse).
     """
 
     url: str
     base: Path
     log_path: Path
     process: subprocess.Popen = field(repr=False)
-    excused: set[str] = field(default_factory=set, repr=False)
 
     @property
     def models(self) -> Path:
@@ -73,13 +71,7 @@ class Server:
     def complaints(self) -> list[str]:
         """The log's lines that speak of trouble with the pack: warnings, errors, tracebacks through its files."""
         return [line for line in self.log().splitlines()
-                if _OF_PACK.search(line) and _TROUBLE.search(line) and line not in self.excused]
-
-    def excuse(self, end: str) -> set[str]:
-        """The complaints that end so, which a test has provoked; they are none from now on."""
-        found = {line for line in self.complaints() if line.endswith(end)}
-        self.excused.update(found)
-        return found
+                if _OF_PACK.search(line) and _TROUBLE.search(line)]
 
 
 def left_out(folder: str, names: list[str]) -> set[str]:
