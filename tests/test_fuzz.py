@@ -37,8 +37,9 @@ def test_no_hostile_policy_does_harm():
 
 @pytest.mark.parametrize("name, count", [("embedded", 60), ("routes", 150)])
 def test_no_hostile_request_does_harm(name, count, target):
+    before = target.server.log().count("Traceback")  # old hosts lack packages for nodes of their own
     check(name, count, target)
-    assert "Traceback" not in target.server.log()
+    assert target.server.log().count("Traceback") == before
 
 
 def test_every_route_is_asked():

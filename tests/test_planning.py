@@ -121,6 +121,15 @@ def test_a_runs_first_event_counts_no_evaluation_twice():
     assert events[0]["before"] == [] and events[0]["computed"] and monitor.run.computed == [0]
 
 
+def test_a_first_samplers_run_is_shown_while_the_next_is_not_there():
+    times, run = (1.0, 0.8, 0.6, 0.4), run_state.Run("auto", "reuse", over=True, planned=[0], scheduled=[0],
+                                                     times=(1.0, 0.8))
+    history = run_state.History(None, "", None, [run])
+    assert history.last("reuse", [0, 2], times, (2, 2)) is run
+    assert history.last("reuse", [0, 1], times, (2, 2)) is None  # another schedule
+    assert history.last("reuse", [0, 2], times, (4,)) is None  # one sampler was cut short, or is another one
+
+
 def test_a_run_that_could_not_be_planned_is_shown_with_its_reason(client, server):
     sampler, settings = ksampler(steps=13), {"policy": "uniform"}
     prompt = queued(sampler, {**SETTINGS, **settings}, LOADER)

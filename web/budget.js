@@ -186,7 +186,9 @@ class BudgetStrip {
     if (this.failed) return { head: t("strip.cannot_tell") };
     if (this.inactive) return { head: t(`strip.${this.inactive}`) };
     if (this.found.replaced) return { head: t("strip.replaced") };
-    const { plan, run } = this;
+    const { plan } = this;
+    const between = plan?.run?.finished && plan.run.evaluations < plan.n; // two samplers: the next is being loaded
+    const run = this.run ?? (between ? { ...plan.run, n: plan.n } : null);
     if (run) {
       const head = t("strip.running", { i: run.evaluations, n: run.n, k: run.computed.length });
       return { head, quality: plan?.quality, notes: this.notes() };

@@ -39,11 +39,14 @@ def add_route(method: str, path: str, handler: Callable) -> None:
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The body of a POST, of at most `limit` bytes; no more is read.
 
-    Only JSON is accepted, because a page of another site can't send it without a preflight request.
+    Only JSON is accepted, because a page of another site can't send it without a preflight request. ComfyUI itself
+    refuses what a browser marks as another site's only since 0.24.0.
 
     Raises:
-        BadRequest: it is too long, or said to be something else.
+        BadRequest: it is too long, said to be something else, or of another site.
     """
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise BadRequest("The request is of another site.", 403)
     if request.content_type != "application/json":
         raise BadRequest("The request is not JSON.", 415)
     body = bytearray()

@@ -153,7 +153,7 @@ def plan(request: PlanRequest) -> PlanAnswer:
         answer.seconds_uncached = answer.n * seconds
         answer.seconds = answer.seconds_uncached / answer.speedup
     if history and answer.run is None:
-        answer.run = history.last(mechanism, answer.computed, evaluations.times)
+        answer.run = history.last(mechanism, answer.computed, evaluations.times, planned.parts)
     return answer
 
 

@@ -11,6 +11,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from server import PromptServer
@@ -68,12 +69,19 @@ class Run:
     finished: bool = False
     notes: list[Reason] = field(default_factory=list)
 
-    def of_plan(self, mechanism: str, computed: list[int], times: Sequence[float]) -> bool:
-        """Whether such a plan makes this run; one that could not be planned has no times."""
+    def of_plan(self, mechanism: str, computed: list[int], times: Sequence[float], parts: Sequence[int]) -> bool:
+        """Whether such a plan makes this run, or its first samplers do; a run that could not be planned has no times.
+
+        Args:
+            parts: evaluations of each sampler.
+        """
         if not self.times:
             return self.planned is None and self.evaluations == len(times)
-        chosen = self.planned is None or self.scheduled == computed
-        return chosen and self.mechanism == mechanism and same_times(self.times, times)
+        made = len(self.times)
+        if made not in accumulate(parts):
+            return False
+        chosen = self.planned is None or self.scheduled == [i for i in computed if i < made]
+        return chosen and self.mechanism == mechanism and same_times(self.times, times[:made])
 
     def as_json(self) -> dict[str, Any]:
         """The fields that the page shows."""
@@ -102,9 +110,9 @@ class History:
         """The run that is not over yet, or None."""
         return next((run for run in self.runs if not run.over), None)
 
-    def last(self, mechanism: str, computed: list[int], times: Sequence[float]) -> Run | None:
+    def last(self, mechanism: str, computed: list[int], times: Sequence[float], parts: Sequence[int]) -> Run | None:
         """The last run at these times whose schedule chose these evaluations, or that was not cached; or None."""
-        return next((run for run in self.runs if run.over and run.of_plan(mechanism, computed, times)), None)
+        return next((run for run in self.runs if run.over and run.of_plan(mechanism, computed, times, parts)), None)
 
     def seconds(self, cfg: float | None, size: Sequence[int]) -> float | None:
         """Seconds of a computed evaluation in the last run of this size, with or without guidance; None without one."""

@@ -68,6 +68,12 @@ def templates() -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
+def node_types(workflow: dict[str, Any]) -> set[str]:
+    """Of all its nodes but subgraphs."""
+    subgraphs = {graph["id"] for graph in workflow.get("definitions", {}).get("subgraphs", [])}
+    return {node["type"] for node in _nodes(workflow)} - subgraphs
+
+
 def varied(found: dict[str, dict[str, Any]]) -> list[str]:
     """Names of a few templates that together hold every kind of node from which a plan is read, also in subgraphs."""
 
