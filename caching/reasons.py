@@ -63,6 +63,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "fewer_steps_closer": ("budgets",),
     "budget_same": ("budget", "computed", "evaluations"),
     "recomputed": ("count", "gigabytes"),
+    "over_limit": ("taken", "limit"),
     "checkpoint_damaged": ("file",),
     "checkpoint_foreign": (),
     "cluster_used": ("workers",),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from .held_out import HeldOut, nearest
 from .policy import Policy
 from .policy_fields import BY_BUDGET, FIELDS, MAX_EVALUATIONS, is_gram
 
@@ -72,7 +73,7 @@ class PolicyFile:
     """A policy, what it was fitted on, and its results on held-out samples.
 
     Attributes:
-        validation: {k: {candidate: mean held-out distance}}: the same candidates (learned, uniform, ...) for every
+        validation: {k: {candidate: mean held-out distance}}: the same candidates (learned, default, ...) for every
             budget of the policy, possibly none; "policy" is the one that the policy holds.
         gram: mean inner products of the n predictions of recorded runs, float64 (see policy_fields.is_gram), for a
             mechanism that forecasts from them; else None.
@@ -91,22 +92,14 @@ class PolicyFile:
             return self.about.mechanism, self.about.mechanism_options.get("order", 1)
         return self.mechanisms[min(self.mechanisms, key=lambda k: abs(k - share * self.policy.n))]
 
-    def expected(self, share: float) -> tuple[int, float, float] | None:
-        """(k, held-out distance, uniform's) of the validated k nearest to a share of the evaluations; None without any.
-
-        The distance is that of "policy" or, in older files, of the best candidate; "fewer steps" is not one of them.
-        """
-        rows = {k: {name: d for name, d in row.items() if name != "fewer steps"} for k, row in self.validation.items()}
-        known = [k for k, row in rows.items() if row.get("uniform", 0.0) > 0.0]
-        if not known:
-            return None
-        k = min(known, key=lambda k: abs(k - share * self.policy.n))
-        return k, rows[k].get("policy", min(rows[k].values())), rows[k]["uniform"]
+    def expected(self, share: float) -> HeldOut | None:
+        """What the policy gave at the validated k nearest to a share of the evaluations; None without any."""
+        return nearest(self.validation, share * self.policy.n)
 
     def gain(self, share: float) -> float | None:
-        """The part of uniform's distance that is saved there (see `expected`), 0..1; None if not validated."""
+        """`HeldOut.gain` there; None if not validated."""
         expected = self.expected(share)
-        return expected and 1.0 - expected[1] / expected[2]
+        return expected and expected.gain
 
 
 def encode(file: PolicyFile, name: str) -> bytes:

@@ -84,7 +84,7 @@ def test_the_winners_are_trained_and_the_policy_says_so(outcome):
     assert set(outcome.mechanisms) == {3, 6} and set(outcome.mechanisms.values()) <= set(CANDIDATES)
     assert about.training["mechanisms tried"] == "taylor 1, hermite 1, meancache, reuse, taylor 2, l2p"
     assert {name for row in outcome.table.values() for name in row} == {
-        "learned", "uniform", "default", "start", "runner-up", "fewer steps", "policy"}
+        "learned", "default", "start", "runner-up", "fewer steps", "policy"}
     for k, row in outcome.table.items():
         assert row["policy"] == row[outcome.learned.winners[k]] <= row["learned"]
         assert outcome.policy.mechanism(k / N) == outcome.mechanisms[k]

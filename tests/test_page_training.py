@@ -81,7 +81,7 @@ def test_a_training_is_watched_and_stopped_with_the_button(page, frontend):
     page.start()
     learns(page)
     page.wait(f"() => document.querySelector('{BUTTON}').disabled === false")
-    assert text(page, ".gain").endswith("less error than uniform in training")
+    assert text(page, ".gain").endswith("less error than without a policy in training")
     newest(page, lambda state: page.tab.locator(f"{PANEL} li span:first-child").all_inner_texts() == [
         f"{k} of {n}" for k, n, _ in state["budgets"]])  # the panel may be an event behind the server
     assert page.tab.locator(f"{PANEL} svg").get_attribute("aria-label").startswith("Learning curve: ")
@@ -90,7 +90,7 @@ def test_a_training_is_watched_and_stopped_with_the_button(page, frontend):
     button.click()
     state = has_ended(page)
     assert state["state"] == "done" and state["evaluations"] < 5000
-    assert text(page, ".gain") == f"{round(100 * state['gain'])}% less error than uniform in training"
+    assert text(page, ".gain") == f"{round(100 * state['gain'])}% less error than without a policy in training"
     assert button.is_disabled() and text(page, ".spoken") == state["summary"]
     assert [f"{round(100 * gain)}%" for _, _, gain in state["budgets"]] == page.tab.locator(
         f"{PANEL} li span:last-child").all_inner_texts()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from recache.policies import policy_file
+from recache.policies.held_out import HeldOut
 from recache.policies.learning.imitation import imitate
 from recache.policies.learning.plackett_luce import PlackettLuce
 from recache.policies.policy import from_schedules
@@ -129,10 +130,13 @@ def test_inner_products_are_kept_to_the_bit_and_only_files_with_them_need_a_newe
 
 def test_the_expected_distance_is_of_what_the_policy_holds():
     file = example()
-    assert file.expected(0.25) == (5, 0.1, 0.2)  # an older file: the best of its candidates
+    assert file.expected(0.25) == HeldOut(5, 0.1, 0.2, "uniform")  # an older file: the best of its candidates
+    assert file.gain(0.25) == pytest.approx(0.5)
     held = {k: row | {"policy": row["learned"] * 1.5, "fewer steps": 0.0} for k, row in file.validation.items()}
-    k, distance, even = replace(file, validation=held).expected(0.25)
-    assert (k, even) == (5, 0.2) and distance == pytest.approx(0.15)
+    assert replace(file, validation=held).expected(0.25).distance == pytest.approx(0.15)
+    newer = {k: row | {"default": 0.16} for k, row in held.items()}
+    found = replace(file, validation=newer).expected(0.25)
+    assert (found.k, found.other, found.than) == (5, 0.16, "default") and found.gain == pytest.approx(1 / 16)
 
 
 def test_a_mechanism_for_every_budget_is_kept(saved):

@@ -77,7 +77,7 @@ def test_a_policy_is_trained_on_video_with_sound(node, sampled):
     k = N // 2
     row = policy.validation[k]
     assert policy.policy.schedule(k).k == k and policy.about.reward == "latent RMSE"
-    assert 0.0 < min(row.values()) <= row["uniform"] and f"{k} of {N}" in text
+    assert 0.0 < min(row.values()) <= row["default"] and f"{k} of {N}" in text
 
 
 def test_the_frontier_of_video_with_sound(node, sampled):

@@ -140,7 +140,7 @@ def test_what_learning_starts_from_wins_a_race_also_where_nothing_was_recorded(w
     evaluations, ks = flow().dry_run(), [4, 5]
     memo = Memo(Wanted({k: wanted(N, k) for k in ks}))
     found = find_starts(ks, evaluations, np.zeros((0, 0)), FeatureKind.DIRECTION, mechanisms.make("taylor"), memo)
-    assert set(found) == {"uniform", "default", "start"}
+    assert set(found) == {"default", "start"}
     for k in ks:
         assert found["start"][k].computed == wanted(N, k).computed
         assert found["default"][k].computed == default_schedule(N, k).computed
@@ -158,7 +158,7 @@ def test_recorded_errors_give_a_schedule_for_every_weighting():
 
 def test_a_policy_is_no_worse_than_its_starts_where_it_was_trained_and_chosen(outcome):
     for k, row in outcome.table.items():
-        assert set(row) == {"learned", "uniform", "default", "start", "fewer steps", "policy"}
+        assert set(row) == {"learned", "default", "start", "fewer steps", "policy"}
         assert row["policy"] == row[outcome.learned.winners[k]] <= row["learned"]
         assert outcome.policy.policy.schedule(k).computed == outcome.learned.schedules[k].computed
     gains = [gain for _, gain in outcome.learned.curve]
@@ -548,8 +548,8 @@ def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_schedul
 
 
 def saved_for_auto(file: PolicyFile, name: str, gain: float, notes: str = "") -> str | None:
-    """Saves a policy that was found to save this part of uniform's error; returns whose place it takes for "auto"."""
-    table = {k: {"learned": 1.0 - gain, "uniform": 1.0} for k in file.policy.budgets}
+    """Saves a policy that was found to save this part of the default error; returns whose place it takes for "auto"."""
+    table = {k: {"learned": 1.0 - gain, "default": 1.0} for k in file.policy.budgets}
     made = save_policy.ReCacheSavePolicy.execute(replace(file, validation=table), name, notes)
     return made.ui["recache_saved"][0]["instead_of"]
 

@@ -47,7 +47,7 @@ export function policy({ kind, name, carried, tested }) {
   const said = [t(carried ? "strip.policy_carried" : "strip.policy_file", { name })];
   if (tested) {
     const percent = Math.round(100 * tested.less);
-    said.push(t(percent > 0 ? "strip.tested" : "strip.tested_equal", { ...tested, percent }));
+    said.push(t(`strip.tested_${percent > 0 ? "less" : "equal"}_${tested.than}`, { ...tested, percent }));
   }
   return said.join(" ");
 }

@@ -80,7 +80,7 @@ export class TrainingPanel {
     this.area.setAttribute("d", `M0 ${DEPTH}${steps}H${WIDTH}V${DEPTH}Z`);
   }
 
-  /** The best of every budget against the uniform schedule. */
+  /** The best of every budget against the default schedule. */
   list(budgets) {
     while (this.budgets.children.length > budgets.length) this.budgets.lastChild.remove();
     budgets.forEach(([k, n, gain], i) => {

@@ -16,14 +16,14 @@ PLOT_HEIGHT, ROW, LINE, NAMES = 260, 36, 28, 120  # heights; width of what stand
 BARS = 200  # width of the longest bar; its name and cost stand right of it
 LABEL = text_style(SMALL)
 COLOURS = {"learned": COMPUTED, "start": (120, 200, 130), "runner-up": (200, 170, 90), "default": UNCACHED,
-           "uniform": (200, 200, 205), "fewer steps": FEWER_STEPS}
+           "fewer steps": FEWER_STEPS}
 
 
 def curve_picture(curve: Sequence[tuple[int, float]], evaluations: int) -> Image.Image:
     """The gain over network evaluations, up to `evaluations`; gain 1 is at the top, 0 at the bottom."""
     image, draw = drawing.new_image(COLUMN, PLOT_HEIGHT)
     left, top, right, bottom = MARGIN + 70, MARGIN + 32, COLUMN - MARGIN, PLOT_HEIGHT - MARGIN - 28
-    draw.text((MARGIN, MARGIN - 8), "error saved, compared with uniform", **LABEL)
+    draw.text((MARGIN, MARGIN - 8), "error saved, compared with no policy", **LABEL)
     for share in (0.0, 0.5, 1.0):
         y = bottom - share * (bottom - top)
         draw.line((left, y, right, y), fill=GRID)
@@ -48,7 +48,7 @@ def training_picture(outcome: Outcome) -> torch.Tensor:
 
 
 def _frontier(outcome: Outcome) -> Image.Image:
-    """Held-out cost of every candidate at every k, as bars relative to the uniform schedule's."""
+    """Held-out cost of every candidate at every k, as bars."""
     table = outcome.table
     names = [name for name in COLOURS if any(name in row for row in table.values())]
     image, draw = drawing.new_image(COLUMN, MARGIN * 2 + 36 + len(table) * (len(names) * LINE + 14))

@@ -54,7 +54,7 @@ class PolicySummary:
     Attributes:
         kind: "file", "list" or "uniform"; the others are of a file.
         carried: whether it was fitted on other evaluation times.
-        tested: {"k", "n", "less": share of uniform's distance that it saves, "measure"} on held-out samples, or None.
+        tested: what it gave on held-out samples, {"k", "n", "less", "than", "measure"} (see HeldOut), or None.
     """
 
     kind: str
@@ -203,7 +203,7 @@ def _summary(request: PlanRequest, file: PolicyFile | None, evaluations: Evaluat
         return PolicySummary("list" if request.policy == "list" and not request.trained else "uniform")
     expected, tested = file.expected(request.budget), None
     if expected is not None:
-        tested = {"k": expected[0], "n": file.policy.n, "less": file.gain(request.budget),
+        tested = {"k": expected.k, "n": file.policy.n, "less": expected.gain, "than": expected.than,
                   "measure": file.about.reward}
     return PolicySummary("file", file.about.name, not same_times(evaluations.times, file.policy.times), tested)
 

@@ -38,7 +38,7 @@ class State:
         phase: while running, see request.Progress, with `part` of `parts`; or "choosing" by held-out samples, once the
             search is over.
         evaluations, limit: network evaluations that the search has taken, and may take.
-        gain: mean share of the uniform schedules' error that the best schedules save on the training samples.
+        gain: mean share of the default schedules' error that the best schedules save on the training samples.
         curve: (evaluations, gain) after every improvement.
         budgets: (k, n, gain) for every budget: k of n evaluations computed.
         seconds_left: of the search, at most; None if not known yet.

@@ -19,7 +19,7 @@ from .mechanism_race import CANDIDATES, Candidate, entrants, race, tried_schedul
 from .references import References
 from .request import Entry
 from .setup import Setup
-from .starts import find_starts
+from .starts import MAX_STARTS, find_starts
 
 DEFAULT, RUNNER_UP = "default", "runner-up"
 
@@ -61,19 +61,40 @@ class Contest:
     @property
     def left(self) -> int:
         """Network evaluations for the training samples: without what is taken and the comparison on held-out ones."""
-        compared = 6 if self._races else 5  # learned, uniform, default, start, fewer steps; and the second of a race
+        compared = 5 if self._races else 4  # learned, default, start, fewer steps; and the second of a race
         request = self.setup.request
         return request.evaluations - self.taken - compared * request.held_out * sum(self.ks)
 
+    @property
+    def _samples(self) -> int:
+        return len(self.uncached.latents)
+
     def _tried(self, entry: Entry) -> dict[int, list[Schedule]]:
-        """What a mechanism is tried with in the races: every schedule, if there are so few of them."""
+        """What a mechanism is tried with in the races."""
         ks = [k for k in self.ks if entry in self._entrants(k)]
-        n, times = len(self.evaluations), self.evaluations.times
-        everything = evaluations_of_every_schedule(n, self.ks, self.shares)
-        if self._races and everything * entries_run(len(CANDIDATES), len(self.uncached.latents)) <= self.left:
-            return {k: list(every_schedule(n, [k], times)) for k in ks}
-        return tried_schedules(ks, self.evaluations, self.uncached.gram, self.kind, self._mechanism(entry),
-                               self.own_rules)
+        if self._tries_all:
+            return {k: list(every_schedule(len(self.evaluations), [k], self.evaluations.times)) for k in ks}
+        found = tried_schedules(ks, self.evaluations, self.uncached.gram, self.kind, self._mechanism(entry),
+                                self.own_rules)
+        return {k: schedules[:self._most[1]] for k, schedules in found.items()}
+
+    @cached_property
+    def _tries_all(self) -> bool:
+        """Whether the races can try every schedule with every mechanism."""
+        everything = evaluations_of_every_schedule(len(self.evaluations), self.ks, self.shares)
+        return self._races and everything * entries_run(len(CANDIDATES), self._samples) <= self.left
+
+    @cached_property
+    def _most(self) -> tuple[int, int]:
+        """Mechanisms in a race and schedules that each is tried with: as many as there are evaluations for."""
+        if self._tries_all:
+            return len(CANDIDATES), 0
+        left = self.left - self._samples * sum(self.ks)  # for the default schedule
+        for entries, schedules in ((len(CANDIDATES), 3), (len(CANDIDATES), 2), (3, 2), (2, 2)):
+            raced = sum(k * schedules * entries_run(min(entries, len(self._all(k))), self._samples) for k in self.ks)
+            if raced <= left:
+                return entries, schedules
+        return 1, 1
 
     @property
     def _races(self) -> bool:
@@ -95,17 +116,19 @@ class Contest:
     def starts(self) -> Starts:
         """See find_starts."""
         found: Starts = {}
+        each, left = sum(self.ks), self.left - self.memo.evaluations - self._samples * sum(self.ks)
+        most = next((most for most in range(MAX_STARTS, 1, -1) if each * entries_run(most, self._samples) <= left), 1)
         for entry in dict.fromkeys(row[0].entry for row in self.raced.values()):
             ks = [k for k in self.ks if self.raced[k][0].entry == entry]
             starts = find_starts(ks, self.evaluations, self.uncached.gram, self.kind, self._mechanism(entry),
-                                 self._learn(entry), self.own_rules)
+                                 self._learn(entry), self.own_rules, most)
             for name, of_k in starts.items():
                 found[name] = found.get(name, {}) | of_k
         return found
 
     @cached_property
     def contenders(self) -> Contenders:
-        """The default and the second of the race, each with its own mechanism; {} where no candidates raced."""
+        """The default and the second of the race, each with its own mechanism; {} where a k had no race."""
         if not self._races or any(len(row) == 1 for row in self.raced.values()):
             return {}
         return {
@@ -130,6 +153,10 @@ class Contest:
         return sum(memo.unshared - memo.evaluations for memo in (self.memo, self.held_out_memo))
 
     def _entrants(self, k: int) -> list[Entry]:
+        found, default = self._all(k), self._default(k)
+        return sorted(found, key=lambda entry: entry != default)[:self._most[0]] if self._races else found
+
+    def _all(self, k: int) -> list[Entry]:
         return entrants(self.setup.request, k, self._default(k), self.setup.gram is not None)
 
     def _default(self, k: int) -> Entry:

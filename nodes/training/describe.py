@@ -64,7 +64,7 @@ def describe_training(outcome: Outcome, language: str = "en") -> str:
         return say("minutes", n=f"{seconds / 60:.0f}") if seconds >= 90 else say("seconds", n=f"{seconds:.0f}")
 
     about, table, used = outcome.policy.about, outcome.table, mechanisms_text(outcome.mechanisms)
-    saved = [1.0 - row[outcome.learned.winners[k]] / row["uniform"] for k, row in table.items() if row["uniform"] > 0]
+    saved = [1.0 - row[outcome.learned.winners[k]] / row["default"] for k, row in table.items() if row["default"] > 0]
     gist = say("gist", percent=f"{100 * sum(saved) / len(saved):.0f}", measure=about.reward) if saved else say("exact")
     taken = sum(outcome.evaluations.values())
     parts = ", ".join(say(f"spent_{of.replace(' ', '_')}", count=f"{count:,}")

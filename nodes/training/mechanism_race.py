@@ -85,7 +85,7 @@ def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarra
     """
     n, times = len(evaluations), evaluations.times
     found = {k: [Schedule(schedule.computed, times)
-                 for schedule in (default_schedule(n, k, own_rules), power_law(n, k, DENSITY_POWERS[-1]))] for k in ks}
+                 for schedule in (default_schedule(n, k, own_rules), power_law(n, k, DENSITY_POWERS[0]))] for k in ks}
     if len(gram) == n:
         errors = segment_errors(Recorded(gram, evaluations.positions, mechanism))
         weights = step_weights(evaluations.sigmas, DP_POWER, kind)

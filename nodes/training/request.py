@@ -46,8 +46,8 @@ class Request:
         held_out: held-out samples in all, of the prompts in turn; 1 or more.
         mechanism, order, cache_point: as on ReCache; with the mechanism "auto", which has no order, candidates race for
             every k (see mechanism_race).
-        evaluations: maximum of network evaluations in all. The search takes what is left after the uncached runs, the
-            starts and the held-out runs, which are made whatever the maximum.
+        evaluations: maximum of network evaluations in all. Races and starts are as many as it pays for, and the search
+            takes what is left. The uncached runs, the default schedules and the held-out runs are made whatever it is.
         minutes: time limit, after which the best so far is kept; 0 for none.
         quick: the mechanism "auto" is the default one of every k, without a race.
     """

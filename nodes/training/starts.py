@@ -17,16 +17,16 @@ from ...policies.learning.local_search import hill_climb
 from ...policies.learning.racing import successive_halving
 from ...policies.power_law import power_law
 from ...policies.schedule import Schedule
-from ...policies.uniform import uniform
 
-WEIGHT_POWERS = (0.25, 0.5, 0.75, 1.0)  # see recording.step_weights; the best differs between models and k
+WEIGHT_POWERS = (0.5, 1.0, 0.25, 0.75)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
-DENSITY_POWERS = (1.1, 1.25)  # see policies.power_law; 1 is the default schedule
+DENSITY_POWERS = (1.25, 1.1)  # see policies.power_law; 1 is the default schedule
+MAX_STARTS = 1 + len(DENSITY_POWERS) + 2 * len(WEIGHT_POWERS)  # in a race
 
 
 def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind, mechanism: Mechanism,
-                memo: Memo, own_rules: bool = False) -> dict[str, dict[int, Schedule]]:
-    """{"uniform", "default", "start": {k: schedule}}.
+                memo: Memo, own_rules: bool = False, most: int = MAX_STARTS) -> dict[str, dict[int, Schedule]]:
+    """{"default", "start": {k: schedule}}.
 
     The start is the winner of a race on the training samples between the default schedule, power laws and, from the
     recorded forecast errors, the dynamic program's schedules for several weightings and the local optima near them.
@@ -34,6 +34,7 @@ def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind:
     Args:
         gram, kind: see recording; ignored if gram is not [n, n] because an evaluation was not recorded.
         memo: the training samples. own_rules: of the default schedule (see policies.defaults).
+        most: candidates of the race.
     """
     n, times = len(evaluations), evaluations.times
 
@@ -45,8 +46,8 @@ def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind:
     if len(gram) == n:
         for k, schedules in recorded_starts(ks, evaluations, gram, kind, mechanism).items():
             candidates[k] += schedules
-    return {"uniform": {k: timed(uniform(n, k)) for k in ks}, "default": default,
-            "start": {k: successive_halving(candidates[k], memo) for k in ks}}
+    distinct = {k: list(dict.fromkeys(schedules))[:most] for k, schedules in candidates.items()}
+    return {"default": default, "start": {k: successive_halving(distinct[k], memo) for k in ks}}
 
 
 def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,

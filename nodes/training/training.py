@@ -81,6 +81,9 @@ def _train(setup: Setup, about: About, given: torch.Tensor | None) -> Outcome:
     spent = {"uncached": uncached.evaluations + held_out.evaluations,
              "rollouts": probe.evaluations + learned.evaluations,
              "held out": learned.held_out_evaluations + contest.held_out_memo.samples * sum(table)}
+    if sum(spent.values()) > request.evaluations:
+        setup.notes.append(caching.Reason("over_limit", {
+            "taken": f"{sum(spent.values()):,}", "limit": f"{request.evaluations:,}"}))
     entries = {k: contest.mechanism(k, winner) for k, winner in sorted(learned.winners.items())}
     file = PolicyFile(
         from_schedules(learned.schedules, learned.policy),
