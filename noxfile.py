@@ -92,34 +92,41 @@ def test(session: nox.Session) -> None:
     run_tests(session, list(session.posargs))
 
 
+def row(version: str, report: Path) -> tuple[list, bool]:
+    """A row of the matrix of hosts from pytest's report, and whether all passed."""
+    count = {name: int(value) for name, value in ElementTree.parse(report).find("testsuite").items()
+             if name in ("tests", "failures", "errors", "skipped")}
+    failed = count["failures"] + count["errors"]
+    passed = count["tests"] - failed - count["skipped"]
+    return [version, passed, failed, count["skipped"]], passed > 0 and not failed
+
+
 @nox.session
 def hosts(session: nox.Session) -> None:
-    """Run the tests on every supported ComfyUI, and print a matrix: [--write] [pytest arguments].
+    """Run the tests on every supported ComfyUI, and print a matrix: [--host VERSION] [--write] [pytest arguments].
 
-    With --write the matrix goes into docs/reliability.md.
+    --host runs them on one. With --write the rows go into docs/reliability.md, each with the commit that was tested.
     """
-    arguments, failed = list(session.posargs), False
+    arguments = list(session.posargs)
+    chosen = take_option(arguments, "--host")
     writes = "--write" in arguments
     if writes:
         arguments.remove("--write")
-    rows = [["ComfyUI", "passed", "failed", "skipped"]]
-    for version in provision.HOSTS:
+        commit = session.run("git", "describe", "--always", "--dirty", external=True, silent=True).strip()
+    rows, all_passed = [["ComfyUI", "passed", "failed", "skipped"]], True
+    for version in [chosen] if chosen else provision.HOSTS:
         report = Path(session.create_tmp(), f"{version}.xml").resolve()
         report.unlink(missing_ok=True)
         run_tests(session, ["--host", version, *arguments], f"--junit-xml={report}", success_codes=range(6))
         if not report.exists():
             session.error(f"The tests did not run on ComfyUI {version}")
-        count = {name: int(value) for name, value in ElementTree.parse(report).find("testsuite").items()
-                 if name in ("tests", "failures", "errors", "skipped")}
-        bad = count["failures"] + count["errors"]
-        passed = count["tests"] - bad - count["skipped"]
-        rows.append([version, passed, bad, count["skipped"]])
-        failed |= bad > 0 or passed == 0
+        found, good = row(version, report)
+        all_passed &= good
+        rows.append(found)
+        if writes:
+            document.write_rows("hosts", [[*rows[0], "commit"], [*found, commit]])
     print(document.table(rows))
-    if writes:
-        what = f"`nox -s hosts -- {' '.join(arguments)}`" if arguments else "The whole suite, by `nox -s hosts`"
-        document.write_section("hosts", f"{what}:\n\n{document.table(rows)}")
-    if failed:
+    if not all_passed:
         session.error("Not all tests passed on all of them")
 
 
