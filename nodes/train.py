@@ -132,7 +132,7 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
         inputs=[*sampled.inputs(), *_search_inputs(), *_objective_inputs()],
         outputs=[
             Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache."),
-            io.Image.Output(display_name="report", tooltip="What was learned as a picture, beside even spacing."),
+            io.Image.Output(display_name="report", tooltip="What was learned as a picture, beside a run without a policy."),
             io.String.Output(display_name="text", tooltip="The same in words."),
         ],
     )

@@ -35,7 +35,7 @@ class Target:
 def best(files: Iterable[tuple[PolicyFile, bool]], target: Target) -> PolicyFile | None:
     """The policy to use, of (policy, whether it is the artist's own) for one model; None if none helps.
 
-    Left out are policies that were validated as no better than even spacing at the budget, an artist's own that were
+    Left out are policies that were validated as no better than no policy at the budget, an artist's own that were
     not validated, and those fitted to far more evaluations than the run has. The rest are ranked by their differences
     from the run, the most important first; then the artist's own, the largest gain and the first come first.
     """
