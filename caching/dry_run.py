@@ -55,6 +55,8 @@ class Evaluations:
         multistep: whether it continues the trend of earlier predictions, as dpmpp_2m does and Euler does not.
         refusal: why the run can't be planned, or None if it can.
         begin: evaluations that nothing earlier can be a forecast of (see cond_ranges).
+        starts: of several samplers' evaluations the first of each but the first; no model has anything to forecast it
+            from.
     """
 
     sigmas: tuple[float, ...] = ()
@@ -63,6 +65,13 @@ class Evaluations:
     multistep: bool = False
     refusal: Reason | None = None
     begin: Beginnings = Beginnings()
+    starts: tuple[int, ...] = ()
+
+    def followed_by(self, other: Evaluations) -> Evaluations:
+        """These and those of a sampler that continues the latent."""
+        starts = *self.starts, len(self), *(len(self) + start for start in other.starts)
+        return Evaluations(self.sigmas + other.sigmas, self.times + other.times, self.stochastic or other.stochastic,
+                           self.multistep or other.multistep, self.refusal or other.refusal, starts=starts)
 
     def __len__(self) -> int:
         return len(self.sigmas)

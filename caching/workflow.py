@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import comfy.model_management
 import comfy.sample
@@ -16,7 +17,7 @@ from comfy.patcher_extension import WrappersMP
 
 from .. import caching
 from . import host_check
-from .dry_run import Evaluations, dry_run
+from .dry_run import SAME_SIGMA, Evaluations, dry_run
 from .latent_parts import LatentParts, each_part, parts_of
 from .reasons import Reason
 
@@ -53,7 +54,7 @@ class Sample:
 
 
 class Workflow:
-    """The sampler node of a workflow, with its inputs.
+    """The sampler node of a workflow, with its inputs; or the samplers of two models that share the noise levels.
 
     Args:
         guiders: the host's guiders, one for each prompt, all of one model.
@@ -63,27 +64,32 @@ class Workflow:
         seed: of the noise.
         fewer: number of steps -> noise levels of a run with so many.
         scheduler: its name.
+        then: the guiders of a second model, which goes on with the latent from `boundary`.
+        boundary: a noise level.
 
     Attributes:
+        models: MODELs, one or two.
         stepped: called after every step of every run with the share of the run that is done; may be replaced.
         preview: called after every step with what is denoised so far, [1, ...]; may be replaced; None: not called.
         seconds: duration of the last run's sampler, without loading models and previews.
     """
 
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
-                 fewer: Callable[[int], torch.Tensor], scheduler: str):
+                 fewer: Callable[[int], torch.Tensor], scheduler: str, then: Sequence = (), boundary: float = 0.0):
         obstacle = host_check.obstacle()
         if obstacle is not None:
             raise WorkflowError(str(obstacle), obstacle)
         if len(sigmas) < 3:
             raise WorkflowError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
         self.guiders, self.sampler, self.sigmas = list(guiders), sampler, sigmas
+        self._stages, self.boundary = [self.guiders, *([list(then)] if then else [])], boundary
         self.seed, self._fewer, self.scheduler = seed, fewer, scheduler
         self.stepped: Callable[[float], None] = lambda share: None
         self.preview: Callable[[torch.Tensor], None] | None = None
         self.seconds = self._previewing = 0.0
-        self._models: dict[tuple[int, str], object] = {}
-        self.model = self.guiders[0].model_patcher
+        self._clones: dict[tuple[int, int, str], object] = {}
+        self.models = [guiders[0].model_patcher for guiders in self._stages]
+        self.model = self.models[0]
         self.mask = latent.get("noise_mask")
         self.latent = comfy.sample.fix_empty_latent_channels(self.model, latent["samples"])
         self._parts = LatentParts(tuple(tuple(part.shape[1:]) for part in parts_of(self.latent)))
@@ -135,8 +141,9 @@ class Workflow:
         Raises:
             WorkflowError: they can't be known in advance.
         """
-        evaluations = dry_run(self.sampler, self.sigmas, self.guiders[0], (1, *self.latent.shape[1:]),
-                              self.mask is not None)
+        evaluations = reduce(Evaluations.followed_by, (
+            dry_run(self.sampler, sigmas, self._stages[stage][0], (1, *self.latent.shape[1:]), self.mask is not None)
+            for stage, sigmas in self._by_model(self.sigmas)))
         if evaluations.refusal is not None:
             raise WorkflowError(str(evaluations.refusal), evaluations.refusal)
         return evaluations
@@ -148,35 +155,51 @@ class Workflow:
             record(x, denoised, float(timestep.flatten()[0]))
             return denoised
 
-        model = _without_cache(self.guiders[sample.guider].model_patcher)
-        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, RECORDER, recorder)
-        return self._sample(sample, model, self.sigmas)
+        def recorded(guider):
+            model = _without_cache(guider.model_patcher)
+            model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, RECORDER, recorder)
+            return model
+
+        return self._sample(sample, self.sigmas, lambda stage: recorded(self._stages[stage][sample.guider]))
 
     def uncached(self, sample: Sample, share: float = 1.0) -> torch.Tensor:
         """The uncached output, [1, ...] float32 on the CPU, of a run of this share of the steps, at least one."""
         steps = max(1, round(share * self.steps))
-        return self._sample(sample, self._model(sample, "uncached", _without_cache), self._fewer(steps))
+        return self._sample(sample, self._fewer(steps), self._clone(sample, "uncached", _without_cache))
 
     def cached(self, sample: Sample, settings: caching.CacheConfig) -> torch.Tensor:
         """The output under ReCache `settings`."""
-        model = self._model(sample, settings.identity, lambda model: caching.attach(model, settings))
-        return self._sample(sample, model, self.sigmas)
+        if len(self._stages) > 1:
+            settings = replace(settings, continues=True, for_run=_own_part)
+        return self._sample(sample, self.sigmas, self._clone(
+            sample, settings.identity, lambda model: caching.attach(model, settings)))
 
-    def _model(self, sample: Sample, name: str, made: Callable):
-        """One clone for all runs of a kind, because the host loads every new clone again."""
-        key = (sample.guider, name)
-        if key not in self._models:
-            model = made(self.guiders[sample.guider].model_patcher)
-            model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, TIMER, self._timed)
-            self._models[key] = model
-        return self._models[key]
+    def _by_model(self, sigmas: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+        """The noise levels of every sampler, with the number of its model; none has fewer than two."""
+        if len(self._stages) == 1:
+            return [(0, sigmas)]
+        switch = int((sigmas[:-1] > self.boundary * (1 + SAME_SIGMA)).sum())
+        parts = (0, sigmas[:switch + 1]), (1, sigmas[switch:])
+        return [part for part in parts if len(part[1]) > 1]
+
+    def _clone(self, sample: Sample, name: str, made: Callable) -> Callable[[int], object]:
+        """(number of the model) -> its clone, one for all runs of a kind: the host loads every new clone again."""
+        def clone(stage: int):
+            key = (stage, sample.guider, name)
+            if key not in self._clones:
+                model = made(self._stages[stage][sample.guider].model_patcher)
+                model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, TIMER, self._timed)
+                self._clones[key] = model
+            return self._clones[key]
+
+        return clone
 
     def _timed(self, executor, *args, **kwargs):
         self._previewing = 0.0
         start = time.perf_counter()
         samples = executor(*args, **kwargs)
         _wait_for(samples)
-        self.seconds = time.perf_counter() - start - self._previewing
+        self.seconds += time.perf_counter() - start - self._previewing
         return samples
 
     def _show(self, denoised: torch.Tensor) -> None:
@@ -187,19 +210,30 @@ class Workflow:
         self.preview(denoised)
         self._previewing += time.perf_counter() - start
 
-    def _sample(self, sample: Sample, model, sigmas: torch.Tensor) -> torch.Tensor:
+    def _sample(self, sample: Sample, sigmas: torch.Tensor, model_of: Callable[[int], object]) -> torch.Tensor:
+        """One run, by all its samplers; `model_of`: (number of the model) -> the MODEL."""
+        self.seconds, done = 0.0, 0
+
         def step(i: int, denoised: torch.Tensor, *_) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             self._show(parts_of(denoised)[0])
-            self.stepped((i + 1) / (len(sigmas) - 1))
+            self.stepped((done + i + 1) / (len(sigmas) - 1))
 
-        guider = copy.copy(self.guiders[sample.guider])
-        guider.model_patcher, guider.model_options = model, model.model_options
+        output, noise = sample.latent, sample.noise
         with torch.inference_mode():
-            output = guider.sample(
-                sample.noise, sample.latent, self.sampler, sigmas, denoise_mask=sample.mask, callback=step,
-                disable_pbar=True, seed=self.seed)
-            return self.joined(output.to("cpu", torch.float32))
+            for stage, part in self._by_model(sigmas):
+                guider, model = copy.copy(self._stages[stage][sample.guider]), model_of(stage)
+                guider.model_patcher, guider.model_options = model, model.model_options
+                output = guider.sample(noise, output, self.sampler, part, denoise_mask=sample.mask, callback=step,
+                                       disable_pbar=True, seed=self.seed).to("cpu")
+                noise, done = each_part(noise, torch.zeros_like), done + len(part) - 1
+            return self.joined(output.to(torch.float32))
+
+
+def _own_part(config: caching.CacheConfig, run: caching.RunSettings) -> caching.CacheConfig:
+    """For CacheConfig.for_run: what the schedule of all samplers says of one of them."""
+    done = len(run.before.times) if run.before else 0
+    return replace(config, schedule=lambda times, cost: config.schedule(times, cost)[done:done + len(times)])
 
 
 def _wait_for(tensor: torch.Tensor) -> None:
@@ -212,38 +246,3 @@ def _without_cache(model):
     if caching.config_of(model) is None:
         return model.clone()
     return caching.attach(model, caching.CacheConfig(computes_all=True))
-
-
-def ksampler(model, prompts: Sequence[tuple], steps: int, cfg: float, sampler_name: str, scheduler: str,
-             denoise: float, latent: dict, seed: int) -> Workflow:
-    """The workflow of a KSampler node; `prompts` are pairs of positive and negative CONDITIONING."""
-    guiders = []
-    for positive, negative in prompts:
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-        guiders.append(guider)
-    def sigmas(count: int) -> torch.Tensor:
-        return comfy.samplers.KSampler(
-            model, steps=count, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise,
-            model_options=model.model_options).sigmas
-
-    return Workflow(guiders, comfy.samplers.sampler_object(sampler_name), sigmas(steps), latent, seed, sigmas,
-                    scheduler)
-
-
-def custom(guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int) -> Workflow:
-    """The workflow of a SamplerCustomAdvanced node; fewer steps are an even selection of its noise levels."""
-    def fewer(steps: int) -> torch.Tensor:
-        return sigmas[torch.linspace(0, len(sigmas) - 1, steps + 1).round().long()]
-
-    return Workflow(guiders, sampler, sigmas, latent, seed, fewer, "sigmas")
-
-
-def with_prompt(guider, positive, negative):
-    """A copy of the host's guider with another prompt, for the conds that it has."""
-    copied = copy.copy(guider)
-    conds = {"positive": positive, "negative": negative}
-    copied.original_conds = dict(guider.original_conds)
-    copied.inner_set_conds({name: cond for name, cond in conds.items() if name in guider.original_conds})
-    return copied

@@ -15,7 +15,7 @@ from .report import ReCacheReport
 from .save_policy import ReCacheSavePolicy
 from .server import routes, training_state
 from .server.wording import reason_text
-from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt
+from .train import ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheTrainTwoModels
 
 folders.register()
 embed.register()
@@ -31,7 +31,8 @@ class ReCacheExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             ReCacheBudget, ReCacheBudgetTwoModels, ReCacheReport, ReCacheCompare, ReCacheFrontier,
-            ReCacheFrontierCustom, ReCacheTrain, ReCacheTrainCustom, ReCacheTrainingPrompt, ReCacheSavePolicy]
+            ReCacheFrontierCustom, ReCacheTrain, ReCacheTrainCustom, ReCacheTrainTwoModels, ReCacheTrainingPrompt,
+            ReCacheSavePolicy]
 
 
 async def comfy_entrypoint() -> ReCacheExtension:

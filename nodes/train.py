@@ -132,7 +132,8 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
         inputs=[*sampled.inputs(), *_search_inputs(), *_objective_inputs()],
         outputs=[
             Policy.Output(display_name="policy", tooltip="For ReCache Save Policy, or straight for ReCache."),
-            io.Image.Output(display_name="report", tooltip="What was learned as a picture, beside a run without a policy."),
+            io.Image.Output(display_name="report",
+                            tooltip="What was learned as a picture, beside a run without a policy."),
             io.String.Output(display_name="text", tooltip="The same in words."),
         ],
     )
@@ -148,6 +149,18 @@ class ReCacheTrain(io.ComfyNode):
     @classmethod
     def execute(cls, **given) -> io.NodeOutput:
         return _train(cls, sampler_inputs.KSAMPLER, **given)
+
+
+class ReCacheTrainTwoModels(io.ComfyNode):
+    """Learns which evaluations to compute of two models that work on one latent in turn, such as Wan 2.2's."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _schema("ReCacheTrainTwoModels", "ReCache Train (Two Models)", sampler_inputs.TWO_MODELS)
+
+    @classmethod
+    def execute(cls, **given) -> io.NodeOutput:
+        return _train(cls, sampler_inputs.TWO_MODELS, **given)
 
 
 class ReCacheTrainCustom(io.ComfyNode):

@@ -18,7 +18,7 @@ from comfy_extras.nodes_custom_sampler import BasicGuider
 from nodes import common_ksampler
 
 from recache import caching
-from recache.caching import workflow
+from recache.caching import sampler_nodes
 from recache.nodes import budget, frontier
 from recache.nodes.pictures.frontier import frontier_picture
 from recache.nodes.training import preview
@@ -121,8 +121,8 @@ def test_several_samples_are_the_batch_of_the_seed_and_count_by_their_mean():
 
 def test_custom_sampling_gives_the_same_curve():
     given = sampled()
-    sigmas = workflow.ksampler(given["model"], [(given["positive"], given["negative"])], N, 1.0, "euler", "simple", 1.0,
-                               given["latent_image"], 3).sigmas
+    sigmas = sampler_nodes.ksampler(given["model"], [(given["positive"], given["negative"])], N, 1.0, "euler", "simple",
+                                    1.0, given["latent_image"], 3).sigmas
     guider = BasicGuider.execute(given["model"], given["positive"]).args[0]
     custom = run(frontier.ReCacheFrontierCustom, guider=guider, sampler=sampler_object("euler"), sigmas=sigmas,
                  latent_image=given["latent_image"], seed=3, **asked(fewer_steps=False))[3]

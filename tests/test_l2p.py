@@ -12,7 +12,7 @@ import torch
 from nodes import UNETLoader, common_ksampler
 
 from recache import caching
-from recache.caching import AUTO, mechanisms, workflow
+from recache.caching import AUTO, mechanisms, sampler_nodes, workflow
 from recache.caching.dry_run import Evaluations
 from recache.caching.feature_kind import FeatureKind
 from recache.caching.recording import Recording
@@ -178,8 +178,8 @@ def test_it_comes_with_a_workflow_and_runs_in_a_prompt(client, server, models_di
     for folder in (server.models, models_dir):
         install_models(folder)
     prompt = TextEncode.execute("a dog", "flux").args[0]
-    like = workflow.ksampler(UNETLoader().load_unet("demo_flux.safetensors", "default")[0], [(prompt, prompt)], 6, 1.0,
-                             "euler", "simple", 1.0, {"samples": torch.zeros(1, 16, 8, 8)}, 3)
+    like = sampler_nodes.ksampler(UNETLoader().load_unet("demo_flux.safetensors", "default")[0], [(prompt, prompt)], 6,
+                                  1.0, "euler", "simple", 1.0, {"samples": torch.zeros(1, 16, 8, 8)}, 3)
     made = PolicyFile(
         from_schedules({3: from_indices((0, 2, 5), 6, like.dry_run().times)}),
         About(**{**vars(ABOUT), "name": "theirs", "mechanism": "l2p", "cache_point": "output", "steps": 6}),

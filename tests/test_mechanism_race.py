@@ -10,7 +10,7 @@ import folder_paths
 import pytest
 import torch
 
-from recache.caching import AUTO, CacheConfig, mechanisms, workflow
+from recache.caching import AUTO, CacheConfig, mechanisms, sampler_nodes, workflow
 from recache.nodes import train
 from recache.nodes.library.choice import RunChoice
 from recache.nodes.library.ranking import Target, differences
@@ -147,7 +147,7 @@ def test_a_race_replays_without_the_network(outcome, tmp_path, monkeypatch):
 
 def test_in_a_run_of_few_steps_every_mechanism_is_tried_with_every_schedule(tmp_path):
     family = FAMILIES["flux"]
-    six = workflow.ksampler(models("flux")[0], [family.conditioning()], 6, 1.0, "euler", "simple", 1.0,
+    six = sampler_nodes.ksampler(models("flux")[0], [family.conditioning()], 6, 1.0, "euler", "simple", 1.0,
                             {"samples": torch.zeros(1, *family.latent_shape)}, 3)
     made = trained(tmp_path, replace(AUTO_REQUEST, budgets=(0.5, 0.7), evaluations=600), six)
     for mechanism in ("taylor-1", "hermite-1", "meancache-1", "reuse-1", "l2p-1"):

@@ -9,7 +9,7 @@ from tests.hosting.prompts import install_models, sampling, training
 
 BUDGET, REPORT, COMPARE, FRONTIER, TRAIN = 8, 10, 15, 16, 17
 LEAST = {"ReCacheReport": 440, "ReCacheCompare": 560, "ReCacheFrontier": 600, "ReCacheFrontierCustom": 600,
-         "ReCacheTrain": 600, "ReCacheTrainCustom": 600}  # pixels of width
+         "ReCacheTrain": 600, "ReCacheTrainCustom": 600, "ReCacheTrainTwoModels": 600}  # pixels of width
 # Of the text on a node: its lines, how they are broken, and the part of its height that is seen.
 TEXT = """(id) => {
   const { element } = app.graph.getNodeById(id).widgets.find(({ name }) => name === 'result');

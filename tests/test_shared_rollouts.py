@@ -16,7 +16,7 @@ from comfy.samplers import KSAMPLER
 from safetensors.torch import load_file, save_file
 
 from recache import caching
-from recache.caching import prefix_run, workflow
+from recache.caching import prefix_run, sampler_nodes
 from recache.nodes.training.objective import Objective
 from recache.nodes.training.request import Progress
 from recache.nodes.training.rollouts import Rollouts
@@ -115,7 +115,7 @@ def test_other_families_share(name):
                                      "uni_pc"])
 def test_samplers_with_memory_or_seeded_noise_share_too(sampler):
     family = FAMILIES["flux"]
-    run = workflow.ksampler(models("flux")[0], [family.conditioning()], N, 1.5, sampler, "normal", 1.0,
+    run = sampler_nodes.ksampler(models("flux")[0], [family.conditioning()], N, 1.5, sampler, "normal", 1.0,
                             {"samples": torch.zeros(1, *family.latent_shape)}, 3)
     memo, _, shared = check(run, seeds=(3,))
     assert shared == memo.evaluations < memo.unshared
@@ -125,7 +125,7 @@ def test_inpainting_shares():
     family = FAMILIES["flux"]
     mask = torch.zeros(1, 1, *family.latent_shape[1:])
     mask[..., :4] = 1.0
-    run = workflow.ksampler(models("flux")[0], [family.conditioning()], N, 3.0, "euler", "normal", 0.6,
+    run = sampler_nodes.ksampler(models("flux")[0], [family.conditioning()], N, 3.0, "euler", "normal", 0.6,
                             family.latent(seed=5) | {"noise_mask": mask}, 3)
     memo, _, shared = check(run)
     assert shared == memo.evaluations < memo.unshared
@@ -179,8 +179,8 @@ def test_where_rollouts_do_not_repeat_each_computes_all_of_its_own(kind, tmp_pat
     if kind == "noise from no seed":
         run.sampler = KSAMPLER(noisy)
     else:
-        run = workflow.ksampler(counting(models("flux")[0]), [family.conditioning()], N, 1.0, "euler", "simple", 1.0,
-                                {"samples": torch.zeros(1, *family.latent_shape)}, 3)
+        run = sampler_nodes.ksampler(counting(models("flux")[0]), [family.conditioning()], N, 1.0, "euler", "simple",
+                                     1.0, {"samples": torch.zeros(1, *family.latent_shape)}, 3)
     result = trained(tmp_path, SHORT, run)
     assert result.shared == 0 and not load_file(tmp_path / "probe.safetensors")["shares"]
 

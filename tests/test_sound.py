@@ -11,7 +11,7 @@ import torch
 from comfy.nested_tensor import NestedTensor
 from nodes import common_ksampler
 
-from recache.caching import CacheConfig, workflow
+from recache.caching import CacheConfig, sampler_nodes
 from recache.caching.latent_parts import LatentParts
 from recache.nodes import frontier, train
 from tests.sampling import models
@@ -44,8 +44,8 @@ def sampled():
 
 
 def test_an_uncached_run_is_the_samplers_own(sampled):
-    flow = workflow.ksampler(sampled["model"], [(sampled["positive"], sampled["negative"])], N, 1.0, "euler", "simple",
-                             1.0, sampled["latent_image"], 3)
+    flow = sampler_nodes.ksampler(sampled["model"], [(sampled["positive"], sampled["negative"])], N, 1.0, "euler",
+                                  "simple", 1.0, sampled["latent_image"], 3)
     assert flow.has_parts
     [sample] = flow.samples(1, 3)
     with torch.inference_mode():

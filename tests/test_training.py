@@ -23,7 +23,7 @@ from comfy_extras.nodes_custom_sampler import BasicGuider, RandomNoise, SamplerC
 from nodes import ConditioningCombine, ConditioningSetTimestepRange, common_ksampler
 
 from recache import caching
-from recache.caching import Reason, mechanisms, model_identity, recording, workflow
+from recache.caching import Reason, mechanisms, model_identity, recording, sampler_nodes, workflow
 from recache.caching.feature_kind import FeatureKind, feature_kind
 from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
@@ -70,11 +70,11 @@ def test_references_are_what_the_stock_nodes_make():
                                           ({**image, "noise_mask": mask}, 0.8, 1.0, "euler_ancestral")):
         expected = common_ksampler(
             model, 3, N, cfg, sampler, "normal", positive, negative, latent, denoise=denoise)[0]["samples"]
-        run = workflow.ksampler(model, [(positive, negative)], N, cfg, sampler, "normal", denoise, latent, 3)
+        run = sampler_nodes.ksampler(model, [(positive, negative)], N, cfg, sampler, "normal", denoise, latent, 3)
         assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised, sigma: None), expected)
-    sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "heun", "simple", 1.0, empty, 3).sigmas
+    sigmas = sampler_nodes.ksampler(model, [(positive, negative)], N, 1.0, "heun", "simple", 1.0, empty, 3).sigmas
     guider = BasicGuider.execute(model, positive).args[0]
-    run = workflow.custom([guider], sampler_object("heun"), sigmas, empty, 3)
+    run = sampler_nodes.custom([guider], sampler_object("heun"), sigmas, empty, 3)
     expected = SamplerCustomAdvanced.execute(
         RandomNoise.execute(3).args[0], guider, sampler_object("heun"), sigmas, empty).args[0]["samples"]
     assert torch.equal(run.reference(run.samples(1, 3)[0], lambda x, denoised, sigma: None), expected)
@@ -329,7 +329,7 @@ def test_a_run_whose_prompts_change_says_how_to_train(tmp_path):
     until = ConditioningSetTimestepRange().set_range(prompt("flux", 1), 0.0, 0.5)[0]
     since = ConditioningSetTimestepRange().set_range(prompt("flux", 3), 0.5, 1.0)[0]
     prompts = ConditioningCombine().combine(until, since)[0], prompt("flux", 2)
-    run = workflow.ksampler(models("flux")[0], [prompts], N, 1.0, "euler", "simple", 1.0,
+    run = sampler_nodes.ksampler(models("flux")[0], [prompts], N, 1.0, "euler", "simple", 1.0,
                             {"samples": torch.zeros(1, *FAMILIES["flux"].latent_shape)}, 3)
     with pytest.raises(WorkflowError) as error:
         trained(tmp_path, workflow=run)
@@ -340,7 +340,7 @@ def test_what_cannot_be_trained_on_is_said(tmp_path):
     family = FAMILIES["flux"]
 
     def adaptive():
-        return workflow.ksampler(models("flux")[0], [family.conditioning()], N, 1.0, "dpm_adaptive", "simple", 1.0,
+        return sampler_nodes.ksampler(models("flux")[0], [family.conditioning()], N, 1.0, "dpm_adaptive", "simple", 1.0,
                                  {"samples": torch.zeros(1, *family.latent_shape)}, 0)
 
     with pytest.raises(WorkflowError, match="sampler_adaptive"):
@@ -436,7 +436,7 @@ def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
     assert picture.ndim == 4 and picture.shape[-1] == 3 and "on samples that were not trained on" in text
 
     guider = BasicGuider.execute(model, positive).args[0]
-    sigmas = workflow.ksampler(model, [(positive, negative)], N, 1.0, "euler", "simple", 1.0, latent, 3).sigmas
+    sigmas = sampler_nodes.ksampler(model, [(positive, negative)], N, 1.0, "euler", "simple", 1.0, latent, 3).sigmas
     more = train.ReCacheTrainingPrompt.execute(*family.conditioning(5)).args[0]
     custom = train.ReCacheTrainCustom.execute(
         guider=guider, sampler=sampler_object("euler"), sigmas=sigmas, latent_image=latent, seed=3, prompts=more,

@@ -6,9 +6,17 @@ import json
 from typing import Any
 
 import pytest
+import torch
+from nodes import common_ksampler
 
+from recache.caching import CacheConfig, sampler_nodes
+from recache.caching.workflow import WorkflowError
+from recache.nodes.training.samples import SampleSet
 from recache.policies.budget import computed_for_budget
+from recache.policies.schedule import from_indices
 from tests.hosting.plans import SETTINGS
+from tests.hosting.server import emptied
+from tests.sampling import models
 from tests.tiny.families import FAMILIES
 
 HIGH, LOW = "two_high.safetensors", "two_low.safetensors"
@@ -163,3 +171,67 @@ def test_steps_that_another_node_changes_only_for_the_second_sampler_count(exper
     report = json.loads(result.outputs["json"]["text"][0])
     assert "sampler0" not in result.executed and "sampler1" in result.executed
     assert [part["evaluations"] for part in report["parts"]] == [6, 4] and len(report["computed"]) == 5
+
+
+N, SWITCH, SEED = 10, 4, 7
+
+
+def flow(switch: int = SWITCH):
+    """The two samplers as a workflow, and what ComfyUI's own sampler nodes get."""
+    high, low = models("wan22_14b")
+    family = FAMILIES["wan22_14b"]
+    conditioning, latent = family.conditioning(), {"samples": torch.zeros(1, *family.latent_shape)}
+    given = high, [conditioning], N, 1.0, "euler", "simple", 1.0, latent, SEED
+    return sampler_nodes.ksampler(*given, low, switch), (high, low), conditioning, latent
+
+
+def test_an_uncached_run_is_that_of_the_two_samplers_and_fewer_steps_switch_at_the_same_noise_level():
+    run, (high, low), (positive, negative), latent = flow()
+    [sample] = SampleSet(1, SEED, [0]).of(run)
+
+    def sampled(steps: int, switch: int) -> torch.Tensor:
+        given = SEED, steps, 1.0, "euler", "simple", positive, negative
+        [first] = common_ksampler(high, *given, latent, last_step=switch)
+        return common_ksampler(low, *given, first, disable_noise=True, start_step=switch,
+                               force_full_denoise=True)[0]["samples"]
+
+    assert torch.equal(run.uncached(sample), sampled(N, SWITCH))
+    assert torch.equal(run.uncached(sample, 0.5), sampled(5, 2))
+    assert torch.equal(run.reference(sample, lambda *evaluation: None), sampled(N, SWITCH))
+    evaluations = run.dry_run()
+    assert len(evaluations) == N and evaluations.starts == (SWITCH,)
+
+
+def test_a_schedule_goes_on_in_the_second_model_and_caches_are_not_mixed():
+    run, _, _, _ = flow()
+    [sample] = SampleSet(1, SEED, [0]).of(run)
+    reports = []
+    schedule = from_indices([0, 2, SWITCH, 7], N)
+    settings = CacheConfig(lambda times, cost: schedule.computed, order=1, cache_point="output",
+                           published=reports.append)
+    first, again = run.cached(sample, settings), run.cached(sample, settings)
+    assert reports[-1].computed == [0, 2, SWITCH, 7] and [len(part.times) for part in reports[-1].parts] == [4, 6]
+    assert torch.equal(first, again) and not torch.equal(first, run.uncached(sample))
+
+
+@pytest.mark.parametrize("switch", [0, N])
+def test_a_switch_that_leaves_a_model_without_a_step_gets_a_sentence(switch):
+    with pytest.raises(WorkflowError, match=f"takes over at step {switch} of {N}"):
+        flow(switch)
+
+
+def test_a_policy_is_trained_over_both_and_used(experts, client, server):
+    prompt = loaders() | {"train": node(
+        "ReCacheTrainTwoModels", high_noise=["high", 0], low_noise=["low", 0], positive=["positive", 0],
+        negative=["negative", 0], latent_image=["latent", 0], seed=4, steps=N, switch_step=SWITCH, cfg=1.0,
+        sampler_name="euler", scheduler="simple", budgets="0.3, 0.5", samples=2, evaluations=400, minutes=0.0,
+        mechanism="taylor", order=1, cache_point="output", distance="auto", reward="none", alpha=0.1)}
+    prompt |= budgeted("", 0.5, trained=["train", 0], mechanism="taylor") | chain("", both(""), N, (SWITCH,))
+    prompt |= reported("", "sampler1", both("")[1])
+    with emptied(server.models / "recache"):
+        result = client.run(prompt).check()
+    report, text = json.loads(result.outputs["json"]["text"][0]), result.outputs["train"]["text"][0]
+    assert len(report["computed"]) == 5 and {0, SWITCH} <= set(report["computed"])
+    assert report["planned"] == report["computed"] and not report["unplanned"]
+    listed = str(from_indices(report["computed"], N))
+    assert f"5 of {N}: " in text and listed in text

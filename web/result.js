@@ -14,6 +14,7 @@ const SIZES = {
   ReCacheFrontierCustom: [640, 1060],
   ReCacheTrain: [640, 1120],
   ReCacheTrainCustom: [640, 1020],
+  ReCacheTrainTwoModels: [640, 1120],
 };
 const WITH_TEXT = ["ReCacheReport", "ReCacheCompare", "ReCacheFrontier", "ReCacheFrontierCustom"];
 const LINE = 14; // pixels

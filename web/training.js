@@ -6,7 +6,7 @@ import { nodeAt, workflowId } from "./graph.js";
 import { ready } from "./i18n.js";
 import { HEIGHT, TrainingPanel } from "./training_panel.js";
 
-const NODES = ["ReCacheTrain", "ReCacheTrainCustom"];
+const NODES = ["ReCacheTrain", "ReCacheTrainCustom", "ReCacheTrainTwoModels"];
 const KEPT = 20;
 
 const panels = new Map(); // node -> its panel, of all nodes that are in a graph

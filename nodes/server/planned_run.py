@@ -41,11 +41,8 @@ class PlannedRun:
 
     def followed_by(self, other: PlannedRun) -> PlannedRun:
         """Both as one run."""
-        first, second = self.evaluations, other.evaluations
-        both = Evaluations(first.sigmas + second.sigmas, first.times + second.times,
-                           multistep=first.multistep or second.multistep)
-        return replace(self, evaluations=both, leftover=other.leftover, guessed=self.guessed or other.guessed,
-                       parts=self.parts + other.parts)
+        return replace(self, evaluations=self.evaluations.followed_by(other.evaluations), leftover=other.leftover,
+                       guessed=self.guessed or other.guessed, parts=self.parts + other.parts)
 
 
 _runs: LruCache[PlannedRun | None] = LruCache(64)

@@ -31,6 +31,7 @@ class OnCluster:
     def __init__(self, here: Rollouts | FewerSteps, cluster: Cluster, name: str, uncached: References, objective: str):
         self.n, self.samples, self.cost = here.n, here.samples, here.cost
         self.shares: bool = getattr(here, "shares", False)
+        self.made = getattr(here, "made", lambda schedule: schedule)
         self.width = cluster.width
         self._cluster, self._name = cluster, name
         self._job = cluster.put({

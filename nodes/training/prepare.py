@@ -58,5 +58,6 @@ def prepare(sampled: Sampling, *, budgets: str, samples: int, evaluations: int, 
         model_identity.contents(flow.model), [guider.original_conds for guider in flow.guiders], about.sampler,
         flow.cfg, getattr(flow.sampler, "extra_options", {}), flow.sigmas, flow.joined(flow.latent), flow.mask,
         flow.seed, mechanism, order, cache_point, samples, objectives.learn.name, objectives.choose.name, prompt,
-        None if vae is None else vae.first_stage_model.state_dict())
+        None if vae is None else vae.first_stage_model.state_dict(),
+        *((model_identity.contents(model), flow.boundary) for model in flow.models[1:]))
     return Prepared(flow, request, objectives, about, fingerprint, notes)

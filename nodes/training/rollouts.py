@@ -14,7 +14,7 @@ import torch
 
 from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
-from ...policies.schedule import Schedule
+from ...policies.schedule import Schedule, with_starts
 from .objective import Objective
 
 PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
@@ -45,6 +45,7 @@ class Rollouts:
         self.cached: dict[str, Any] | None = {
             "mechanism": mechanism, "order": order, "cache_point": cache_point, "gram": gram, "shares": self.shares}
         self._computed: tuple[bool, ...] = ()
+        self._starts = workflow.dry_run().starts
         self._settings = caching.CacheConfig(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
             cache_point=cache_point, published=self._note, prefix_cache=prefix_cache, gram=gram)
@@ -52,12 +53,17 @@ class Rollouts:
     def _note(self, report: caching.Report) -> None:
         self.report = report
 
+    def made(self, schedule: Schedule) -> Schedule:
+        """The schedule that a run under this one has: the first evaluation of every sampler is computed."""
+        return with_starts(schedule, self._starts) if self._starts else schedule
+
     def run(self, schedule: Schedule, sample: int) -> torch.Tensor:
         """The latent of one run of `sample` under `schedule`.
 
         Raises:
             WorkflowError: the run was not cached as planned.
         """
+        schedule = self.made(schedule)
         self._computed = schedule.computed
         latent = self._workflow.cached(self._samples[sample], self._settings)
         if self.report.computed != list(schedule.indices):

@@ -19,7 +19,7 @@ from ...policies.learning.search import LearnConfig, Learned, learn
 from ...policies.policy import from_schedules
 from ...policies.policy_fields import is_gram
 from ...policies.policy_file import About, PolicyFile
-from ...policies.schedule import from_indices
+from ...policies.schedule import from_indices, with_starts
 from ...policies.uniform import uniform
 from .cluster import Cluster
 from .contest import Contest
@@ -66,7 +66,7 @@ def _train(setup: Setup, about: About, given: torch.Tensor | None) -> Outcome:
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
     held_out = setup.references("held-out", held_out_samples(workflow, request), objectives.choose, kind)
-    if probe.report.cache_point == "output" and is_gram(uncached.gram, n):
+    if probe.report.cache_point == "output" and is_gram(uncached.gram, n) and not evaluations.starts:
         setup = replace(setup, gram=uncached.gram)
 
     own_rules = has_own_rules(evaluations.multistep, about.cfg)
@@ -151,7 +151,9 @@ def _search(contest: Contest) -> Learned:
     progress.phase("search", 1, 1)
     config = LearnConfig(evaluations=contest.left, seed=setup.workflow.seed % 2**31)
     with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
-        return learn(memo, contest.held_out_memo, starts, config, should_stop, on_rollout, contenders)
+        learned = learn(memo, contest.held_out_memo, starts, config, should_stop, on_rollout, contenders)
+    made = {k: with_starts(schedule, contest.evaluations.starts) for k, schedule in learned.schedules.items()}
+    return replace(learned, schedules=made)
 
 
 def _with_fewer_steps(setup: Setup, learned: Learned, n: int, held_out: References) -> dict[int, dict[str, float]]:

@@ -18,6 +18,7 @@ class Environment(Protocol):
     samples: int  # training samples, numbered 0..samples-1
     # shares: bool, optional: rollouts of one sample with a common prefix compute it once
     # width: int, optional: rollouts that are computed at once; more than 1 where there is `costs`
+    # made(schedule), optional: the schedule that its run has, of as many computed evaluations
     # costs(pairs), optional: yields (pair, cost) of (schedule, sample) pairs, in any order, as they come; may leave out
     #     some, which `cost` is then asked for
 
@@ -70,12 +71,14 @@ class Memo:
         self.width: int = getattr(environment, "width", 1)
         self._reached: set[tuple[int, int]] = set()
         self._environment = environment
+        self._made: Callable[[Schedule], Schedule] = getattr(environment, "made", lambda schedule: schedule)
         self._known = dict(known or {})
         self._record = record
         self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """See Environment; a pair of schedule and sample is evaluated and counted once."""
+        schedule = self._made(schedule)
         key = (schedule.computed, sample)
         if key not in self._costs:
             cost = self._known.get(key)
@@ -91,13 +94,14 @@ class Memo:
         Nothing is counted before it is asked for, so a search takes the same course whatever was prefetched.
         """
         if self.width > 1:
-            missing = [pair for pair in dict.fromkeys(pairs) if not self.has(*pair)]
+            made = dict.fromkeys((self._made(schedule), sample) for schedule, sample in pairs)
+            missing = [pair for pair in made if not self.has(*pair)]
             for (schedule, sample), cost in self._environment.costs(missing) if missing else ():
                 self._known[schedule.computed, sample] = self._recorded((schedule.computed, sample), cost)
 
     def has(self, schedule: Schedule, sample: int) -> bool:
         """Whether the cost is known without a rollout."""
-        key = (schedule.computed, sample)
+        key = (self._made(schedule).computed, sample)
         return key in self._costs or key in self._known
 
     def _recorded(self, key: tuple[tuple[bool, ...], int], cost: float) -> float:
@@ -124,7 +128,7 @@ class Memo:
     def missing(self, schedules: Iterable[Schedule]) -> int:
         """The network evaluations that the costs of these schedules, on all samples, would add."""
         unshared, ends = 0, set()
-        for schedule in schedules:
+        for schedule in map(self._made, schedules):
             samples = [s for s in range(self.samples) if (schedule.computed, s) not in self._costs]
             unshared += schedule.k * len(samples)
             ends.update((s, prefix) for prefix in prefixes(schedule) for s in samples)

@@ -90,12 +90,12 @@ class DemoModel:
         Args:
             batch: samples in one run.
         """
-        from recache.caching import workflow
+        from recache.caching import sampler_nodes, workflow
 
         batches = [samples[start:start + batch] for start in range(0, len(samples), batch)]
         prompts = [(self._conditioning([s.prompt for s in part]), self._conditioning([""] * len(part)))
                    for part in batches]
-        run = workflow.ksampler(self.model, prompts, steps, self.cfg, self.sampler, self.scheduler, 1.0,
+        run = sampler_nodes.ksampler(self.model, prompts, steps, self.cfg, self.sampler, self.scheduler, 1.0,
                                 {"samples": torch.zeros(1, *self.latent)}, 0)
         return run, len(run.dry_run()), [
             workflow.Sample(i, torch.stack([self._noise(s) for s in part]), torch.zeros(len(part), *self.latent), None)

@@ -59,7 +59,7 @@ def figures(name: str, unit: str, variable: str, curve: dict[int, float]) -> Ite
 
 
 def planning(model: Any, family: Any) -> Iterator[Figure]:
-    from recache.caching.workflow import ksampler
+    from recache.caching.sampler_nodes import ksampler
     from recache.policies.policy import from_schedules
     from recache.policies.schedule import Schedule
     from recache.policies.uniform import uniform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recache.caching import Reason, workflow
+from recache.caching import Reason, sampler_nodes, workflow
 from recache.nodes.training import objective
 from recache.nodes.training.request import Progress, Request
 from recache.nodes.training.training import train
@@ -20,7 +20,7 @@ ABOUT = About("tiny", "0", "Flux", "", "", "euler", "simple", N, 1.0, [], "")
 
 def flow(name: str = "flux", seed: int = 3, prompts: int = 1, cfg: float = 1.0) -> workflow.Workflow:
     family = FAMILIES[name]
-    return workflow.ksampler(
+    return sampler_nodes.ksampler(
         models(name)[0], [family.conditioning(p) for p in range(prompts)], N, cfg, "euler", "simple", 1.0,
         {"samples": torch.zeros(1, *family.latent_shape)}, seed)
 
