@@ -31,7 +31,7 @@ from recache.nodes.library import folders, resolve
 from recache.nodes.library.ranking import Target
 from recache.nodes.training import objective, rollouts
 from recache.nodes.training.describe import describe_training
-from recache.nodes.training.request import QUICK_EVALUATIONS, Progress, Request, noises
+from recache.nodes.training.request import Progress, Request, noises
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
 from recache.policies.defaults import default_mechanism, default_schedule
 from recache.policies.learning.checkpoint import Checkpoint
@@ -465,6 +465,7 @@ def test_a_checkpoint_knows_samples_by_their_numbers(tmp_path):
 
 
 def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "QUICK_EVALUATIONS", 250)  # a search takes what it gets
     monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
     family = FAMILIES["flux"]
     positive, negative = family.conditioning()
@@ -477,7 +478,7 @@ def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(tmp_pa
     training = policy.about.training
     assert (training["samples"], training["prompts"], training["held-out samples"]) == (2, 2, 2)
     assert (policy.about.mechanism, "was chosen of" in text) == (default_mechanism(N, 6)[0], False)
-    assert training["evaluations"] <= QUICK_EVALUATIONS
+    assert training["evaluations"] <= 250
 
 
 def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatch, tmp_path):
