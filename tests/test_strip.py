@@ -210,7 +210,7 @@ def test_a_subgraph_shows_the_runs_inside_it(page, frontend):
 @RENDERERS
 def test_a_reload_in_the_middle_of_a_run(page, renderer):
     workflow = json.loads(json.dumps(WORKFLOW))
-    workflow["4"]["inputs"] |= {"width": 512, "height": 512}
+    workflow["4"]["inputs"] |= {"width": 640, "height": 640}
     workflow["9"]["inputs"]["steps"] = steps = 30 if renderer == "classic" else 31
     page.load(workflow)
     page.load(page.workflow())  # as a file of the page's own, with an id that stays
