@@ -150,3 +150,5 @@ class Planner:
             self.disable(self.plan.reason)
         elif self.plan.added:
             self._report.note(Reason("parts_added", {"count": self.plan.added}))
+        elif self.plan.schedule != self.plan.scheduled:
+            self._report.note(Reason("plan_moved"))
