@@ -11,7 +11,8 @@ from comfy.patcher_extension import WrappersMP
 from . import host_check, model_identity
 from .block_cost import is_compiled
 from .cond_ranges import beginnings, windows_move
-from .dry_run import Evaluations, dry_run, evaluation_times, takes_over
+from .dry_run import dry_run
+from .evaluations import Evaluations, evaluation_times, takes_over
 from .host_calls import NetworkWatch
 from .memory import read
 from .prefix_run import PrefixRun

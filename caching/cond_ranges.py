@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import comfy.samplers
 import torch
 
-from .dry_run import Beginnings
+from .evaluations import Beginnings
 from .host_calls import is_active
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from .dry_run import Evaluations
+from .evaluations import Evaluations
 from .mechanisms import Mechanism
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from .dry_run import Evaluations
+from .evaluations import Evaluations
 from .mechanisms import Mechanism
 from .reasons import Reason
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dry_run import Evaluations
+from .evaluations import Evaluations
 from .mechanisms import Mechanism
 from .plan import Phase, Schedule, blocks_plan, first_plan, full, output_plan
 from .reasons import Reason

@@ -13,7 +13,7 @@ import torch
 from . import mechanisms
 from .block_cache import BlockCache, Receiver
 from .clock import Clock
-from .dry_run import Evaluations
+from .evaluations import Evaluations
 from .feature_kind import feature_kind
 from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch

@@ -17,7 +17,8 @@ from comfy.patcher_extension import WrappersMP
 
 from .. import caching
 from . import host_check
-from .dry_run import SAME_SIGMA, Evaluations, dry_run
+from .dry_run import dry_run
+from .evaluations import SAME_SIGMA, Evaluations
 from .latent_parts import LatentParts, each_part, parts_of
 from .reasons import Reason
 

@@ -11,7 +11,8 @@ import torch
 from comfy.samplers import KSAMPLER, SAMPLER_NAMES, CFGGuider, calculate_sigmas, sampler_object
 
 from recache.caching import Reason
-from recache.caching.dry_run import Evaluations, dry_run, evaluation_times
+from recache.caching.dry_run import dry_run
+from recache.caching.evaluations import Evaluations, evaluation_times
 from recache.caching.silence import without_warnings
 from tests.sampling import models
 

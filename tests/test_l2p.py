@@ -13,7 +13,7 @@ from nodes import UNETLoader, common_ksampler
 
 from recache import caching
 from recache.caching import AUTO, mechanisms, sampler_nodes, workflow
-from recache.caching.dry_run import Evaluations
+from recache.caching.evaluations import Evaluations
 from recache.caching.feature_kind import FeatureKind
 from recache.caching.recording import Recording
 from recache.nodes import budget, frontier, train

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recache.caching import Reason, mechanisms
-from recache.caching.dry_run import Evaluations
+from recache.caching.evaluations import Evaluations
 from recache.caching.feature_kind import FeatureKind, feature_kind
 from recache.caching.plan import Phase, Plan, blocks_plan, first_plan, output_plan, sources_of
 

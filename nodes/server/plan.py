@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from ...caching import Reason, RunSettings, host_check
-from ...caching.dry_run import Evaluations
+from ...caching.evaluations import Evaluations
 from ...caching.mechanisms import class_of
 from ...policies.budget import budget_for, planned_speedup
 from ...policies.expected_quality import presets

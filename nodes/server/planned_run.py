@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...caching import model_identity
-from ...caching.dry_run import Evaluations, dry_run_without_rng, takes_over
+from ...caching.dry_run import dry_run_without_rng
+from ...caching.evaluations import Evaluations, takes_over
 from ...caching.lru import LruCache
 from . import graph
 from .run_state import History

@@ -8,7 +8,8 @@ from typing import Any
 
 import nodes
 
-from ...caching.dry_run import dry_run_without_rng, takes_over
+from ...caching.dry_run import dry_run_without_rng
+from ...caching.evaluations import takes_over
 from . import graph
 from .prompt_info import running_prompt
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...caching import AUTO
-from ...caching.dry_run import Evaluations
+from ...caching.evaluations import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...policies.defaults import default_mechanism
 from ...policies.learning.elites import Starts

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...caching import AUTO, mechanisms
-from ...caching.dry_run import Evaluations
+from ...caching.evaluations import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights
 from ...policies.defaults import default_schedule

@@ -10,7 +10,7 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
-from ...caching.dry_run import Evaluations
+from ...caching.evaluations import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.workflow import Sample, Workflow
 from ...policies.learning.checkpoint import Checkpoint

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from ...caching.dry_run import Evaluations
+from ...caching.evaluations import Evaluations
 from ...caching.feature_kind import FeatureKind
 from ...caching.mechanisms import Mechanism
 from ...caching.recording import Recorded, segment_costs, segment_errors, step_weights, summed_error
