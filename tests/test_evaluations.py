@@ -204,6 +204,14 @@ def test_a_sampler_that_takes_too_long_is_refused(monkeypatch):
     assert of("euler").refusal == Reason("sampler_slow", {"seconds": -1})
 
 
+@pytest.mark.parametrize("sampler", ["dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde_gpu"])
+def test_no_brownian_noise_is_drawn(sampler, monkeypatch):
+    """Of 2,000 steps of dpmpp_sde it would never end."""
+    found = of(sampler)
+    monkeypatch.setattr("torchsde.BrownianTree", lambda *args, **kwargs: pytest.fail("it was"))
+    assert of(sampler) == found and found.stochastic and len(found) > 0
+
+
 def test_fresh_noise_is_noticed():
     def churns(ask, sigmas, noise, model_wrap):
         for sigma in sigmas[:-1]:
