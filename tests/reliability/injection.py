@@ -21,7 +21,8 @@ from tests.sampling import ksampler, models, settings
 
 FAMILY, STEPS = "flux", 4
 CACHING = str(Path(caching.__file__).parent)
-DRY_RUN = ("dry_run.py", "evaluations.py", "stub_guider.py", "sampler_copy.py")  # the run begins; they work on a few numbers
+# As the run begins; they work on a few numbers.
+DRY_RUN = ("dry_run.py", "evaluations.py", "stub_guider.py", "sampler_copy.py")
 OOM_CODES = {"out_of_memory_caching", "out_of_memory_forecasting"}
 SETTINGS = {
     "taylor at output, computed at the end": {"mechanism": "taylor", "cache_point": "output", "computed": {0, 2, 3}},
