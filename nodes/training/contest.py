@@ -69,6 +69,11 @@ class Contest:
     def _samples(self) -> int:
         return len(self.uncached.latents)
 
+    @property
+    def _spare(self) -> int:
+        """Network evaluations for races, starts and search: without the default schedule on all samples."""
+        return self.left - self._samples * sum(self.ks)
+
     def _tried(self, entry: Entry) -> dict[int, list[Schedule]]:
         """What a mechanism is tried with in the races."""
         ks = [k for k in self.ks if entry in self._entrants(k)]
@@ -89,10 +94,9 @@ class Contest:
         """Mechanisms in a race and schedules that each is tried with: as many as there are evaluations for."""
         if self._tries_all:
             return len(CANDIDATES), 0
-        left = self.left - self._samples * sum(self.ks)  # for the default schedule
         for entries, schedules in ((len(CANDIDATES), 3), (len(CANDIDATES), 2), (3, 2), (2, 2)):
             raced = sum(k * schedules * entries_run(min(entries, len(self._all(k))), self._samples) for k in self.ks)
-            if raced <= left:
+            if raced <= self._spare:
                 return entries, schedules
         return 1, 1
 
@@ -116,7 +120,7 @@ class Contest:
     def starts(self) -> Starts:
         """See find_starts."""
         found: Starts = {}
-        each, left = sum(self.ks), self.left - self.memo.evaluations - self._samples * sum(self.ks)
+        each, left = sum(self.ks), self._spare - self.memo.evaluations
         most = next((most for most in range(MAX_STARTS, 1, -1) if each * entries_run(most, self._samples) <= left), 1)
         for entry in dict.fromkeys(row[0].entry for row in self.raced.values()):
             ks = [k for k in self.ks if self.raced[k][0].entry == entry]
@@ -175,6 +179,6 @@ class Contest:
         """Made once, because it keeps a file of the checkpoint open."""
         if (name, entry) not in self._memos:
             setup = self.setup.using(entry)
-            rollouts = setup.rollouts(len(self.evaluations), of, getattr(setup.objectives, objective), self.shares)
+            rollouts = setup.rollouts(self.evaluations, of, getattr(setup.objectives, objective), self.shares)
             self._memos[name, entry] = setup.memo(name, rollouts, of, objective)
         return self._memos[name, entry]

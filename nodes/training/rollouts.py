@@ -27,25 +27,27 @@ class Rollouts:
         references: the uncached output of every sample, decoded by the objective.
         mechanism, order, cache_point: as on ReCache.
         prefix_cache: for network outputs that rollouts share; the caller clears it. None: rollouts share nothing.
-        gram: see caching.CacheConfig.
+        gram: see caching.CacheConfig. starts: see caching.evaluations.Evaluations.
 
     Attributes:
         shares: whether rollouts share common prefixes.
-        cached: mechanism, order, cache point, gram, and whether prefixes are shared: with the first four arguments they
-            make the same environment elsewhere.
+        cached: mechanism, order, cache point, gram, starts, and whether prefixes are shared: with the first four arguments
+            they make the same environment elsewhere.
         report: the engine's report of the last rollout.
     """
 
     def __init__(self, workflow: Workflow, n: int, samples: Sequence[Sample], references: Sequence[torch.Tensor],
                  objective: Objective, mechanism: str, order: int, cache_point: str,
-                 prefix_cache: caching.PrefixCache | None = None, gram: np.ndarray | None = None):
+                 prefix_cache: caching.PrefixCache | None = None, gram: np.ndarray | None = None,
+                 starts: Sequence[int] = ()):
         self.n, self.samples, self.shares = n, len(samples), prefix_cache is not None
         self.report: caching.Report | None = None
         self._workflow, self._samples, self._references, self._objective = workflow, samples, references, objective
         self.cached: dict[str, Any] | None = {
-            "mechanism": mechanism, "order": order, "cache_point": cache_point, "gram": gram, "shares": self.shares}
+            "mechanism": mechanism, "order": order, "cache_point": cache_point, "gram": gram, "starts": starts,
+            "shares": self.shares}
         self._computed: tuple[bool, ...] = ()
-        self._starts = workflow.dry_run().starts
+        self._starts = starts
         self._settings = caching.CacheConfig(
             schedule=lambda times, cached_cost: self._computed, mechanism=mechanism, order=order,
             cache_point=cache_point, published=self._note, prefix_cache=prefix_cache, gram=gram)

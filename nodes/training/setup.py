@@ -70,16 +70,16 @@ class Setup:
             environment = OnCluster(environment, self.cluster, name, uncached, objective)
         return self.checkpoint.memo(environment, name, uncached.samples.numbers)
 
-    def rollouts(self, n: int, uncached: References, objective: Objective, shares: bool) -> Rollouts:
+    def rollouts(self, evaluations: Evaluations, uncached: References, objective: Objective, shares: bool) -> Rollouts:
         """Rollouts of the samples of which these are the uncached outputs."""
-        return self.rollouts_of(n, uncached.samples.of(self.workflow), objective, uncached.decoded, shares)
+        return self.rollouts_of(evaluations, uncached.samples.of(self.workflow), objective, uncached.decoded, shares)
 
-    def rollouts_of(self, n: int, samples: Sequence[Sample], objective: Objective, decoded: Sequence[torch.Tensor],
-                    shares: bool) -> Rollouts:
+    def rollouts_of(self, evaluations: Evaluations, samples: Sequence[Sample], objective: Objective,
+                    decoded: Sequence[torch.Tensor], shares: bool) -> Rollouts:
         """See Rollouts; prefixes are shared in this training's prefix cache."""
         request = self.request
-        return Rollouts(self.workflow, n, samples, decoded, objective, request.mechanism, request.order,
-                        request.cache_point, self.prefix_cache if shares else None, self.gram)
+        return Rollouts(self.workflow, len(evaluations), samples, decoded, objective, request.mechanism, request.order,
+                        request.cache_point, self.prefix_cache if shares else None, self.gram, evaluations.starts)
 
     def references(self, name: str, samples: SampleSet, objective: Objective, kind: FeatureKind,
                    given: torch.Tensor | None = None) -> References:

@@ -10,6 +10,7 @@ import torch
 
 from ... import caching
 from ...caching import mechanisms
+from ...caching.evaluations import Evaluations
 from ...caching.feature_kind import feature_kind
 from ...caching.workflow import Sample, Workflow
 from ...policies.defaults import has_own_rules
@@ -61,7 +62,7 @@ def _train(setup: Setup, about: About, given: torch.Tensor | None) -> Outcome:
     evaluations = workflow.dry_run()
     n = len(evaluations)
     samples = training_samples(workflow, request)
-    probe = _probe(first, n, samples.of(workflow))
+    probe = _probe(first, evaluations, samples.of(workflow))
     ks = request.computed(n, probe.report.cached_cost)
     kind = feature_kind(evaluations, first.mechanism(evaluations), probe.report.cache_point)
     uncached = setup.references("reference", samples, objectives.learn, kind, given)
@@ -103,14 +104,15 @@ class _Probe:
     evaluations: int
 
 
-def _probe(setup: Setup, n: int, samples: list[Sample]) -> _Probe:
+def _probe(setup: Setup, evaluations: Evaluations, samples: list[Sample]) -> _Probe:
     """Probe the workflow with one or three cached runs.
 
     The first is compared with the checkpoint's, because the fingerprint does not cover everything that other nodes put
     on a model. Rollouts must not share prefixes if other nodes make an evaluation depend on earlier ones; this is tried
     once and stored in the checkpoint, because the counts of evaluations depend on it.
     """
-    rollouts = partial(setup.rollouts_of, n, samples, setup.objectives.learn, [])
+    n = len(evaluations)
+    rollouts = partial(setup.rollouts_of, evaluations, samples, setup.objectives.learn, [])
     schedule = uniform(n, max(1, n // 4))
     prefix = from_indices(schedule.indices[: max(1, schedule.k // 2)], n)
     whole = rollouts(shares=False)
