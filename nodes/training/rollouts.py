@@ -31,8 +31,8 @@ class Rollouts:
 
     Attributes:
         shares: whether rollouts share common prefixes.
-        cached: mechanism, order, cache point, gram, starts, and whether prefixes are shared: with the first four arguments
-            they make the same environment elsewhere.
+        cached: mechanism, order, cache point, gram, starts, and whether prefixes are shared: with the first four
+            arguments they make the same environment elsewhere.
         report: the engine's report of the last rollout.
     """
 
