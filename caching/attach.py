@@ -55,7 +55,8 @@ def outer_sample(config: CacheConfig, executor, noise, latent_image, sampler, si
     guider = executor.class_obj
     original = guider.model_options
     before = _continued(config, latent_image, sigmas)
-    run = _open(config, guider, sampler, sigmas, noise, denoise_mask, before)
+    shapes = kwargs.get("latent_shapes") or [noise.shape]
+    run = _open(config, guider, sampler, sigmas, noise, denoise_mask, shapes, before)
     guider.model_options = comfy.model_patcher.create_model_options_clone(original)
     guider.model_options["transformer_options"][KEY] = run
     _watch_network(guider.model_options["transformer_options"]["wrappers"], run.watch)
@@ -83,7 +84,7 @@ def _continued(config: CacheConfig, latent, sigmas) -> Report | None:
     return made
 
 
-def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, before: Report | None) -> Run:
+def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, shapes, before: Report | None) -> Run:
     patcher = guider.model_patcher
     evaluations = Evaluations()
     if not config.computes_all:
@@ -98,7 +99,7 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, bef
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
     settings = replace(_settings(guider, sampler, noise, evaluations), leftover=read(sigmas, -1), before=before)
     config = config.for_run(config, settings)
-    inputs = config, evaluations, patcher.load_device, noise.ndim, obstacle, settings.cfg
+    inputs = config, evaluations, patcher.load_device, shapes, obstacle, settings.cfg
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
     run.report.cfg, run.report.size, run.report.leftover = settings.cfg, settings.size, settings.leftover
     if run.planner.disabled is None:

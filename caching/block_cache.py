@@ -79,8 +79,9 @@ class BlockCache:
         parts = split(call, base, base, probe)
         if not all(self.histories.get(part.key).fits(part.base.shape) for part in parts):
             raise NoForecast(Reason("tokens_changed"))
+        of_residual = self.mechanism.of_residual
         images = [
-            self.histories.get(part.key).forecast(
-                position, base.device, part.base if self.mechanism.of_residual else None, part.probe)
-            for part in parts]
+            self.histories.forecast(
+                part.key, position, base.device, part.base if of_residual else None, part.probe, negative)
+            for part, negative in zip(parts, call.negatives, strict=True)]
         return images[0] if len(images) == 1 else torch.cat(images)

@@ -10,7 +10,12 @@ import comfy.samplers
 import torch
 
 from .evaluations import Beginnings
-from .host_calls import is_active
+
+
+def is_active(cond: dict, timestep: Sequence[float] | torch.Tensor) -> bool:
+    """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
+    return not (("timestep_start" in cond and timestep[0] > cond["timestep_start"])
+                or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))
 
 
 def beginnings(guider, sigmas: Sequence[float]) -> Beginnings:

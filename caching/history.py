@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .guidance import Guidance
 from .mechanisms import Mechanism
 from .reasons import Reason
 from .turns import PATIENCE
@@ -107,24 +108,39 @@ class History:
             self.probes.insert(0, probe)
 
     def forecast(self, position: float, device: torch.device, base: torch.Tensor | None = None,
-                 probe: torch.Tensor | None = None) -> torch.Tensor:
+                 probe: torch.Tensor | None = None, negative: History | None = None, trend: float = 1.0
+                 ) -> torch.Tensor:
         """The feature at `position`, as a new tensor on `device`.
+
+        With a negative cond it is g F + (1 - g) (F_negative + f - f_negative): F are forecasts, f the newest features,
+        g the `trend` (see guidance_trend).
 
         Args:
             base: the current input, for residual mechanisms.
             probe: the first block's current residual, for mechanisms that probe.
+            negative: of the negative cond, with features of the same shape.
         """
+        weights = self._weights(position, probe)
+        terms = [(self.features[i], weight) for i, weight in weights.items()]
+        if negative is not None and trend < 1.0:
+            change = {**negative._weights(position), 0: negative._weights(position)[0] - 1.0}
+            terms = [(self.features[i], trend * weight + (0.0 if i else 1.0 - trend)) for i, weight in weights.items()]
+            terms += [(negative.features[i], (1.0 - trend) * weight) for i, weight in change.items()]
+        (newest, weight), *older = terms
+        total = newest.to(device, copy=True)
+        if weight != 1.0:
+            total *= weight
+        for feature, weight in older:
+            total.add_(feature.to(device), alpha=weight)
+        return total if base is None else total.add_(base)
+
+    def _weights(self, position: float, probe: torch.Tensor | None = None) -> dict[int, float]:
+        """{index of a feature: its weight in a forecast}, the newest first."""
         usable = usable_history(self.positions, position)
         gamma = 1.0
         if self.mechanism.probes and len(self.probes) == 2:
             gamma = self.mechanism.gamma(probe, *self.probes)
-        weights = self.mechanism.weights([self.positions[i] for i in usable], position, gamma)
-        total = self.features[usable[0]].to(device, copy=True)
-        if weights[0] != 1.0:
-            total *= weights[0]
-        for i, weight in zip(usable[1:], weights[1:]):
-            total.add_(self.features[i].to(device), alpha=weight)
-        return total if base is None else total.add_(base)
+        return dict(zip(usable, self.mechanism.weights([self.positions[i] for i in usable], position, gamma)))
 
     def clear(self) -> None:
         """Free every tensor."""
@@ -140,16 +156,17 @@ class Histories:
     """The histories of a run, by the keys of its conds.
 
     Args:
-        mechanism, device: of every History.
+        mechanism, device: of every History. guidance: of the run.
 
     Attributes:
         index: of the current evaluation.
         peak_bytes: the most memory that was held at once.
     """
 
-    def __init__(self, mechanism: Mechanism, device: torch.device | None):
+    def __init__(self, mechanism: Mechanism, device: torch.device | None, guidance: Guidance):
         self.mechanism = mechanism
         self.device = device
+        self.guidance = guidance
         self.index = 0
         self.peak_bytes = 0
         self._histories: dict[tuple, History] = {}
@@ -163,6 +180,19 @@ class Histories:
         if history is not None:
             history.asked = self.index
         return history
+
+    def forecast(self, key: tuple, position: float, device: torch.device, base: torch.Tensor | None = None,
+                 probe: torch.Tensor | None = None, negative: tuple | None = None) -> torch.Tensor:
+        """The features under `key`, as History.forecast makes them.
+
+        Args:
+            negative: key of the negative cond, whose difference to this one is guidance; None: there is none.
+        """
+        history, other = self._histories[key], self._histories.get(negative) if negative != key else None
+        if not self.mechanism.extrapolates or other is None or not other.fits(history.features[0].shape):
+            return history.forecast(position, device, base, probe)
+        trend = self.guidance.trend(history.positions, other.positions, position)
+        return history.forecast(position, device, base, probe, other, trend)
 
     def record(self, features: Features, position: int) -> None:
         """Store the features of an evaluation at `position`."""

@@ -11,15 +11,10 @@ from typing import Any
 import comfy.samplers
 import torch
 
+from .cond_ranges import is_active
 from .history import NoForecast
 from .latents import Latents
 from .reasons import Reason
-
-
-def is_active(cond: dict, timestep: Sequence[float] | torch.Tensor) -> bool:
-    """Whether the host uses this cond at `timestep` (noise levels, one a sample)."""
-    return not (("timestep_start" in cond and timestep[0] > cond["timestep_start"])
-                or ("timestep_end" in cond and timestep[0] < cond["timestep_end"]))
 
 
 def acting(cond: dict, timestep: torch.Tensor, options: dict) -> tuple[bool, ...]:
@@ -126,16 +121,26 @@ class CondBatch:
     @classmethod
     def of(cls, keys: CallKeys, executor, model, conds, x, timestep, options) -> CondBatch:
         """The batch of a call of the host's calc_cond_batch."""
-        active = [[c for c in cond if is_active(c, timestep)] if cond is not None else None for cond in conds]
+        active = [cond and [c for c in cond if is_active(c, timestep)] for cond in conds]
         host_options = options.get("transformer_options", {})
         keys.begin_batch(host_options, {
             c["uuid"]: acting(c, timestep, host_options) for cond in active if cond for c in cond}, x)
         return cls(executor, model, conds, x, timestep, options, active, [keys.of_cond(cond) for cond in active])
 
     @property
+    def negative(self) -> tuple:
+        """The key of the last active conds, which guidance leads away from; of the first where there are no others."""
+        return next((key for key in reversed(self.keys) if key is not None), (None, ()))
+
+    def negative_of(self, key: tuple) -> tuple | None:
+        """The negative's key where the network is called as with `key`; None if it is several conds."""
+        _, conds = self.negative
+        return (key[0], *conds[0], *key[3:]) if len(conds) == 1 else None
+
+    @property
     def obstacle(self) -> Reason | None:
         """Why blocks can't be skipped, as far as the conds and options show; else None."""
-        if any("control" in cond for conds in self.conds if conds is not None for cond in conds):
+        if any("control" in cond for conds in self.conds if conds for cond in conds):
             return Reason("controlnet")
         return Reason("multigpu") if "multigpu_clones" in self.options else None
 
@@ -201,6 +206,7 @@ class NetworkCall:
         args: positional, without the host's `transformer_options`, which come last.
         options: the host's `transformer_options`.
         keys: of the conds' histories.
+        negatives: the negative cond's for each of them (see CondBatch.negative_of).
     """
 
     executor: Any
@@ -208,6 +214,7 @@ class NetworkCall:
     options: dict
     kwargs: dict
     keys: tuple
+    negatives: tuple
     watch: NetworkWatch
 
     @property

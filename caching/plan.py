@@ -168,13 +168,14 @@ def blocks_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluat
 
 
 def first_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluations, cache_point: str,
-               obstacle: Reason | None, preferred: Reason) -> Plan:
+               obstacle: Reason | None, preferred: Reason | None) -> Plan:
     """What is known before a run starts: a settled plan, or one that probes the model's blocks.
 
     Args:
         cache_point: "auto", "blocks" or "output", as chosen.
         obstacle: why blocks can't be the cache point; None if nothing is known against them.
-        preferred: why "auto" takes the output, where the mechanism is as good there.
+        preferred: why "auto" takes the output, where the mechanism is as good there; None for latents of several
+            parts, whose sound is nearer at the blocks (docs/measurements.md).
     """
     if evaluations.refusal is not None:
         return uncached(evaluations.refusal)
@@ -192,6 +193,6 @@ def first_plan(scheduler: Scheduler, mechanism: Mechanism, evaluations: Evaluati
         return output_plan(scheduler, mechanism, evaluations, Reason("output_recorded"))
     if obstacle is not None:
         return output_plan(scheduler, mechanism, evaluations, obstacle)
-    if cache_point == "auto" and not mechanism.of_residual:
+    if cache_point == "auto" and not mechanism.of_residual and preferred is not None:
         return output_plan(scheduler, mechanism, evaluations, preferred)
     return Plan(Phase.PROBING, "blocks")

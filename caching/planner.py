@@ -16,6 +16,7 @@ class Planner:
 
     Args:
         evaluations: that the sampler will make.
+        streams: parts of the latent.
         obstacle: why blocks can't be the cache point, as far as it is known before the run; else None.
         report: gets a note if caching is disabled.
 
@@ -28,8 +29,8 @@ class Planner:
         turns: what is asked about in turn.
     """
 
-    def __init__(self, config: CacheConfig, evaluations: Evaluations, mechanism: Mechanism, obstacle: Reason | None,
-                 report: Report):
+    def __init__(self, config: CacheConfig, evaluations: Evaluations, mechanism: Mechanism, streams: int,
+                 obstacle: Reason | None, report: Report):
         self.obstacle = obstacle
         self.disabled: Reason | None = None
         self.sigmas: list[float] = []
@@ -39,8 +40,9 @@ class Planner:
         self._evaluations = evaluations
         self._inputs = config.schedule, mechanism, evaluations
         self._report = report
+        preferred = Reason("output_preferred", {"mechanism": config.mechanism}) if streams == 1 else None
         self.plan = full() if config.computes_all else first_plan(
-            *self._inputs, config.cache_point, obstacle, Reason("output_preferred", {"mechanism": config.mechanism}))
+            *self._inputs, config.cache_point, obstacle, preferred)
         self._check_plan()
 
     def begin_evaluation(self, sigma: float) -> None:

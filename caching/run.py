@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from .block_cache import BlockCache, Receiver
 from .clock import Clock
 from .evaluations import Evaluations
 from .feature_kind import feature_kind
+from .guidance import Guidance
 from .history import NO_HISTORY, Features, Histories, NoForecast
 from .host_calls import CallKeys, CondBatch, NetworkCall, NetworkWatch
 from .latents import Latents
@@ -35,7 +36,7 @@ class Run:
     Args:
         evaluations: that the sampler will make.
         device: where the model runs.
-        dims: number of dimensions of the latent; five for video.
+        shapes: of the latent's parts, such as video and sound, [batch, channels, ...]; five dimensions for video.
         obstacle: why blocks can't be the cache point, as far as it is known before the run; else None.
         cfg: scale of the guidance; None if unknown.
 
@@ -47,17 +48,18 @@ class Run:
         forecasts: calls of this evaluation that were forecast.
     """
 
-    def __init__(self, config: CacheConfig, evaluations: Evaluations, device: torch.device, dims: int,
-                 obstacle: Reason | None = None, cfg: float | None = None):
+    def __init__(self, config: CacheConfig, evaluations: Evaluations, device: torch.device,
+                 shapes: Sequence[torch.Size], obstacle: Reason | None = None, cfg: float | None = None):
         self.config = config
         self.evaluations = evaluations
         self.positions = evaluations.positions
         self.report = Report(config.mechanism, config.order if mechanisms.has_order(config.mechanism) else None)
-        mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if dims == 5 else 1.5,
+        mechanism = mechanisms.make(config.mechanism, config.order, gamma_max=2.0 if len(shapes[0]) == 5 else 1.5,
                                     levels=evaluations.levels, gram=evaluations.gram_of_positions(config.gram))
-        self.planner = Planner(config, evaluations, mechanism, obstacle, self.report)
-        self.histories = Histories(mechanism, CPU if config.cache_device == "cpu" else None)
-        self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism), cfg, len(set(self.positions)))
+        self.planner = Planner(config, evaluations, mechanism, len(shapes), obstacle, self.report)
+        guidance = Guidance(cfg, len(set(self.positions)))
+        self.histories = Histories(mechanism, CPU if config.cache_device == "cpu" else None, guidance)
+        self.output = OutputCache(self.histories, feature_kind(evaluations, mechanism))
         self.blocks = BlockCache(self.histories, mechanism)
         self.clock = Clock(device)
         self.keys = CallKeys(Latents(self.planner.caches_later and not evaluations.stochastic))
@@ -137,7 +139,7 @@ class Run:
             self.planner.refuse_blocks(Reason("other_input"))
         keys = self.keys.of_network(transformer_options["uuids"], x.shape) if blocks else ()
         call = NetworkCall(executor, (x, t, c_concat, c_crossattn, control), transformer_options, kwargs, keys,
-                           self.watch)
+                           tuple(map(self.batch.negative_of, keys)) if blocks else (), self.watch)
         if not blocks:
             return call.run()
         if not self.planner.computes:

@@ -110,9 +110,10 @@ def test_reuse_at_the_output_repeats_the_predicted_direction(name):
     ("flux", "taylor", "output", Reason("output_preferred", {"mechanism": "taylor"})),
     ("flux", "residual", "blocks", Reason("blocks_possible")),
     ("wan21_t2v", "residual", "blocks", Reason("blocks_possible")),
+    ("ltxav", "taylor", "blocks", Reason("blocks_possible")),
     ("wan21_vace", "residual", "output", Reason("tokens_changed_between_blocks")),
     ("sd15", "residual", "output", Reason("no_blocks"))])
-def test_auto_takes_blocks_for_residuals_only_and_where_they_can_be_skipped(name, mechanism, cache_point, reason):
+def test_auto_takes_blocks_for_residuals_and_for_video_with_sound(name, mechanism, cache_point, reason):
     trace = run(name, settings(computed=COMPUTED, mechanism=mechanism), steps=7, cfg=4.0)
     assert (trace.report.cache_point, trace.report.cache_point_reason) == (cache_point, reason)
     assert trace.computed == trace.report.computed == sorted(COMPUTED)
@@ -301,7 +302,7 @@ def probed(network):
         return network(x, options.get("patches_replace", {}).get("dit", {}))
 
     executor.class_obj = SimpleNamespace(diffusion_model=network)
-    call = NetworkCall(executor, (), {}, {}, ("a cond",), NetworkWatch())
+    call = NetworkCall(executor, (), {}, {}, ("a cond",), (None,), NetworkWatch())
     found = probe_blocks(call, mechanisms.make("residual"))
     ran = len(network.ran)
     assert torch.equal(found.out, network(x, {})), "the answer is the plain path's"

@@ -14,7 +14,7 @@ class Mechanism:
         depth: how many computed evaluations are stored.
         of_residual: features are stored minus the input, and the sum is added to the current input.
         probes: the first block runs on cached evaluations too, and its residuals give the `gamma` of `weights`.
-        extrapolates: it continues a trend, which guidance follows only in part (see output_cache.guidance_trend).
+        extrapolates: it continues a trend, which guidance follows only in part (see guidance.guidance_trend).
         needs_gram: it forecasts from the inner products of recorded predictions, which a policy brings along, and so
             only at the cache point `output`.
     """

@@ -211,6 +211,8 @@ def _summary(request: PlanRequest, file: PolicyFile | None, evaluations: Evaluat
 def _cached_cost(mechanism: str, point: str, history: run_state.History | None) -> float | None:
     """Cost of a cached evaluation; None if it was not measured yet."""
     kind = class_of(mechanism)
-    if point == "output" or kind.needs_gram or (point == "auto" and not kind.of_residual):
+    if point == "output" or kind.needs_gram:
         return 0.0
-    return history.cached_cost(mechanism, point) if history else None
+    measured = history.cached_cost(mechanism, point) if history else None
+    at_output = point == "auto" and not kind.of_residual  # but for latents of several parts
+    return 0.0 if measured is None and at_output else measured

@@ -116,8 +116,8 @@ class Runs:
             grams.append(record.gram())
         return np.mean(grams, 0)
 
-    def cached(self, indices: Sequence[int], mechanism: tuple[str, int],
-               gram: np.ndarray | None = None) -> torch.Tensor:
+    def cached(self, indices: Sequence[int], mechanism: tuple[str, int], gram: np.ndarray | None = None,
+               cache_point: str = "output") -> torch.Tensor:
         """Latents of runs that compute `indices` only; `gram` is a policy's."""
         from recache import caching
         from tests.bench import rival_mechanisms
@@ -130,7 +130,7 @@ class Runs:
         for part, cache in zip(self.parts, self.caches, strict=True):
             reports: list = []
             config = caching.CacheConfig(
-                lambda times, cost: computed, *mechanism, gram=gram, cache_point="output", prefix_cache=cache,
+                lambda times, cost: computed, *mechanism, gram=gram, cache_point=cache_point, prefix_cache=cache,
                 published=reports.append)
             latents.append(self.workflow.cached(part, config))
             if reports[-1].computed != list(indices):
