@@ -44,7 +44,8 @@ def test_the_classic_renderer_hides_advanced_inputs_until_asked(page):
     assert page.prompt()[str(budget)]["inputs"].keys() >= ADVANCED
 
 
-def test_changes_are_undone(page):
+@RENDERERS
+def test_changes_are_undone(page, renderer):
     budget = page.add("ReCacheBudget")
     page.set_widget(budget, "budget", 0.5)
     page.undo()

@@ -80,9 +80,8 @@ def test_a_nested_subgraph_that_is_used_twice_shows_the_instance_that_is_open(pa
     outer = page.evaluate(WRAP, [inner])
     page.evaluate(PROMOTE, [outer, None, "steps"])
     page.set_widget(outer, "steps", 11)
-    second = page.evaluate(
-        "(id) => { const copy = app.rootGraph.getNodeById(id).clone(); copy.id = -1; app.rootGraph.add(copy); "
-        "return String(copy.id) }", outer)
+    kind = page.evaluate("(id) => app.rootGraph.getNodeById(id).type", outer)
+    second = str(page.add(kind, 100, 700))  # from the list of nodes: a pasted copy would be a subgraph of its own
     page.set_widget(second, "steps", 5)
     page.load(json.loads(json.dumps(page.workflow())))
     for node, steps in ((second, 5), (outer, 11)):
@@ -123,14 +122,15 @@ def test_presets_and_cells_set_what_is_promoted(page):
     assert page.complaints() == []
 
 
-def test_a_graph_that_cannot_be_followed_is_said_once(page):
+@RENDERERS
+def test_a_graph_that_cannot_be_followed_is_said_once(page, renderer):
     page.load(WORKFLOW)
     until(page, lambda now: "faster" in now["head"])
-    page.evaluate("() => Object.defineProperty(app.graph.getNodeById(1), 'comfyClass', "
-                  "{ configurable: true, get() { throw new Error('gone') } })")
+    page.evaluate("() => { Object.defineProperty(app.graph.getNodeById(1), 'comfyClass', "
+                  "{ configurable: true, get() { throw new Error('gone') } }) }")
     until(page, lambda now: now["head"] == "The schedule can't be told from this workflow")
     page.tab.wait_for_timeout(600)
     assert page.complaints() == []
-    page.evaluate("() => Object.defineProperty(app.graph.getNodeById(1), 'comfyClass', "
-                  "{ configurable: true, writable: true, value: 'UNETLoader' })")
+    page.evaluate("() => { Object.defineProperty(app.graph.getNodeById(1), 'comfyClass', "
+                  "{ configurable: true, writable: true, value: 'UNETLoader' }) }")
     until(page, lambda now: "faster" in now["head"])

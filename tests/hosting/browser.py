@@ -124,9 +124,13 @@ class ComfyPage:
         return self.tab.wait_for_function(script, arg=argument, timeout=seconds * 1000).json_value()
 
     def note(self) -> None:
-        """Makes a step of undo, as the page does after every gesture."""
+        """Makes a step of undo, as the page does after every gesture.
+
+        To the step of one gesture the newest page adds whatever changes in the 50 ms after it; that time is waited for.
+        """
         self.settle()
-        self.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
+        self.evaluate("async () => { const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker; "
+                      "tracker.captureCanvasState(); await tracker.squashState?.() }")
 
     def load(self, workflow: Mapping[str, Any]) -> None:
         """Opens a workflow, of the page's format or of the API's."""
