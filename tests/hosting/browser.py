@@ -263,7 +263,7 @@ HOST_COMPLAINTS = (
     "Error loading model: Error: Failed to fetch model: 404",  # the same in another viewer of the host's
     "[appModeStore]",
     "LiteGraph addWidget(...) without a callback",
-    "LiteGraph: duplicate subgraph node ID",
+    "LiteGraph: duplicate subgraph ",  # ids of nodes or links: of templates with several subgraphs
     "api.comfy.org",  # says which pack a missing node is of
     "THREE.Clock",
     "GL Driver Message",
