@@ -20,7 +20,7 @@ from .library.ranking import Target
 from .library.resolve import PolicyChoice
 from .pictures.frontier import frontier_picture
 from .server import knees, prompt_info
-from .server.page import show_text
+from .server.page import show_preview, show_text
 from .server.wording import error_text, language, reason_text, text
 from .training import sampler_inputs
 from .training.describe import describe_curve
@@ -116,7 +116,7 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         choice.resolve(RunSettings())  # what is wrong with a file is said at once
         runs = Runs(flow, choice)
         bar = comfy.utils.ProgressBar(1000, node_id=node_id)
-        flow.preview = previews(flow.model, bar)
+        flow.preview = previews(flow.model, partial(show_preview, workflow_id, node_id))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(bar, tell), language())
     except (ValueError, DistanceError) as error:
         raise ValueError(f"ReCache Frontier: {error_text(error)}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import comfy.utils
 from comfy_api.latest import io, ui
 
@@ -11,6 +13,7 @@ from .inputs import Policy, hidden_input
 from .library import folders
 from .pictures.training import training_picture
 from .server import prompt_info, training_state
+from .server.page import show_preview
 from .server.wording import error_text, language
 from .training import objective, sampler_inputs
 from .training.cluster import connected
@@ -185,6 +188,8 @@ def _train(cls, sampled: Sampling, *, evaluations: int, quick: bool = False, ref
             training = prepare(sampled, evaluations=evaluations, quick=quick, **given)
             if hand_over(training):
                 return io.NodeOutput(None, None, "")
+            training.workflow.preview = previews(
+                training.workflow.model, partial(show_preview, workflow_id, node_id))
             outcome = _outcome(
                 monitor, node_id, hidden_input(cls, "prompt"), training, references, address.strip())
         except ValueError as error:
@@ -201,7 +206,6 @@ def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, promp
     checkpoint = Checkpoint(folders.training_folder(training.fingerprint),
                             lambda code, **fields: notes.append(caching.Reason(code, fields)))
     bar = comfy.utils.ProgressBar(1000, node_id=node_id)
-    training.workflow.preview = previews(training.workflow.model, bar)
     progress = shown_on(monitor, bar, training.request)
     if address:
         progress.phase("cluster", 1, 1)

@@ -25,18 +25,23 @@ BAND = """(id) => {
   const scale = app.canvas.ds.scale, { top, height } = picture.getBoundingClientRect();
   return (top + (height - drawn * scale) / 2 - above.getBoundingClientRect().bottom) / scale;
 }"""
-# How wide the picture on a node is drawn, in the canvas's pixels, as a share of its own width.
+# Whether a live preview is on a node.
+PREVIEW = """(id) => {
+  const { element } = app.graph.getNodeById(id).widgets.find(({ name }) => name === 'preview');
+  return !element.firstChild.hidden && parseFloat(element.style.minHeight) > 100;
+}"""
+# How wide the node's own picture, and not a preview, is drawn, in the canvas's pixels, as a share of its own width.
 SCALE = {
     "nodes2": """(id) => {
       const picture = document.querySelector(`[data-node-id='${id}'] img[data-testid=main-image]`);
-      if (!picture?.naturalWidth) return 0;
+      if (!picture?.naturalWidth || picture.src.startsWith('blob:')) return 0;
       const { width, height } = picture.getBoundingClientRect();
       return Math.min(width / picture.naturalWidth, height / picture.naturalHeight) / app.canvas.ds.scale;
     }""",
     "classic": """(id) => {
       const node = app.graph.getNodeById(id), [picture] = node.imgs ?? [];
       const widget = node.widgets.find(({ name }) => name === '$$canvas-image-preview');
-      if (!picture?.naturalWidth || !widget?.computedHeight) return 0;
+      if (!picture?.naturalWidth || picture.src.startsWith('blob:') || !widget?.computedHeight) return 0;
       return Math.min(node.size[0] / picture.naturalWidth, widget.computedHeight / picture.naturalHeight);
     }""",
 }
@@ -64,13 +69,13 @@ def workflow() -> dict:
 
 @pytest.fixture
 def previews(page):
-    """Live previews are on; the page notes as `previewed` the nodes that it gets them of."""
+    """Live previews are on; the page notes as `previewed` the nodes on which it has shown them."""
     page.setting("Comfy.Execution.PreviewMethod", "latent2rgb")
     page.evaluate("() => { window.previewed = new Set(); window.onPreview = ({ detail }) => "
-                  "window.previewed.add(detail.displayNodeId); "
-                  "app.api.addEventListener('b_preview_with_metadata', window.onPreview) }")
+                  f"{{ if (({PREVIEW})(Number(detail.node))) window.previewed.add(detail.node) }}; "
+                  "app.api.addEventListener('recache.preview', window.onPreview) }")
     yield
-    page.evaluate("() => app.api.removeEventListener('b_preview_with_metadata', window.onPreview)")
+    page.evaluate("() => app.api.removeEventListener('recache.preview', window.onPreview)")
     page.setting("Comfy.Execution.PreviewMethod", "default")
 
 
@@ -95,6 +100,7 @@ def test_what_a_run_says_can_be_read(page, page_server, frontend):
     page.load(page.workflow())  # as a file of the page's own, with an id
     page.queue(600)
     page.wait("(nodes) => nodes.every((node) => window.previewed.has(node))", [str(FRONTIER), str(TRAIN)])
+    assert not any(page.evaluate(PREVIEW, node) for node in (FRONTIER, TRAIN))  # but the nodes' own pictures
     for node, name in ((REPORT, "report"), (COMPARE, "compare"), (FRONTIER, "frontier"), (TRAIN, "train")):
         seen = f"result-{name}-{frontend}", node, 0.7 if node in (FRONTIER, TRAIN) else 1.0
         page.screenshot(*seen)  # a picture is loaded when its node comes into view

@@ -128,9 +128,9 @@ def test_in_a_subgraph_after_a_reload_and_with_the_keyboard(page):
 def test_what_the_panel_adds_is_not_saved_or_sent(page):
     opened(page, seed=1)
     widgets = page.evaluate("() => app.graph.getNodeById(5).widgets.map(({ name }) => name)")
-    assert widgets[-1] == "training" and "training" not in page.prompt()["5"]["inputs"]
+    assert widgets[-2:] == ["training", "preview"] and not {"training", "preview"} & set(page.prompt()["5"]["inputs"])
     saved = next(node for node in page.workflow()["nodes"] if node["id"] == 5)
-    assert len(saved["widgets_values"]) == len(widgets) - 1 and None not in saved["widgets_values"]
+    assert len(saved["widgets_values"]) == len(widgets) - 2 and None not in saved["widgets_values"]
 
 
 def test_a_training_of_another_workflow_is_not_shown(page):

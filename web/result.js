@@ -6,6 +6,7 @@ import { Comparison } from "./comparison.js";
 import { html, mountWidget, trackNode } from "./dom.js";
 import { nodeAt, outputKey, workflowId } from "./graph.js";
 import { ready } from "./i18n.js";
+import { addPreview } from "./preview.js";
 
 const SIZES = {
   ReCacheReport: [460, 420],
@@ -30,6 +31,7 @@ class Result {
     this.element.setAttribute("role", "status");
     this.element.setAttribute("data-capture-wheel", "true"); // scrolls here and does not zoom
     mountWidget(node, "result", this.element, 0);
+    if (node.comfyClass.startsWith("ReCacheFrontier")) addPreview(node);
     this.comparison = node.comfyClass === "ReCacheCompare" ? new Comparison(node) : null;
     const { onExecuted } = node;
     node.onExecuted = (output) => {

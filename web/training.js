@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js";
 import { mountWidget, trackNode } from "./dom.js";
 import { nodeAt, workflowId } from "./graph.js";
 import { ready } from "./i18n.js";
+import { addPreview } from "./preview.js";
 import { HEIGHT, TrainingPanel } from "./training_panel.js";
 
 const NODES = ["ReCacheTrain", "ReCacheTrainCustom", "ReCacheTrainTwoModels"];
@@ -68,6 +69,7 @@ app.registerExtension({
     if (!NODES.includes(node.comfyClass)) return;
     const panel = new TrainingPanel(stop);
     mountWidget(node, "training", panel.element, HEIGHT);
+    addPreview(node);
     trackNode(panels, node, panel);
   },
 });

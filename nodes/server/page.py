@@ -79,6 +79,14 @@ def send_event(event: str, data: dict[str, Any]) -> None:
         server.send_sync(event, data)
 
 
+def show_preview(workflow: str | None, node_id: str | None, picture: str) -> None:
+    """Show a picture, given as an address, on a node while it runs: on the page that queued it, if one did."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and server.client_id is not None:  # only that page is told when the node has run
+        data = {"workflow": workflow, "node": node_id, "picture": picture}
+        server.send_sync("recache.preview", data, server.client_id)
+
+
 def one_line(text: Any) -> str:
     """Untrusted text as a line of at most 200 printable characters; empty for anything but text."""
     if not isinstance(text, str):
