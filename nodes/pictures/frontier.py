@@ -61,7 +61,9 @@ def _plot(curve: Curve, width: int) -> Image.Image:
     farthest = max(point.figures.difference for point in curve.cached.values()) or 1.0
     beyond = max([farthest, *(point.figures.difference for point in curve.fewer.values())])
     deepest = 1.12 * min(BEYOND * farthest, beyond)
-    longest = 1.02 * max(point.seconds for point in (curve.uncached, *curve.cached.values(), *curve.fewer.values()))
+    slowest = max(point.seconds for point in curve.cached.values())
+    longest = 1.02 * max(1.1 * slowest,  # leaves room for the budget, which is written to the right of its point
+                         *(point.seconds for point in (curve.uncached, *curve.fewer.values())))
 
     def place(point: Point) -> tuple[float, float]:
         return point.seconds / longest * span, 8 + point.figures.difference / deepest * (PLOT - 8)
