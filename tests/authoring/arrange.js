@@ -5,7 +5,7 @@ async ({ name, prompt, keys, columns, outside, promoted, titles, notes, models, 
   const NOTE = 420, SUBGRAPH = 460, TEXT = 150; // room for a text that is written in the subgraph's node
   const TALLER = 1.45; // of nodes with widgets in Nodes 2.0
   const ROOM = { // for what the page can't foresee: long texts, pictures that a run brings
-    CLIPTextEncode: [400, 220], SaveImage: [440, 480], SaveVideo: [440, 440], LoadImage: [340, 420],
+    CLIPTextEncode: [400, 220], SaveImage: [440, 480], SaveVideo: [440, 440], LoadImage: [340, 420], LoadVideo: [340, 420],
     ReCacheReport: [460, 440], ReCacheTrain: [500, 1150], ReCacheFrontier: [640, 1450],
     ReCacheCompare: [640, 640],
   };
@@ -66,6 +66,7 @@ async ({ name, prompt, keys, columns, outside, promoted, titles, notes, models, 
     node.title = subgraph.name = name;
     // What the page promotes by itself has names like text_1.
     for (const input of [...subgraph.inputs].filter((_, i) => node.inputs[i].link == null)) subgraph.removeInput(input);
+    for (const input of subgraph.inputs) if (input.name === "input") subgraph.renameInput(input, "image");
     const right = Math.max(...subgraph.nodes.map(({ pos, size }) => pos[0] + size[0]));
     subgraph.inputNode.pos = [-BETWEEN - 200, 0];
     subgraph.outputNode.pos = [right + BETWEEN, 0];

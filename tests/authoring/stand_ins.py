@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.authoring.catalogue import WORKFLOWS
 from tests.tiny.families import FAMILIES
@@ -35,8 +35,16 @@ _FAMILIES = {
     "krea2_turbo_fp8_scaled.safetensors": ("krea2", 0),
     "flux-2-klein-base-4b.safetensors": ("flux2", 0),
     "minimax_h3_fl2va_pruned_int8_convrot.safetensors": ("minimax_h3", 0),
+    "ltx-2-19b-dev-fp8.safetensors": ("ltxav", 0),
+    "ltx-2.3-22b-dev-fp8.safetensors": ("ltxav23", 0),
+    "qwen_image_edit_2511_fp8mixed.safetensors": ("qwen_image_edit", 0),
+    "anima-base-v1.0.safetensors": ("anima", 0),
+    "wan2.1_14B_SCAIL_2_fp16.safetensors": ("wan21_scail2", 0),
+    "wan2.2_bernini_r_high_noise_fp8_scaled.safetensors": ("wan22_14b", 0),
+    "wan2.2_bernini_r_low_noise_fp8_scaled.safetensors": ("wan22_14b", 1),
 }
-_WAN_VAES = ("wan_2.1_vae.safetensors", "qwen_image_vae.safetensors")  # Qwen-Image's is built like Wan's
+# Qwen-Image's is built like Wan's.
+_WAN_VAES = ("wan_2.1_vae.safetensors", "Wan2_1_VAE_bf16.safetensors", "qwen_image_vae.safetensors")
 _SDXL = ("sd_xl_base_1.0.safetensors", "sd_xl_refiner_1.0.safetensors")  # one file, an SDXL base, twice
 
 
@@ -49,7 +57,11 @@ def make(models: Path, work: Path) -> None:
             shutil.copy(TRAINED / f"{_DEMO[file.name]}.safetensors", path)
         elif file.name in _FAMILIES and _known(_FAMILIES[file.name][0]):
             family, expert = _FAMILIES[file.name]
-            shutil.copy(FAMILIES[family].write(work)[expert], path)
+            made = FAMILIES[family].write(work)[expert]
+            if file.directory == "checkpoints":
+                save_file(_in_checkpoint(load_file(made)), path)
+            else:
+                shutil.copy(made, path)
         elif file.name in _WAN_VAES:
             save_file(_wan_vae(), path)
         elif file.name not in _SDXL:
@@ -74,13 +86,16 @@ def _wan_vae() -> dict[str, torch.Tensor]:
     return random_weights(like, 0)
 
 
+def _in_checkpoint(network: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A network's weights under the names that they have in a checkpoint."""
+    return {f"model.diffusion_model.{name}": value for name, value in network.items()}
+
+
 def _checkpoint(path: Path, work: Path) -> None:
     """A checkpoint of SDXL's network and a small autoencoder, without text encoders; half precision, 150 MB."""
     from comfy.taesd.taesd import TAESD
-    from safetensors.torch import load_file
 
-    network = load_file(FAMILIES["sdxl"].write(work)[0])
-    weights = {f"model.diffusion_model.{name}": value for name, value in network.items()}
+    weights = _in_checkpoint(load_file(FAMILIES["sdxl"].write(work)[0]))
     with torch.device("meta"):
         autoencoder = TAESD(latent_channels=4).state_dict()
     weights |= {f"first_stage_model.{name}": value for name, value in random_weights(autoencoder, 0).items()}

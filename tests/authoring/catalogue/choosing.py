@@ -75,7 +75,7 @@ train_wan = Workflow(
         "policy": ("ReCacheSavePolicy", {"policy": ("train", 0), "name": "wan2.1-30-steps", "notes": ""}),
         "budget": budget(("shift", 0), 0.4, trained=("train", 0)),
         "sampler": ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=30, cfg=6.0,
-                             sampler="uni_pc", scheduler="simple", seed=100),
+                            sampler="uni_pc", scheduler="simple", seed=100),
         "report": report("sampler"), "decode": decode(("report", 0)), **video(16.0),
     },
     groups=(

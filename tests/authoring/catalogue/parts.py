@@ -60,7 +60,7 @@ def vae(name: str) -> tuple[str, dict]:
 
 
 def ksampler(model: str, positive: tuple, negative: tuple, latent: tuple, *, steps: int, cfg: float, sampler: str,
-              scheduler: str, denoise: float = 1.0, seed: int = 0) -> tuple[str, dict]:
+             scheduler: str, denoise: float = 1.0, seed: int = 0) -> tuple[str, dict]:
     return "KSampler", {
         "model": (model, 0), "positive": positive, "negative": negative, "latent_image": latent, "seed": seed,
         "steps": steps, "cfg": cfg, "sampler_name": sampler, "scheduler": scheduler, "denoise": denoise}

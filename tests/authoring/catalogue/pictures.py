@@ -33,7 +33,7 @@ qwen = Workflow(
         "latent": ("EmptySD3LatentImage", {"width": 1328, "height": 1328, "batch_size": 1}),
         "budget": budget(("shift", 0), 0.3),
         "sampler": ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=50, cfg=4.0,
-                             sampler="euler", scheduler="simple"),
+                            sampler="euler", scheduler="simple"),
         "report": report("sampler"), "decode": decode(("report", 0)), "save": SAVE,
     },
     groups=(
@@ -63,7 +63,7 @@ z_image = Workflow(
         "latent": ("EmptySD3LatentImage", {"width": 1024, "height": 1024, "batch_size": 1}),
         "budget": budget(("shift", 0), 0.4),
         "sampler": ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=25, cfg=4.0,
-                             sampler="res_multistep", scheduler="simple"),
+                            sampler="res_multistep", scheduler="simple"),
         "report": report("sampler"), "decode": decode(("report", 0)), "save": SAVE,
     },
     groups=(
@@ -91,7 +91,7 @@ krea2 = Workflow(
         "latent": ("EmptyLatentImage", {"width": 1024, "height": 1024, "batch_size": 1}),
         "budget": budget(("unet", 0), 0.75),
         "sampler": ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=8, cfg=1.0,
-                             sampler="euler", scheduler="simple"),
+                            sampler="euler", scheduler="simple"),
         "report": report("sampler"), "decode": decode(("report", 0)), "save": SAVE,
     },
     groups=(
@@ -106,6 +106,37 @@ krea2 = Workflow(
     line="budget 0.75 of 8 steps", evaluations=8, budget=0.75,
     subgraph=True,
 )
+_ANIMA = "circlestone-labs/Anima"
+anima = Workflow(
+    name="Anima text to image",
+    template="image_anima_base_v1",
+    nodes={
+        "unet": unet("anima-base-v1.0.safetensors"),
+        "clip": clip("qwen_3_06b_base.safetensors", "stable_diffusion"),
+        "vae": vae("qwen_image_vae.safetensors"),
+        "positive": text("masterpiece, best quality, a girl in a yellow raincoat feeds gulls on a pier, her umbrella "
+                         "turned inside out by the wind, grey sea, watercolour shading"),
+        "negative": text("worst quality, low quality, blurry, jpeg artifacts"),
+        "latent": ("EmptyLatentImage", {"width": 1024, "height": 1024, "batch_size": 1}),
+        "budget": budget(("unet", 0), 0.4),
+        "sampler": ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=30, cfg=4.0,
+                            sampler="euler", scheduler="simple"),
+        "report": report("sampler"), "decode": decode(("report", 0)), "save": SAVE,
+    },
+    groups=(
+        ("Models", LOADERS), ("Prompt and size", ("positive", "negative", "latent")), ("ReCache", RECACHE),
+        ("Sampling", ("sampler", "report")), ("Picture", ("decode", "save"))),
+    files=(split_file("anima-base-v1.0.safetensors", "diffusion_models", _ANIMA),
+           split_file("qwen_3_06b_base.safetensors", "text_encoders", _ANIMA),
+           split_file("qwen_image_vae.safetensors", "vae", _ANIMA)),
+    note=about(0.4, 30, "after the loader, and after LoRAs when you add them",
+               "With guidance (cfg 4) every evaluation runs the network twice, and a cached one skips both.",
+               "With the 8-step Turbo LoRA there is little left to skip: leave ReCache out then."),
+    line="budget 0.4", evaluations=30, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},
+    subgraph=True,
+)
+
+
 def _sdxl_sampler(model: tuple, prompts: str, latent: tuple[str, int], first: bool) -> tuple[str, dict]:
     return "KSamplerAdvanced", {
         "model": model, "positive": (f"positive{prompts}", 0), "negative": (f"negative{prompts}", 0),

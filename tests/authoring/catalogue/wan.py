@@ -22,6 +22,7 @@ from tests.authoring.catalogue.workflow import NEGATIVE, POSITIVE, Workflow
 
 _WAN = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 WAN_TEXT = split_file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders", _WAN)
+VISION = split_file("clip_vision_h.safetensors", "clip_vision", _WAN)
 _WAN_VAE = split_file("wan_2.1_vae.safetensors", "vae", _WAN)
 WAN_T2V = (split_file("wan2.1_t2v_1.3B_fp16.safetensors", "diffusion_models", _WAN), WAN_TEXT, _WAN_VAE)
 # The negative prompt that Wan's authors recommend, in the language that they trained on.
@@ -46,7 +47,7 @@ wan_text_to_video = Workflow(
         "latent": ("EmptyHunyuanLatentVideo", {"width": 832, "height": 480, "length": 33, "batch_size": 1}),
         "budget": budget(("shift", 0), 0.4),
         "sampler": ksampler("budget", ("positive", 0), ("negative", 0), ("latent", 0), steps=30, cfg=6.0,
-                             sampler="uni_pc", scheduler="simple"),
+                            sampler="uni_pc", scheduler="simple"),
         "report": report("sampler"), "decode": decode(("report", 0)), **video(16.0),
     },
     groups=(
@@ -75,7 +76,7 @@ wan_image_to_video = Workflow(
             "batch_size": 1}),
         "budget": budget(("shift", 0), 0.4),
         "sampler": ksampler("budget", ("start", 0), ("start", 1), ("start", 2), steps=20, cfg=6.0,
-                             sampler="uni_pc", scheduler="simple"),
+                            sampler="uni_pc", scheduler="simple"),
         "report": report("sampler"), "decode": decode(("report", 0)), **video(16.0),
     },
     groups=(
@@ -83,7 +84,7 @@ wan_image_to_video = Workflow(
         ("Prompt and size", ("positive", "negative", "start")), ("ReCache", RECACHE),
         ("Sampling", ("sampler", "report")), ("Video", ("decode", "video", "save"))),
     files=(split_file("wan2.1_i2v_480p_14B_fp16.safetensors", "diffusion_models", _WAN), WAN_TEXT, _WAN_VAE,
-           split_file("clip_vision_h.safetensors", "clip_vision", _WAN)),
+           VISION),
     note=about(0.4, 20, "after ModelSamplingSD3, and after LoRAs when you add them",
                "With guidance (cfg 6) every evaluation runs the network twice, and a cached one skips both."),
     line="budget 0.4", evaluations=20, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},

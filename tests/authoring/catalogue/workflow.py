@@ -13,16 +13,17 @@ POSITIVE, NEGATIVE = "CLIP Text Encode (Positive Prompt)", "CLIP Text Encode (Ne
 
 Nodes = Mapping[str, tuple[str, Mapping[str, Any]]]
 
-_OUTSIDE = ("LoadImage", "SaveImage", "SaveVideo")
+_OUTSIDE = ("LoadImage", "LoadVideo", "SaveImage", "SaveVideo")
 # Widgets that a subgraph's node shows, from top to bottom; "value" is a number's.
 _PROMOTED = ("text", "prompt", "value", "width", "height", "length", "seed", "noise_seed", "steps", "budget", "cfg",
-             "guidance", "denoise", "ckpt_name", "unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name")
+             "guidance", "denoise", "ckpt_name", "unet_name", "clip_name", "clip_name1", "clip_name2", "text_encoder",
+             "vae_name", "lora_name", "model_name")
 
 
 def _label(key: str, widget: str) -> str:
-    if widget == "text":
+    if widget in ("text", "prompt"):
         return "negative prompt" if key.startswith("negative") else "prompt"
-    return key if widget == "value" else {"noise_seed": "seed"}.get(widget, widget)
+    return key if widget == "value" else {"noise_seed": "seed", "model_name": "upscaler"}.get(widget, widget)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Workflow:
         evaluations: of the run that the thumbnail shows.
         budget: of that run.
         titles: of nodes that are not called as their type is.
+        inside: nodes with widgets that an artist seldom sets: their subgraph's node does not show them.
         subgraph: whether all but what is loaded and saved lies in one subgraph, as in ComfyUI's own templates.
     """
 
@@ -62,6 +64,7 @@ class Workflow:
     evaluations: int
     budget: float
     titles: Mapping[str, str] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
     subgraph: bool = False
 
     @property
@@ -75,7 +78,7 @@ class Workflow:
         found: dict[tuple[str, Any], list[tuple[str, str]]] = {}
         for widget in _PROMOTED if self.subgraph else ():
             for key, (kind, inputs) in self.nodes.items():
-                if kind in _OUTSIDE or (widget == "denoise" and inputs.get(widget) == 1.0):
+                if kind in _OUTSIDE or key in self.inside or (widget == "denoise" and inputs.get(widget) == 1.0):
                     continue
                 if not isinstance(inputs.get(widget, ()), tuple):
                     found.setdefault((_label(key, widget), inputs[widget]), []).append((key, widget))
