@@ -32,7 +32,7 @@ from tests.tiny.families import FAMILIES
 from tests.tiny.training import ABOUT, REQUEST, N, flow, trained
 
 pytestmark = pytest.mark.usefixtures("host")
-AUTO_REQUEST = replace(REQUEST, mechanism=AUTO, evaluations=560)  # that all race
+AUTO_REQUEST = replace(REQUEST, mechanism=AUTO, evaluations=400)  # that all race
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +128,10 @@ def test_a_training_is_resumed_without_the_network(folder, file, last_wins, monk
 
 
 def test_it_does_not_race_where_features_are_of_blocks(tmp_path, last_wins):
-    made = trained(tmp_path, replace(AUTO_REQUEST, cache_point="blocks")).policy
+    request = replace(AUTO_REQUEST, budgets=(0.5,), held_out=1, cache_point="blocks", evaluations=250)
+    made = trained(tmp_path, request).policy
     assert made.gram is None and "l2p" not in {made.about.mechanism, *(name for name, _ in made.mechanisms.values())}
-    assert "l2p" not in made.about.training["mechanisms tried"]
+    assert made.about.training["mechanisms tried"] == "taylor 1, hermite 1, meancache, reuse"  # all others
 
 
 def run(model, steps: int = N, sampler: str = "euler", scheduler: str = "simple", cfg: float = 1.0) -> torch.Tensor:

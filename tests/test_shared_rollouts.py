@@ -29,7 +29,7 @@ from tests.tiny.training import REQUEST, N, flow, trained
 
 pytestmark = pytest.mark.usefixtures("host")
 PLENTY = 1 << 30
-SHORT = replace(REQUEST, evaluations=250)
+SHORT = replace(REQUEST, evaluations=180)
 
 
 def asked(n: int, seed: int = 0) -> list:
@@ -37,7 +37,7 @@ def asked(n: int, seed: int = 0) -> list:
     start = from_indices([0, 1, 3, 6, 9], n)
     near = [move.apply(start) for move in singles(start, 2)]
     random.Random(seed).shuffle(near)
-    return [start, *near[:5], from_indices([0, 1, 3], n), from_indices([0, 1, 2, 3, 4, 7], n), start]
+    return [start, *near[:3], from_indices([0, 1, 3], n), from_indices([0, 1, 2, 3, 4, 7], n), start]
 
 
 class Blocks:
@@ -127,17 +127,17 @@ def test_inpainting_shares():
     mask[..., :4] = 1.0
     run = sampler_nodes.ksampler(models("flux")[0], [family.conditioning()], N, 3.0, "euler", "normal", 0.6,
                             family.latent(seed=5) | {"noise_mask": mask}, 3)
-    memo, _, shared = check(run)
+    memo, _, shared = check(run, seeds=(3,))
     assert shared == memo.evaluations < memo.unshared
 
 
-@pytest.mark.parametrize("cache_point", ["output", "blocks"])
-def test_little_memory_costs_evaluations_and_nothing_else(cache_point):
+@pytest.mark.parametrize("cache_point, seeds", [("output", (3, 4)), ("blocks", (3,))])
+def test_little_memory_costs_evaluations_and_nothing_else(cache_point, seeds):
     run = flow()
     _, shared, prefix_cache = rollouts(run, cache_point=cache_point)
     shared.cost(from_indices([0, 1, 5], N), 0)
     size = prefix_cache.bytes // len(prefix_cache)
-    memo, _, computed = check(run, cache_point=cache_point, max_bytes=3 * size)
+    memo, _, computed = check(run, cache_point=cache_point, max_bytes=3 * size, seeds=seeds)
     assert computed > memo.evaluations
     _, shared, prefix_cache = rollouts(run, cache_point=cache_point, max_bytes=3 * size)
     for schedule in asked(N):
@@ -186,12 +186,13 @@ def test_where_rollouts_do_not_repeat_each_computes_all_of_its_own(kind, tmp_pat
 
 
 def test_training_asks_the_same_whether_it_shares_or_not(tmp_path):
-    shared = trained(tmp_path / "shared", SHORT)
+    request = replace(REQUEST, evaluations=250)  # with fewer the whole one has no start but the default
+    shared = trained(tmp_path / "shared", request)
     probe = load_file(tmp_path / "shared" / "probe.safetensors")
     assert probe["shares"] and shared.shared > 0.3 * shared.evaluations["rollouts"]
     (tmp_path / "whole").mkdir()
     save_file(probe | {"shares": torch.tensor(False)}, tmp_path / "whole" / "probe.safetensors")
-    whole = trained(tmp_path / "whole", SHORT)
+    whole = trained(tmp_path / "whole", request)
     assert whole.shared == 0
     questions = [(tmp_path / name / "costs.jsonl").read_text().splitlines() for name in ("whole", "shared")]
     assert len(questions[0]) < len(questions[1]) and questions[1][:len(questions[0])] == questions[0]

@@ -47,8 +47,14 @@ from tests.tiny.training import REQUEST, N, Vae, flow, trained
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("training"))
+def finished(tmp_path_factory):
+    """The checkpoint of the training `outcome`."""
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def outcome(finished):
+    return trained(finished)
 
 
 @pytest.fixture
@@ -183,12 +189,11 @@ def test_the_same_seed_gives_the_same_policy_and_another_prompt_another_training
     assert several.policy.about.training["samples"] == 4 and several.policy.about.training["prompts"] == 2
 
 
-def test_a_finished_training_replays_without_the_network(outcome, tmp_path, monkeypatch):
-    trained(tmp_path)
+def test_a_finished_training_replays_without_the_network(finished, outcome, monkeypatch):
     runs = []
     sample = workflow.Workflow._sample
     monkeypatch.setattr(workflow.Workflow, "_sample", lambda self, *a: runs.append(a) or sample(self, *a))
-    again = trained(tmp_path)
+    again = trained(finished)
     assert again.learned.schedules == outcome.learned.schedules
     assert again.evaluations == outcome.evaluations
     assert len(runs) == 1  # the run that checks whether the checkpoint is of this workflow

@@ -14,7 +14,7 @@ from tests.sampling import models
 from tests.tiny.families import FAMILIES
 
 N = 12
-REQUEST = Request((0.3, 0.5), samples=2, held_out=2, mechanism="taylor", order=1, cache_point="output", evaluations=280)
+REQUEST = Request((0.3, 0.5), samples=2, held_out=2, mechanism="taylor", order=1, cache_point="output", evaluations=220)
 ABOUT = About("tiny", "0", "Flux", "", "", "euler", "simple", N, 1.0, [], "")
 
 
