@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 
@@ -131,6 +132,20 @@ def host(host_path: Path, request: pytest.FixtureRequest) -> session.Host:
 def models_dir(host) -> Path:
     """The host's models folder (``diffusion_models``, ``vae``, ...): what a test writes there, the loaders see."""
     return host.models
+
+
+@pytest.fixture
+def node(host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Gives the pack's nodes the id 7, as the executor would, and a user's folder of this test's own."""
+    import folder_paths
+
+    from recache.nodes import budget, compare, frontier, train
+
+    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
+    for kind in (budget.ReCacheBudget, compare.ReCacheCompare, frontier.ReCacheFrontier, train.ReCacheTrain,
+                 train.ReCacheTrainCustom):
+        monkeypatch.setattr(kind, "hidden", hidden, raising=False)
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
 
 
 @pytest.fixture(scope="session")

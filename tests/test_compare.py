@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import lpips
 import pytest
@@ -15,13 +14,7 @@ from recache.nodes.server import wording
 from recache.policies.metrics import distances
 from tests.hosting.languages import OWN_SCRIPT
 
-pytestmark = pytest.mark.usefixtures("host")
-
-
-@pytest.fixture(autouse=True)
-def node(monkeypatch):
-    monkeypatch.setattr(compare.ReCacheCompare, "hidden",
-                        SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None), raising=False)
+pytestmark = pytest.mark.usefixtures("node")
 
 
 @pytest.fixture

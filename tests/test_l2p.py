@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,12 +98,11 @@ def test_of_several_evaluations_at_one_time_the_last_is_recorded():
     assert heun.gram_of_positions(None) is None and heun.levels == (1.0, 0.6, 0.2, 0.0)
 
 
-def test_without_recorded_runs_it_is_refused_in_a_sentence(monkeypatch):
+@pytest.mark.usefixtures("node")
+def test_without_recorded_runs_it_is_refused_in_a_sentence():
     for make in (mechanisms.make, lambda name: caching.CacheConfig(mechanism=name)):
         with pytest.raises(ValueError, match=r"^The mechanism l2p comes with a policy .* choose auto instead\.$"):
             make("l2p")
-    monkeypatch.setattr(budget.ReCacheBudget, "hidden", SimpleNamespace(unique_id="7", extra_pnginfo=None),
-                        raising=False)
     with pytest.raises(ValueError, match=r"^ReCache: The mechanism l2p comes with a policy"):
         budget.ReCacheBudget.execute(models("flux")[0], 0.5, "auto", mechanism="l2p")
     offered = [each for node in (budget.ReCacheBudget, train.ReCacheTrain, frontier.ReCacheFrontier)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
-import folder_paths
 import pytest
 import torch
 
@@ -172,10 +170,7 @@ def test_labels():
     assert not any(mechanisms.class_of(name).of_residual for name, _ in CANDIDATES)  # one recording serves all
 
 
-def test_the_node_offers_it_last_and_tells_what_was_chosen(monkeypatch, tmp_path):
-    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
-    monkeypatch.setattr(train.ReCacheTrain, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None),
-                        raising=False)
+def test_the_node_offers_it_last_and_tells_what_was_chosen(node):
     choice = next(each for each in train.ReCacheTrain.define_schema().inputs if each.id == "mechanism")
     assert choice.options == [*mechanisms.NAMES, AUTO] and choice.default == AUTO
     family = FAMILIES["flux"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import comfy.sample
-import folder_paths
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
@@ -62,17 +59,9 @@ def test_an_uncached_run_is_the_samplers_own(sampled):
     assert all(map(torch.equal, flow.samples(2, 3)[1].noise.unbind(), noise[1:2].unbind()))
 
 
-@pytest.fixture
-def node(monkeypatch, tmp_path):
-    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
-    for kind in (train.ReCacheTrain, frontier.ReCacheFrontier):
-        monkeypatch.setattr(kind, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None),
-                            raising=False)
-
-
 def test_a_policy_is_trained_on_video_with_sound(node, sampled):
     policy, _, text = train.ReCacheTrain.execute(
-        **sampled, budgets="0.5", samples=1, evaluations=200, minutes=0.0, mechanism="auto", order=1,
+        **sampled, budgets="0.5", samples=1, evaluations=100, minutes=0.0, mechanism="auto", order=1,
         cache_point="output", distance="auto", reward="none", alpha=0.1).args
     k = N // 2
     row = policy.validation[k]

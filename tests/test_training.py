@@ -57,14 +57,6 @@ def outcome(finished):
     return trained(finished)
 
 
-@pytest.fixture
-def node(monkeypatch):
-    """Gives nodes the id that the executor would."""
-    for cls in (train.ReCacheTrain, train.ReCacheTrainCustom, budget.ReCacheBudget):
-        monkeypatch.setattr(
-            cls, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None), raising=False)
-
-
 def test_references_are_what_the_stock_nodes_make():
     family, model = FAMILIES["flux"], models("flux")[0]
     positive, negative = family.conditioning()
@@ -428,8 +420,7 @@ def ask(**options) -> dict:
             "cache_point": "output", "distance": "auto", "reward": "none", "alpha": 0.1, **options}
 
 
-def test_train_nodes_give_policy_picture_and_text(node, monkeypatch, tmp_path):
-    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+def test_train_nodes_give_policy_picture_and_text(node):
     family = FAMILIES["flux"]
     model, (positive, negative) = models("flux")[0], family.conditioning()
     latent = {"samples": torch.zeros(1, *family.latent_shape)}
@@ -469,9 +460,8 @@ def test_a_checkpoint_knows_samples_by_their_numbers(tmp_path):
     assert [json.loads(line)[1] for line in (tmp_path / "c.jsonl").read_text().splitlines()] == [4, 0]
 
 
-def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(tmp_path, monkeypatch):
+def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(node, monkeypatch):
     monkeypatch.setattr(train, "QUICK_EVALUATIONS", 250)  # a search takes what it gets
-    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
     family = FAMILIES["flux"]
     positive, negative = family.conditioning()
     prompts = train.ReCacheTrainingPrompt.execute(*family.conditioning(5)).args[0]
@@ -486,8 +476,7 @@ def test_quick_trains_the_default_mechanism_on_two_prompts_without_a_race(tmp_pa
     assert training["evaluations"] <= 250
 
 
-def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, monkeypatch, tmp_path):
-    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+def test_a_run_of_six_steps_is_trained_by_trying_every_schedule(node, tmp_path):
     family = FAMILIES["flux"]
     positive, negative = family.conditioning()
     policy, _, text = train.ReCacheTrain.execute(
