@@ -26,7 +26,8 @@ session.alias_pack()
 
 
 HOST = pytest.StashKey[session.Host]()
-LONGEST = ("test_training", "test_conds", "test_samplers", "test_shared_rollouts", "test_blocks")  # begin first
+LONGEST = ("test_shared_rollouts", "test_training", "test_lifetime", "test_blocks", "test_samplers", "test_rivals",
+           "test_conds", "test_mechanism_race", "test_l2p", "test_trained", "test_identity")  # begin first
 THREADS = 1  # of torch: the models are tiny, so that threads wait for each other longer than they work
 
 
@@ -80,14 +81,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Of two processes, one begins with all tests of the page, the other with all others that need a server."""
+    """Of two processes, one begins with all tests of the host's page, the other with all others that need a server.
+
+    The second goes on with the newest page, which has a server of its own anyway.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, test = nodeid.split("::")[:2]
-            place = config.rootpath / file, test.split("[")[0]
-            return "page" if needs_page(*place) else "server" if needs_server(*place) else file
+            test, _, params = test.partition("[")
+            place = config.rootpath / file, test
+            if needs_page(*place):
+                return "newest page" if "newest" in params else "page"
+            return "server" if needs_server(*place) else file
 
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
