@@ -26,7 +26,7 @@ def models(page_server):
 
 def opened(page, seed: int) -> None:
     """The page with a training that goes on for minutes, or until somebody ends it."""
-    queued = training(evaluations=5000, minutes=0.0, seed=seed, steps=16)  # too few to try all schedules
+    queued = training(evaluations=5000, minutes=0.0, seed=seed, steps=16, cfg=1.0)  # too few to try all schedules
     del queued["6"]
     queued["4"]["inputs"] |= {"width": 64, "height": 64}
     page.load(queued)
