@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import comfy.sample
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
+from comfy_extras.nodes_custom_sampler import KSamplerSelect, ManualSigmas
+from comfy_extras.nodes_lt import LTXVScheduler
 from nodes import common_ksampler
 
 from recache.caching import CacheConfig, sampler_nodes
 from recache.caching.latent_parts import LatentParts
-from recache.nodes import frontier, train
-from tests.sampling import models
+from recache.nodes import budget, frontier, train
+from tests.authoring.catalogue import ltx
+from tests.sampling import advanced, check_plan, models, observe
 from tests.tiny.families import FAMILIES
 
 N = 6
@@ -73,3 +78,21 @@ def test_the_frontier_of_video_with_sound(node, sampled):
     made = frontier.ReCacheFrontier.execute(
         **sampled, budgets="0.5, 0.9", samples=1, fewer_steps=True, policy="uniform", mechanism="auto")
     assert "latent RMSE" in str(made.args)
+
+
+@pytest.mark.parametrize("name, workflow", [("ltxav", ltx.ltx2), ("ltxav23", ltx.ltx23)], ids=["LTX-2", "LTX-2.3"])
+def test_the_first_pass_of_a_shipped_workflow_computes_what_its_note_says(name, workflow, monkeypatch):
+    """With the noise levels, sampler, guidance and budget that ComfyUI's template and ours have."""
+    monkeypatch.setattr(budget.ReCacheBudget, "hidden", SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None),
+                        raising=False)
+    [model] = models(name)
+    kind, given = workflow.nodes["scheduler"]
+    nodes = {"LTXVScheduler": LTXVScheduler, "ManualSigmas": ManualSigmas}
+    settings = {**given, "latent": FAMILIES[name].empty()} if "latent" in given else given
+    sampler = KSamplerSelect.execute(workflow.nodes["solver"][1]["sampler_name"]).args[0]
+    sample = advanced(name, sampler, nodes[kind].execute(**settings).args[0], cfg=workflow.nodes["guider"][1]["cfg"])
+    config = budget.budget_config(budget.ReCacheBudget, model, workflow.budget, "auto", mechanism="auto",
+                                  cache_point="output")  # tiny networks make `blocks` dear
+    trace = observe(model, config, sample)
+    check_plan(trace, workflow.budget)
+    assert (len(trace.computed), len(trace.evaluations)) == (workflow.computed, workflow.evaluations)

@@ -20,6 +20,7 @@ from simpleeval import simple_eval
 
 from tests.authoring import stand_ins
 from tests.authoring.catalogue import HUB, WORKFLOWS, Workflow
+from tests.bench import usage
 from tests.bench.own_workflow import write_video
 from tests.hosting.browser import PAGES
 from tests.hosting.provision import DEFAULT_HOST
@@ -93,6 +94,13 @@ def test_the_files_are_the_catalogue():
     assert {path.stem for path in ROOT.glob("workflows/*.json")} == set(BY_NAME)
     assert {path.name for path in ROOT.glob("workflows/*")} == {
         f"{name}{ending}" for name in BY_NAME for ending in (".json", ".jpg")}
+
+
+def test_the_ten_families_that_are_used_most_have_one():
+    """By the usage counts of ComfyUI's own templates."""
+    shown = {family.title for workflow in WORKFLOWS for file in workflow.files
+             if workflow.template and (family := usage.family_of(file.name))}
+    assert set(list(usage.runs())[:10]) <= shown
 
 
 @EACH

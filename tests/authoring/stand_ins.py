@@ -72,9 +72,11 @@ def make(models: Path, work: Path) -> None:
 
 def _known(family: str) -> bool:
     """Whether this ComfyUI has the network; of a newer one's the file stays empty."""
-    import comfy.supported_models
+    import comfyui_version
 
-    return hasattr(comfy.supported_models, FAMILIES[family].config)
+    here, since = (tuple(map(int, version.split(".")[:3]))
+                   for version in (comfyui_version.__version__, FAMILIES[family].host_since))
+    return here >= since
 
 
 def _wan_vae() -> dict[str, torch.Tensor]:

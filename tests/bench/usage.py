@@ -91,15 +91,20 @@ def sentence() -> str:
             f"({others[1]} {others[0]}; {PACKAGE} {version(PACKAGE)}).")
 
 
-def figures() -> Iterator[Figure]:
-    """The shares, the usage of every family, and of every template that no tested family covers."""
-    for label, share in shares().items():
-        yield Figure("shown", share, "1", {"templates": label})
+def runs() -> dict[str, int]:
+    """How often templates with a family were run, by its title, the most used first."""
     counts: dict[str, int] = {}
     for template in templates():
         for title in {family.title if (family := family_of(file)) else "none" for file in template.weights} or {"none"}:
             counts[title] = counts.get(title, 0) + template.usage
-    for title, count in sorted(counts.items(), key=lambda pair: -pair[1]):
+    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+
+
+def figures() -> Iterator[Figure]:
+    """The shares, the usage of every family, and of every template that no tested family covers."""
+    for label, share in shares().items():
+        yield Figure("shown", share, "1", {"templates": label})
+    for title, count in runs().items():
         yield Figure("runs", count, "1", {"family": title})
     for template in templates():
         if not shown(template):

@@ -41,7 +41,7 @@ qwen = Workflow(
         "clip": clip("qwen_2.5_vl_7b_fp8_scaled.safetensors", "qwen_image"),
         "vae": vae("qwen_image_vae.safetensors"),
         "shift": ("ModelSamplingAuraFlow", {"model": ("unet", 0), "shift": 3.1}),
-        "norm": ("CFGNorm", {"model": ("shift", 0), "strength": 1.0, "pre_cfg": False}),
+        "norm": ("CFGNorm", {"model": ("shift", 0), "strength": 1.0}),
         "image": LOAD,
         "scale": ("FluxKontextImageScale", {"image": ("image", 0)}),
         "encode": ("VAEEncode", {"pixels": ("scale", 0), "vae": ("vae", 0)}),

@@ -14,7 +14,7 @@ _TITLES = {
     "large sampler": "SamplerCustomAdvanced, large"}
 
 
-def _nodes(checkpoint: str, lora: str, strength: float, upscaler: str, prompt: str, negative: str, *, fps: float,
+def _nodes(checkpoint: str, lora: str, strength: float, upscaler: str, prompt: str, negative: str, *, fps: int,
            first: Nodes, sampler: str, sigmas: str, enlarged: tuple[str, int], output: int,
            tiles: dict[str, int]) -> dict[str, Any]:
     """The nodes of both passes.
@@ -35,13 +35,15 @@ def _nodes(checkpoint: str, lora: str, strength: float, upscaler: str, prompt: s
         "lora": ("LoraLoaderModelOnly", {"model": ("checkpoint", 0), "lora_name": lora, "strength_model": strength}),
         "upscaler": ("LatentUpscaleModelLoader", {"model_name": upscaler}),
         "positive": text(prompt), "negative": text(negative),
-        "fps": ("PrimitiveFloat", {"value": fps}),
+        "fps": ("PrimitiveInt", {"value": fps}),
+        # A decimal number and a whole one: in ComfyUI 0.27 the sound takes a whole one only.
+        "rate": ("ComfyMathExpression", {"expression": "a", "values.a": ("fps", 0)}),
         "conditioning": ("LTXVConditioning", {
-            "positive": ("positive", 0), "negative": ("negative", 0), "frame_rate": ("fps", 0)}),
+            "positive": ("positive", 0), "negative": ("negative", 0), "frame_rate": ("rate", 0)}),
         "length": ("PrimitiveInt", {"value": 121}),
         "picture": ("EmptyLTXVLatentVideo", {"width": 640, "height": 352, "length": ("length", 0), "batch_size": 1}),
         "sound": ("LTXVEmptyLatentAudio", {
-            "audio_vae": ("vae sound", 0), "frames_number": ("length", 0), "frame_rate": ("fps", 0), "batch_size": 1}),
+            "audio_vae": ("vae sound", 0), "frames_number": ("length", 0), "frame_rate": ("rate", 1), "batch_size": 1}),
         "latent": ("LTXVConcatAVLatent", {"video_latent": ("picture", 0), "audio_latent": ("sound", 0)}),
         **first,
         "solver": ("KSamplerSelect", {"sampler_name": sampler}),
@@ -64,7 +66,7 @@ def _nodes(checkpoint: str, lora: str, strength: float, upscaler: str, prompt: s
         "large separate": ("LTXVSeparateAVLatent", {"av_latent": ("large sampler", output)}),
         "decode": ("VAEDecodeTiled", {"samples": ("large separate", 0), "vae": ("checkpoint", 2), **tiles}),
         "decode sound": ("LTXVAudioVAEDecode", {"samples": ("large separate", 1), "audio_vae": ("vae sound", 0)}),
-        "video": ("CreateVideo", {"images": ("decode", 0), "audio": ("decode sound", 0), "fps": ("fps", 0)}),
+        "video": ("CreateVideo", {"images": ("decode", 0), "audio": ("decode sound", 0), "fps": ("rate", 0)}),
         "save": video(24.0)["save"],
     }
 
@@ -78,7 +80,7 @@ def _groups() -> tuple[tuple[str, tuple[str, ...]], ...]:
     return (
         ("Models", ("models", "checkpoint", "clip", "vae sound", "lora", "upscaler")),
         ("Prompt and size", ("positive", "negative", "fps", "length", "noise", "solver")),
-        ("Picture and sound", ("conditioning", "picture", "sound")),
+        ("Picture and sound", ("rate", "conditioning", "picture", "sound")),
         ("ReCache", ("latent", "scheduler", "budget", "guider", "note")),
         ("The clip", ("sampler", "report", "separate")),
         ("Twice as large", ("crop", "large picture", "large latent", "large sigmas", "large guider")),
@@ -103,7 +105,7 @@ ltx2 = Workflow(
         "A street violinist plays under a bridge at night, her breath is seen in the cold, a tram passes behind her. "
         "Sound: a slow waltz on one violin, an echo, the rumble of the tram.",
         "blurry, out of focus, still image, watermark, titles, subtitles",
-        fps=24.0, sampler="euler_ancestral", sigmas="0.909375, 0.725, 0.421875, 0.0", enlarged=("crop", 2),
+        fps=24, sampler="euler_ancestral", sigmas="0.909375, 0.725, 0.421875, 0.0", enlarged=("crop", 2),
         output=1,
         tiles={"tile_size": 512, "overlap": 64, "temporal_size": 4096, "temporal_overlap": 8},
         first={
@@ -134,7 +136,7 @@ ltx23 = Workflow(
         "A blacksmith lifts a glowing blade from the forge and strikes it on the anvil, sparks fly towards the camera. "
         "Sound: the hiss of the bellows, three ringing blows, a dog barks outside.",
         "cartoon, video game, childish, ugly",
-        fps=25.0, sampler="euler", sigmas="0.85, 0.7250, 0.4219, 0.0", enlarged=("separate", 0), output=0,
+        fps=25, sampler="euler", sigmas="0.85, 0.7250, 0.4219, 0.0", enlarged=("separate", 0), output=0,
         tiles={"tile_size": 768, "overlap": 64, "temporal_size": 4096, "temporal_overlap": 4},
         first={
             "scheduler": ("ManualSigmas", {
