@@ -70,8 +70,12 @@ class DemoModel:
         tokens, pooled = (torch.stack(part) for part in zip(*encoded))
         return [[tokens, {"pooled_output": pooled} if self.dims[1] else {}]]
 
-    def sample(self, model, samples: Sequence[Sample], steps: int) -> torch.Tensor:
-        """Latents [len(samples), ...] of the host's own sampling, `self.batch` at a time."""
+    def sample(self, model, samples: Sequence[Sample], steps: int, sigmas: torch.Tensor | None = None) -> torch.Tensor:
+        """Latents [len(samples), ...] of the host's own sampling, `self.batch` at a time.
+
+        Args:
+            sigmas: [steps + 1] in place of the scheduler's.
+        """
         import comfy.sample
 
         latents = []
@@ -81,7 +85,7 @@ class DemoModel:
             latents.append(comfy.sample.sample(
                 model, noise, steps, self.cfg, self.sampler, self.scheduler,
                 self._conditioning([s.prompt for s in part]), self._conditioning([""] * len(part)),
-                torch.zeros_like(noise), disable_pbar=True, seed=0))
+                torch.zeros_like(noise), disable_pbar=True, seed=0, sigmas=sigmas))
         return torch.cat(latents)
 
     def workflow(self, samples: Sequence[Sample], steps: int, batch: int = 1) -> tuple:
