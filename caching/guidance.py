@@ -31,8 +31,8 @@ class Guidance:
         positions: number of positions in the run.
     """
 
-    cfg: float | None = 1.0
-    positions: int = 1
+    cfg: float | None
+    positions: int
 
     def trend(self, past: Sequence[float], negative: Sequence[float], position: float) -> float:
         """The guidance_trend of a forecast; 1 where two conds' features are not of the same evaluations.

@@ -121,12 +121,14 @@ class History:
             negative: of the negative cond, with features of the same shape.
         """
         weights = self._weights(position, probe)
-        terms = [(self.features[i], weight) for i, weight in weights.items()]
+        followed: list[tuple[torch.Tensor, float]] = []
         if negative is not None and trend < 1.0:
-            change = {**negative._weights(position), 0: negative._weights(position)[0] - 1.0}
-            terms = [(self.features[i], trend * weight + (0.0 if i else 1.0 - trend)) for i, weight in weights.items()]
-            terms += [(negative.features[i], (1.0 - trend) * weight) for i, weight in change.items()]
-        (newest, weight), *older = terms
+            weights = {i: trend * weight for i, weight in weights.items()}
+            weights[0] += 1.0 - trend
+            change = negative._weights(position)
+            change[0] -= 1.0
+            followed = [(negative.features[i], (1.0 - trend) * weight) for i, weight in change.items()]
+        (newest, weight), *older = [*((self.features[i], weight) for i, weight in weights.items()), *followed]
         total = newest.to(device, copy=True)
         if weight != 1.0:
             total *= weight

@@ -72,19 +72,18 @@ def parse_json(body: bytes) -> Any:
         raise BadRequest("The request is not JSON.") from None
 
 
-def send_event(event: str, data: dict[str, Any]) -> None:
-    """Send an event to every open page, if there is a server; web/ listens to it."""
+def send_event(event: str, data: dict[str, Any], page: str | None = None) -> None:
+    """Send an event to the page with this client id, or to every open one, if there is a server; web/ listens to it."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
-        server.send_sync(event, data)
+        server.send_sync(event, data, page)
 
 
 def show_preview(workflow: str | None, node_id: str | None, picture: str) -> None:
     """Show a picture, given as an address, on a node while it runs: on the page that queued it, if one did."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and server.client_id is not None:  # only that page is told when the node has run
-        data = {"workflow": workflow, "node": node_id, "picture": picture}
-        server.send_sync("recache.preview", data, server.client_id)
+    page = getattr(getattr(PromptServer, "instance", None), "client_id", None)
+    if page is not None:  # only that page is told when the node has run
+        send_event("recache.preview", {"workflow": workflow, "node": node_id, "picture": picture}, page)
 
 
 def one_line(text: Any) -> str:
