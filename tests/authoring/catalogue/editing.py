@@ -7,11 +7,13 @@ from tests.authoring.catalogue.parts import (
     LOADERS,
     RECACHE,
     SAVE,
+    TO_PICTURE,
     about,
     budget,
     clip,
     decode,
     file_in_folder,
+    guided,
     ksampler,
     report,
     split_file,
@@ -55,7 +57,7 @@ qwen = Workflow(
     groups=(
         ("Models", (*LOADERS, "shift", "norm")), ("Picture to edit", ("image", "scale", "encode")),
         ("Prompt", ("positive", "negative")), ("Reference", ("reference", "negative reference")),
-        ("ReCache", RECACHE), ("Sampling", ("sampler", "report")), ("Picture", ("decode", "save"))),
+        *TO_PICTURE),
     files=(split_file("qwen_image_edit_2511_fp8mixed.safetensors", "diffusion_models",
                       "Comfy-Org/Qwen-Image-Edit_ComfyUI"),
            split_file("qwen_2.5_vl_7b_fp8_scaled.safetensors", "text_encoders",
@@ -122,7 +124,7 @@ bernini = Workflow(
     note=about(0.38, 40, "after the loaders, and after LoRAs of both experts",
                "One budget holds over both samplers, and nothing cached passes from one expert to the other. Steps "
                "0-19 are the high noise expert's, 20-39 the other one's.",
-               "With guidance (cfg 5) every evaluation runs the network twice, and a cached one skips both.",
+               guided(5),
                "ComfyUI's template begins with a LoRA for 6 steps, where there is little left to skip; these are the "
                "40 steps that it takes without.",
                node="ReCache (Two Models)", samplers="samplers"),

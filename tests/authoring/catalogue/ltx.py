@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.authoring.catalogue.parts import about, budget, custom_sampler, report, split_file, text, video
+from tests.authoring.catalogue.parts import (
+    about,
+    budget,
+    custom_sampler,
+    guided,
+    report,
+    split_file,
+    text,
+    video,
+)
 from tests.authoring.catalogue.workflow import NEGATIVE, POSITIVE, File, Nodes, Workflow
 
 _TEXT_ENCODER = split_file("gemma_3_12B_it_fp4_mixed.safetensors", "text_encoders", "Comfy-Org/ltx-2")
@@ -76,15 +85,14 @@ def _guider(cfg: float) -> tuple[str, dict]:
         "model": ("budget", 0), "positive": ("conditioning", 0), "negative": ("conditioning", 1), "cfg": cfg}
 
 
-def _groups() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return (
-        ("Models", ("models", "checkpoint", "clip", "vae sound", "lora", "upscaler")),
-        ("Prompt and size", ("positive", "negative", "fps", "length", "noise", "solver")),
-        ("Picture and sound", ("rate", "conditioning", "picture", "sound")),
-        ("ReCache", ("latent", "scheduler", "budget", "guider", "note")),
-        ("The clip", ("sampler", "report", "separate")),
-        ("Twice as large", ("crop", "large picture", "large latent", "large sigmas", "large guider")),
-        ("Sampled again", ("large sampler", "large separate", "decode sound")), ("Video", ("decode", "video", "save")))
+_GROUPS = (
+    ("Models", ("models", "checkpoint", "clip", "vae sound", "lora", "upscaler")),
+    ("Prompt and size", ("positive", "negative", "fps", "length", "noise", "solver")),
+    ("Picture and sound", ("rate", "conditioning", "picture", "sound")),
+    ("ReCache", ("latent", "scheduler", "budget", "guider", "note")),
+    ("The clip", ("sampler", "report", "separate")),
+    ("Twice as large", ("crop", "large picture", "large latent", "large sigmas", "large guider")),
+    ("Sampled again", ("large sampler", "large separate", "decode sound")), ("Video", ("decode", "video", "save")))
 
 
 def _files(*files: File) -> tuple[File, ...]:
@@ -113,14 +121,14 @@ ltx2 = Workflow(
                 "latent": ("latent", 0), "steps": 20, "max_shift": 2.05, "base_shift": 0.95, "stretch": True,
                 "terminal": 0.1}),
             "budget": budget(("checkpoint", 0), 0.6), "guider": _guider(4.0)}),
-    groups=_groups(),
+    groups=_GROUPS,
     files=_files(
         split_file("ltx-2-19b-dev-fp8.safetensors", "checkpoints", "Lightricks/LTX-2", ""),
         split_file("ltx-2-19b-distilled-lora-384.safetensors", "loras", "Lightricks/LTX-2", ""),
         split_file("ltx-2-spatial-upscaler-x2-1.0.safetensors", "latent_upscale_models", "Lightricks/LTX-2", "")),
     note=about(0.6, 20, "here that is the guider of the first sampler, and LoRAs go before ReCache",
                _PICTURE_AND_SOUND, _LARGE,
-               "With guidance (cfg 4) every evaluation runs the network twice, and a cached one skips both."),
+               guided(4)),
     line="budget 0.6 on the first pass, second whole", evaluations=20, budget=0.6, titles=_TITLES,
     inside=("large guider",),
     subgraph=True,
@@ -142,7 +150,7 @@ ltx23 = Workflow(
             "scheduler": ("ManualSigmas", {
                 "sigmas": "1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0"}),
             "budget": budget(("lora", 0), 0.75), "guider": _guider(1.0)}),
-    groups=_groups(),
+    groups=_GROUPS,
     files=_files(
         split_file("ltx-2.3-22b-dev-fp8.safetensors", "checkpoints", "Lightricks/LTX-2.3-fp8", ""),
         split_file("ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors", "loras",

@@ -31,6 +31,11 @@ def about(budget: float, evaluations: int, where: str, *more: str, node: str = "
     return "\n".join(lines)
 
 
+def guided(cfg: int) -> str:
+    """For the note of a workflow with guidance."""
+    return f"With guidance (cfg {cfg}) every evaluation runs the network twice, and a cached one skips both."
+
+
 def budget(model: tuple[str, int], budget: float | tuple[str, int], **others: Any) -> tuple[str, dict]:
     return "ReCacheBudget", {"model": model, "budget": budget, "policy": "auto", **others}
 
@@ -88,3 +93,6 @@ SAVE = "SaveImage", {"images": ("decode", 0), "filename_prefix": "recache"}
 LOAD = "LoadImage", {"image": "example.png"}  # lies in every ComfyUI's input folder
 LOADERS = ("models", "unet", "clip", "vae")
 RECACHE = ("budget", "note")
+_SAMPLED = (("ReCache", RECACHE), ("Sampling", ("sampler", "report")))
+TO_PICTURE = (*_SAMPLED, ("Picture", ("decode", "save")))
+TO_VIDEO = (*_SAMPLED, ("Video", ("decode", "video", "save")))

@@ -8,6 +8,7 @@ from tests.authoring.catalogue.parts import (
     budget,
     decode,
     file_in_folder,
+    guided,
     split_file,
     text,
     unet,
@@ -82,7 +83,7 @@ scail2 = Workflow(
     note=about(
         0.38, 40, "after ModelSamplingSD3 and LoRAs",
         "Choose a video, and a picture of who takes the place of the person in it.",
-        "With guidance (cfg 5) every evaluation runs the network twice, and a cached one skips both.",
+        guided(5),
         "ComfyUI's template begins with a LoRA for 6 steps, where there is little left to skip; these are the 40 steps "
         "that it takes without. It also goes on after 81 frames: put ReCache last before that sampler, too."),
     line="budget 0.38", evaluations=40, budget=0.38,

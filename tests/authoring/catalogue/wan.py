@@ -5,11 +5,12 @@ from __future__ import annotations
 from tests.authoring.catalogue.parts import (
     LOAD,
     LOADERS,
-    RECACHE,
+    TO_VIDEO,
     about,
     budget,
     clip,
     decode,
+    guided,
     ksampler,
     report,
     split_file,
@@ -52,10 +53,10 @@ wan_text_to_video = Workflow(
     },
     groups=(
         ("Models", (*LOADERS, "shift")), ("Prompt and size", ("positive", "negative", "latent")),
-        ("ReCache", RECACHE), ("Sampling", ("sampler", "report")), ("Video", ("decode", "video", "save"))),
+        *TO_VIDEO),
     files=WAN_T2V,
     note=about(0.4, 30, "after ModelSamplingSD3, and after LoRAs when you add them",
-               "With guidance (cfg 6) every evaluation runs the network twice, and a cached one skips both."),
+               guided(6)),
     line="budget 0.4", evaluations=30, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},
     subgraph=True,
 )
@@ -81,12 +82,11 @@ wan_image_to_video = Workflow(
     },
     groups=(
         ("Models", (*LOADERS, "vision", "shift")), ("First frame", ("image", "seen")),
-        ("Prompt and size", ("positive", "negative", "start")), ("ReCache", RECACHE),
-        ("Sampling", ("sampler", "report")), ("Video", ("decode", "video", "save"))),
+        ("Prompt and size", ("positive", "negative", "start")), *TO_VIDEO),
     files=(split_file("wan2.1_i2v_480p_14B_fp16.safetensors", "diffusion_models", _WAN), WAN_TEXT, _WAN_VAE,
            VISION),
     note=about(0.4, 20, "after ModelSamplingSD3, and after LoRAs when you add them",
-               "With guidance (cfg 6) every evaluation runs the network twice, and a cached one skips both."),
+               guided(6)),
     line="budget 0.4", evaluations=20, budget=0.4, titles={"positive": POSITIVE, "negative": NEGATIVE},
     subgraph=True,
 )
