@@ -3,9 +3,10 @@
 The reference is the uncached run over the scheduler's own noise levels. A spacing is a function from the share of the
 steps done to the share of the scheduler's time used; its slope is a power law between ``KNOTS`` points, found by
 Nelder and Mead's derivative-free search (scipy) for the least geometric mean of the latents' squared errors on training
-pairs. "cached": n evaluations under the default schedule and mechanism; "fewer steps": k
-uncached steps. Figures of a cell, on other pairs: ``latent_ratio`` of the spaced run over the same with the scheduler's
-own levels, with its 95% interval (below 1: spacing wins), and ``st_lpips`` of both. Compute is equal: k evaluations.
+pairs. "default": n evaluations under the default schedule and mechanism; "learned": under those that ReCache Train
+found over the scheduler's own levels, on the same pairs; "fewer steps": k uncached steps. Figures of a cell, on other
+pairs: ``latent_ratio`` of the spaced run over the same with the scheduler's own levels, with its 95% interval (below 1:
+spacing wins), and ``st_lpips`` of both. Compute is equal: k evaluations.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from scipy.optimize import minimize
 
 from tests.bench.few_steps import Pictures, Runs, default, log_ratio, ratio_figures
 from tests.bench.figures import Figure, publish
-from tests.bench.fitted import TRAINING
+from tests.bench.fitted import TRAINING, Fitted
 from tests.bench.sampling import host
 
 KNOTS = 4
 CELLS = {"flux": ((8, 5), (20, 6), (20, 10), (50, 9)), "flux_8_steps": ((8, 4), (8, 6)), "wan": ((8, 5), (20, 6))}
-WAYS = ("cached", "fewer steps")
+WAYS = ("default", "learned", "fewer steps")
 
 
 def spaced(steps: int, knots: Sequence[float]) -> np.ndarray:
@@ -40,20 +41,15 @@ class Spacing:
     """Runs of some samples over noise levels that are spaced anew.
 
     Args:
-        indices: of the evaluations that are computed; None: `k` uncached steps.
+        steps: to take. config: what to cache; None: nothing.
     """
 
-    def __init__(self, demo, samples: Sequence, n: int, k: int, indices: Sequence[int] | None, mechanism):
+    def __init__(self, demo, samples: Sequence, n: int, steps: int, config):
         from recache import caching
 
-        self.demo, self.samples = demo, samples
-        self.steps = k if indices is None else n
+        self.demo, self.samples, self.steps = demo, samples, steps
         self.levels = self._levels(n)
-        self.model = demo.model
-        if indices is not None:
-            computed = tuple(i in set(indices) for i in range(n))
-            self.model = caching.attach(demo.model, caching.CacheConfig(
-                lambda times, cost: computed, *mechanism, cache_point="output"))
+        self.model = caching.attach(demo.model, config) if config else demo.model
 
     def _levels(self, n: int) -> np.ndarray:
         import comfy.samplers
@@ -68,7 +64,7 @@ class Spacing:
         return self.demo.sample(self.model, self.samples, self.steps, sigmas)
 
 
-def fitted(training: Spacing, runs: Runs, tries: int) -> np.ndarray:
+def fitted_knots(training: Spacing, runs: Runs, tries: int) -> np.ndarray:
     """The knots with the least error on the training samples; one of them is free of choice, and 0."""
     def cost(free: np.ndarray) -> float:
         error = runs.error(training.run([0.0, *free]))
@@ -79,18 +75,30 @@ def fitted(training: Spacing, runs: Runs, tries: int) -> np.ndarray:
     return np.array([0.0, *found.x])
 
 
-def measure(demo, n: int, ks: Sequence[int], options) -> Iterator[Figure]:
+def settings_of(way: str, n: int, k: int, fitted: Fitted):
+    """The settings of a run of n evaluations that computes k of them; None for fewer steps."""
+    from recache import caching
     from recache.policies.defaults import default_mechanism
 
+    if way == "fewer steps":
+        return None
+    mechanism, indices = fitted.learned[k] if way == "learned" else (default_mechanism(n, k), default(n, k))
+    computed = tuple(i in set(indices) for i in range(n))
+    return caching.CacheConfig(
+        lambda times, cost: computed, *mechanism, gram=fitted.gram(way, k), cache_point="output")
+
+
+def measure(demo, n: int, ks: Sequence[int], options) -> Iterator[Figure]:
     trained, tested = (Runs(demo, demo.samples(count, first), n)
                        for count, first in ((options.prompts, TRAINING), (options.test, 0)))
     pictures = Pictures(demo, tested.reference)
+    learned = Fitted(trained, ks, options.evaluations)
     for k in ks:
-        for way in WAYS:
-            indices = default(n, k) if way == "cached" else None
-            training, test = (Spacing(demo, runs.samples, n, k, indices, default_mechanism(n, k))
+        for way in options.ways:
+            config = settings_of(way, n, k, learned)
+            training, test = (Spacing(demo, runs.samples, n, n if config else k, config)
                               for runs in (trained, tested))
-            knots = fitted(training, trained, options.tries)
+            knots = fitted_knots(training, trained, options.tries)
             own, made = test.run(np.zeros(KNOTS)), test.run(knots)
             cell = {"model": demo.name, "n": n, "k": k, "way": way, "knots": np.round(knots, 2).tolist()}
             yield from ratio_figures(("latent_ratio", "low", "high"),
@@ -112,6 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--models", nargs="+", default=list(CELLS), choices=CELLS)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--evaluations", type=int, default=3600, help="of ReCache Train, in all")
     parser.add_argument("--prompts", type=int, default=8, help="training pairs")
     parser.add_argument("--test", type=int, default=32, help="pairs to compare on")
     parser.add_argument("--tries", type=int, default=60, help="spacings at most that a search runs")
