@@ -89,7 +89,7 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, sha
     evaluations = Evaluations()
     if not config.computes_all:
         evaluations = dry_run(sampler, sigmas, guider, noise.shape, denoise_mask is not None)
-        if windows_move(guider.model_options.get("context_handler"), noise.shape, sigmas):
+        if windows_move(guider.model_options.get("context_handler"), shapes[0], sigmas):
             evaluations = Evaluations(refusal=Reason("windows_move"))
         evaluations = replace(evaluations, begin=beginnings(guider, evaluations.sigmas))
     obstacle = None
@@ -97,7 +97,7 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, sha
         obstacle = Reason("compiled")
     elif evaluations.stochastic and config.cache_point == "auto":
         obstacle = Reason("sampler_adds_noise")  # which features of blocks would carry over
-    settings = replace(_settings(guider, sampler, noise, evaluations), leftover=read(sigmas, -1), before=before)
+    settings = replace(_settings(guider, sampler, shapes[0], evaluations), leftover=read(sigmas, -1), before=before)
     config = config.for_run(config, settings)
     inputs = config, evaluations, patcher.load_device, shapes, obstacle, settings.cfg
     run = Run(*inputs) if config.prefix_cache is None else PrefixRun(config.prefix_cache, *inputs)
@@ -107,10 +107,10 @@ def _open(config: CacheConfig, guider, sampler, sigmas, noise, denoise_mask, sha
     return run
 
 
-def _settings(guider, sampler, noise, evaluations: Evaluations) -> RunSettings:
-    """Of a run that begins; `noise` [batch, channels, ..., height, width], other latents are of no size."""
-    size = model_identity.size_of(guider.model_patcher, tuple(noise.shape)) if noise.ndim >= 4 else ()
-    return RunSettings(model_identity.sampler_name(sampler), evaluations.times, getattr(guider, "cfg", None),
+def _settings(guider, sampler, shape, evaluations: Evaluations) -> RunSettings:
+    """Of a run that begins; `shape` [batch, channels, ..., height, width], other latents are of no size."""
+    size = model_identity.size_of(guider.model_patcher, tuple(shape)) if len(shape) >= 4 else ()
+    return RunSettings(model_identity.sampler_name(sampler), evaluations.times, model_identity.cfg_of(guider),
                        tuple(size), evaluations.multistep)
 
 

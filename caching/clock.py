@@ -9,18 +9,21 @@ import torch
 
 
 class Clock:
-    """Times evaluations, on CUDA by events: nothing waits for the device before the run ends."""
+    """Times evaluations, on CUDA and XPU by events: nothing waits for the device before the run ends."""
 
     def __init__(self, device: torch.device):
-        self.cuda = device.type == "cuda"
+        self.device = device
         self.spans: list[tuple] = []
+        self._events = getattr(torch, device.type) if device.type in ("cuda", "xpu") else None
 
     def _now(self):
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+        if self._events:
+            event = self._events.Event(enable_timing=True)
+            event.record(self._events.current_stream(self.device))
+            return event
+        if self.device.type == "mps":
+            torch.mps.synchronize()  # else a cached evaluation would be waited for in a computed one
+        return time.perf_counter()
 
     @contextmanager
     def span(self):
@@ -31,7 +34,7 @@ class Clock:
 
     def seconds(self) -> list[float]:
         """Seconds of every span; waits for the device."""
-        if not self.cuda:
+        if not self._events:
             return [end - start for start, end in self.spans]
-        torch.cuda.synchronize()
+        self._events.synchronize(self.device)
         return [start.elapsed_time(end) / 1000.0 for start, end in self.spans]

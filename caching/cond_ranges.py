@@ -10,6 +10,7 @@ import comfy.samplers
 import torch
 
 from .evaluations import Beginnings
+from .history import KEPT
 
 
 def is_active(cond: dict, timestep: Sequence[float] | torch.Tensor) -> bool:
@@ -39,12 +40,12 @@ def beginnings(guider, sigmas: Sequence[float]) -> Beginnings:
 
 
 def _new(of_evaluations: Sequence[set]) -> frozenset[int]:
-    """Evaluations, but for the first, with something that no earlier one had."""
-    new, seen = set(), set()
+    """Evaluations, but for the first, with something that none had of which a history is kept still."""
+    new, last = set(), {}
     for i, now in enumerate(of_evaluations):
-        if not now <= seen:
+        if any(each not in last or i - last[each] > KEPT for each in now):
             new.add(i)
-        seen |= now
+        last |= dict.fromkeys(now, i)
     return frozenset(new - {0})
 
 
@@ -60,7 +61,7 @@ def windows_move(handler, shape: Sequence[int], sigmas: torch.Tensor) -> bool:
     """Whether the host's handler of context windows (None without) takes other windows of frames at another step.
 
     Args:
-        shape: of the latent.
+        shape: of the latent, or of its part with the frames.
         sigmas: of the sampler.
     """
     try:
@@ -72,6 +73,6 @@ def windows_move(handler, shape: Sequence[int], sigmas: torch.Tensor) -> bool:
             handler.set_step(sigma.reshape(1), options)
             windows = handler.get_context_windows(None, torch.empty(tuple(shape), device="meta"), options)
             found.append([list(window.index_list) for window in windows])
-    except (AttributeError, TypeError, IndexError):  # another pack's handler
+    except Exception:  # noqa: BLE001  another pack's handler may raise anything
         return False
     return any(windows != found[0] for windows in found)

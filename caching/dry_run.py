@@ -136,7 +136,7 @@ class _DryRun:
             return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error) or type(error).__name__}))
         if first.sigmas != content.sigmas:
             return Evaluations(refusal=Reason("sampler_adaptive"))
-        return Evaluations(tuple(first.sigmas), times, stochastic, multistep)
+        return Evaluations(tuple(first.sigmas), times, stochastic, multistep, end=float(self.sigmas[-1]))
 
     def _depends_on_seed(self, run: StubGuider) -> bool:
         try:

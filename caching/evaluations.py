@@ -16,10 +16,11 @@ SAME_SIGMA = 1e-3
 
 @dataclass(frozen=True)
 class Beginnings:
-    """Evaluations, but for the first, that nothing before was like.
+    """Evaluations, but for the first, that no earlier one was like of which a history is kept still.
 
     Attributes:
-        single: a cond begins, or one of its ControlNets begins or ends: at `blocks` every cond has a history.
+        single: a cond begins, also once more, or one of its ControlNets begins or ends: at `blocks` every cond has a
+            history.
         combined: so does the set of conds whose predictions the host combines: at `output` each set has one.
     """
 
@@ -44,6 +45,7 @@ class Evaluations:
         begin: evaluations that nothing earlier can be a forecast of (see cond_ranges).
         starts: of several samplers' evaluations the first of each but the first; no model has anything to forecast it
             from.
+        end: the noise level that the sampler leaves.
     """
 
     sigmas: tuple[float, ...] = ()
@@ -53,12 +55,14 @@ class Evaluations:
     refusal: Reason | None = None
     begin: Beginnings = Beginnings()
     starts: tuple[int, ...] = ()
+    end: float = 0.0
 
     def followed_by(self, other: Evaluations) -> Evaluations:
         """These and those of a sampler that continues the latent."""
         starts = *self.starts, len(self), *(len(self) + start for start in other.starts)
         return Evaluations(self.sigmas + other.sigmas, self.times + other.times, self.stochastic or other.stochastic,
-                           self.multistep or other.multistep, self.refusal or other.refusal, starts=starts)
+                           self.multistep or other.multistep, self.refusal or other.refusal, starts=starts,
+                           end=other.end)
 
     def __len__(self) -> int:
         return len(self.sigmas)
@@ -77,8 +81,8 @@ class Evaluations:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The noise level at every position, and 0 after the last."""
-        return *(self.sigmas[i] for i in self._at_positions), 0.0
+        """The noise level at every position, and the one after the last."""
+        return *(self.sigmas[i] for i in self._at_positions), self.end
 
     @property
     def _at_positions(self) -> list[int]:

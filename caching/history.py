@@ -10,8 +10,8 @@ import torch
 from .guidance import Guidance
 from .mechanisms import Mechanism
 from .reasons import Reason
-from .turns import PATIENCE
 
+KEPT = 4  # evaluations for which a history is kept that is not asked for
 NO_HISTORY = Reason("no_history")
 
 
@@ -129,12 +129,19 @@ class History:
             change[0] -= 1.0
             followed = [(negative.features[i], (1.0 - trend) * weight) for i, weight in change.items()]
         (newest, weight), *older = [*((self.features[i], weight) for i, weight in weights.items()), *followed]
-        total = newest.to(device, copy=True)
+        if weight == 1.0 and not older and base is None:
+            return newest.to(device, copy=True)
+        total = newest.to(device, torch.promote_types(newest.dtype, torch.float32), copy=True)
         if weight != 1.0:
             total *= weight
         for feature, weight in older:
             total.add_(feature.to(device), alpha=weight)
-        return total if base is None else total.add_(base)
+        if base is not None:
+            total.add_(base)
+        if newest.dtype == torch.float16:
+            limit = torch.finfo(torch.float16).max
+            total.clamp_(-limit, limit)  # as the host does to blocks that come near it
+        return total.to(newest.dtype)
 
     def _weights(self, position: float, probe: torch.Tensor | None = None) -> dict[int, float]:
         """{index of a feature: its weight in a forecast}, the newest first."""
@@ -205,7 +212,7 @@ class Histories:
 
     def drop_unasked(self) -> None:
         """Free histories that were not asked for lately: of conds that ended, guidance that is over."""
-        for key in [key for key, history in self._histories.items() if self.index - history.asked >= PATIENCE]:
+        for key in [key for key, history in self._histories.items() if self.index - history.asked >= KEPT]:
             del self._histories[key]
 
     def clear(self) -> None:

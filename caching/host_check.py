@@ -28,9 +28,13 @@ EXTENSION_POINTS: dict[str, tuple[str, ...]] = {
         "self", "noise", "latent_image", "sampler", "sigmas", "denoise_mask"),
     "comfy.samplers CFGGuider.predict_noise": ("self", "x", "timestep", "model_options", "seed"),
     "comfy.samplers calc_cond_batch": ("model", "conds", "x_in", "timestep", "model_options"),
+    "comfy.samplers calculate_start_end_timesteps": ("model", "conds"),
+    "comfy.samplers get_area_and_mult": ("conds", "x_in", "timestep_in"),
     "comfy.samplers cfg_function": ("model", "cond_pred", "uncond_pred", "cond_scale", "x", "timestep"),
     "comfy.model_base BaseModel._apply_model": (
         "self", "x", "t", "c_concat", "c_crossattn", "control", "transformer_options"),
+    "comfy.latent_formats LatentFormat": (),
+    "comfy.supported_models_base BASE": (),
     "comfy.model_management InterruptProcessingException": (),
     "comfy.model_management OOM_EXCEPTION": (),
 }

@@ -41,7 +41,8 @@ class Latent:
             return 1.0
         vectors = torch.stack([x, self.x, *(
             answer for answers in self.answers for answer in answers if answer.shape == x.shape)])
-        products = (vectors @ vectors.T).double().cpu()
+        vectors = vectors.cpu().double()  # not every device has such precision
+        products = vectors @ vectors.T
         own, others = products[0, 1:], products[1:, 1:]
         if not products.isfinite().all() or products[0, 0] == 0.0:
             return 0.0
@@ -60,6 +61,8 @@ class Latents:
 
     def __init__(self, told_apart: bool):
         self.told_apart = told_apart
+        self._evaluation = 0
+        self._asked: dict[tuple, int] = {}  # the evaluation of a call's last question
         self._of: dict[tuple, list[Latent]] = {}  # the newest last
         self._numbers: dict[tuple, count] = {}
         self._answers: dict[tuple[int, ...], list[torch.Tensor]] = {}  # of the current evaluation, by window
@@ -72,6 +75,7 @@ class Latents:
             needed: whether there is still something to forecast.
         """
         self.told_apart &= needed
+        self._evaluation += 1
         self._answers = {}
 
     def number(self, call: tuple, window: tuple[int, ...], x: torch.Tensor) -> int:
@@ -79,6 +83,9 @@ class Latents:
         if not self.told_apart:
             return 0
         self._window = window
+        if self._evaluation - self._asked.get(call, self._evaluation) > ORDER:  # too long to be followed; count anew
+            del self._of[call], self._numbers[call]
+        self._asked[call] = self._evaluation
         latents, sample = self._of.setdefault(call, []), _sample(x)
         left = [latent.unexplained(x.shape, sample) for latent in latents]
         nearest = min(range(len(left)), key=left.__getitem__, default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -10,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Value]):
-    """Evicts the least recently used entries while their total weight exceeds `capacity`.
+    """Evicts the least recently used entries while their total weight exceeds `capacity`. Threads may share it.
 
     Args:
         capacity: maximum total weight.
@@ -25,6 +26,7 @@ class LruCache(Generic[Value]):
         self.weight = 0
         self._weigh = weigh
         self._entries: OrderedDict[Hashable, Value] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -34,25 +36,28 @@ class LruCache(Generic[Value]):
 
     def get(self, key: Hashable, default: Value | None = None) -> Value | None:
         """The value, now the most recently used one, or `default`."""
-        if key not in self._entries:
-            return default
-        self._entries.move_to_end(key)
-        return self._entries[key]
+        with self._lock:
+            if key not in self._entries:
+                return default
+            self._entries.move_to_end(key)
+            return self._entries[key]
 
     def put(self, key: Hashable, value: Value) -> list[Hashable]:
         """Store a value; return the keys of the evicted ones."""
-        if key in self._entries:
-            self.weight -= self._weigh(self._entries.pop(key))
-        self._entries[key] = value
-        self.weight += self._weigh(value)
         evicted = []
-        while self.weight > self.capacity:
-            oldest, old = self._entries.popitem(last=False)
-            self.weight -= self._weigh(old)
-            evicted.append(oldest)
+        with self._lock:
+            if key in self._entries:
+                self.weight -= self._weigh(self._entries.pop(key))
+            self._entries[key] = value
+            self.weight += self._weigh(value)
+            while self.weight > self.capacity:
+                oldest, old = self._entries.popitem(last=False)
+                self.weight -= self._weigh(old)
+                evicted.append(oldest)
         return evicted
 
     def clear(self) -> None:
         """Remove every entry."""
-        self._entries.clear()
-        self.weight = 0
+        with self._lock:
+            self._entries.clear()
+            self.weight = 0

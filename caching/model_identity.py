@@ -76,6 +76,12 @@ def sampler_name(sampler) -> str:
     return name.removeprefix("sample_").removesuffix("_function")
 
 
+def cfg_of(guider) -> float | None:
+    """A guider's scale of guidance; None where it has none, or one for every step."""
+    cfg = getattr(guider, "cfg", None)
+    return float(cfg) if isinstance(cfg, (int, float)) else None
+
+
 def shift_of(model) -> float | None:
     """The shift of the MODEL's noise schedule, or None where it has none."""
     shift = getattr(model.get_model_object("model_sampling"), "shift", None)

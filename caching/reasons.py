@@ -66,6 +66,7 @@ CODES: dict[str, tuple[str, ...]] = {
     "over_limit": ("taken", "limit"),
     "checkpoint_damaged": ("file",),
     "checkpoint_foreign": (),
+    "checkpoint_unwritable": ("folder", "error"),
     "cluster_used": ("workers",),
     "cluster_no_ray": (),
     "cluster_foreign": ("address",),

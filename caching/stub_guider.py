@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import comfy.latent_formats
@@ -12,8 +13,12 @@ import comfy.samplers
 import comfy.supported_models_base
 import torch
 
-_PLAIN = (bool, int, float, str, Enum, torch.dtype, torch.device, type(None), comfy.latent_formats.LatentFormat,
-          comfy.supported_models_base.BASE)
+
+@cache
+def _plain() -> tuple[type, ...]:
+    """Types of values that a dry run may use."""
+    return (bool, int, float, str, Enum, torch.dtype, torch.device, type(None), comfy.latent_formats.LatentFormat,
+            comfy.supported_models_base.BASE)
 
 
 class NeedsModel(Exception):
@@ -40,7 +45,7 @@ class _PlainValues:
 
     def __getattr__(self, name: str) -> Any:
         value = None if self._original is None else getattr(self._original, name)
-        if self._original is None or not isinstance(value, _PLAIN):
+        if self._original is None or not isinstance(value, _plain()):
             raise AttributeError(name) if name.startswith("__") else NeedsModel(name)
         return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PATIENCE = 4  # evaluations after which what was not asked about again counts as over
+PATIENCE = 4  # evaluations after which what was not asked about again has no turn any more
 
 
 class Turns:

@@ -20,6 +20,7 @@ from . import host_check
 from .dry_run import dry_run
 from .evaluations import SAME_SIGMA, Evaluations
 from .latent_parts import LatentParts, each_part, parts_of
+from .model_identity import cfg_of
 from .reasons import Reason
 
 RECORDER, TIMER = "recache.recorder", "recache.timer"
@@ -77,8 +78,7 @@ class Workflow:
 
     def __init__(self, guiders: Sequence, sampler, sigmas: torch.Tensor, latent: dict, seed: int,
                  fewer: Callable[[int], torch.Tensor], scheduler: str, then: Sequence = (), boundary: float = 0.0):
-        obstacle = host_check.obstacle()
-        if obstacle is not None:
+        if (obstacle := host_check.obstacle()) is not None:
             raise WorkflowError(str(obstacle), obstacle)
         if len(sigmas) < 3:
             raise WorkflowError("there is nothing to choose in a run of fewer than two steps; give the sampler more.")
@@ -102,8 +102,9 @@ class Workflow:
 
     @property
     def cfg(self) -> float:
-        """The guider's classifier-free guidance; 1 where it has none."""
-        return float(getattr(self.guiders[0], "cfg", 1.0))
+        """The guider's classifier-free guidance; 1 where it has none, or one for every step."""
+        cfg = cfg_of(self.guiders[0])
+        return 1.0 if cfg is None else cfg
 
     def samples(self, count: int, seed: int) -> list[Sample]:
         """`count` samples of every prompt, prompt by prompt: a batch of noise from `seed`, an element each."""

@@ -12,7 +12,7 @@ from comfy_extras import nodes_custom_sampler, nodes_pag, nodes_slg
 from nodes import ConditioningCombine, ConditioningSetTimestepRange
 
 from recache.caching import Reason
-from recache.caching.history import Histories
+from recache.caching.history import KEPT, Histories
 from tests.sampling import Script, assert_same, check_plan, ksampler, models, observe, prompt, run, settings
 from tests.tiny.families import FAMILIES
 from tests.tiny.guidance import Control, Flipping, Rising, areas, lora_hooks, masks, several, windows, with_hooks
@@ -159,6 +159,22 @@ def test_a_cond_that_appears_mid_run_is_computed_instead_of_another(name, cache_
     assert trace.report.computed == trace.report.planned == trace.computed and not trace.report.unplanned
     assert {0, switch} < set(trace.report.computed) and len(trace.report.computed) == 3
     assert torch.equal(script.answers[switch], plain.answers[switch])
+
+
+@BOTH
+def test_a_part_of_a_prompt_leaves_and_the_rest_goes_on(cache_point):
+    """While both are used, what belongs to the one alone is freed: at the output its return is computed, as planned."""
+    middle = ConditioningSetTimestepRange().set_range(prompt("sd3", 3), 0.3, 0.65)[0]
+    prompts = ConditioningCombine().combine(prompt("sd3", 1), middle)[0], prompt("sd3", 2)
+    sampling = models("sd3")[0].get_model_object("model_sampling")
+    sigmas = sampling.sigma(torch.linspace(0.95, 0.05, 21) * sampling.timestep(sampling.sigma_max))
+    active = [sampling.percent_to_sigma(0.65) <= sigma <= sampling.percent_to_sigma(0.3) for sigma in sigmas[:-1]]
+    begins, returns = active.index(True), len(active) - active[::-1].index(True)
+    assert returns - begins > KEPT
+    trace = Script().run("sd3", settings(computed={0, 1, 2}, cache_point=cache_point), sigmas, cfg=3.0,
+                         prompts=prompts)
+    assert trace.report.planned == trace.report.computed == trace.computed and not trace.report.unplanned
+    assert trace.report.computed == ([0, begins, returns] if cache_point == "output" else [0, 1, begins])
 
 
 def test_an_evaluation_at_which_two_parts_of_a_prompt_meet():

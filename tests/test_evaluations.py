@@ -13,6 +13,7 @@ from comfy.samplers import KSAMPLER, SAMPLER_NAMES, CFGGuider, calculate_sigmas,
 from recache.caching import Reason
 from recache.caching.dry_run import dry_run
 from recache.caching.evaluations import Evaluations, evaluation_times
+from recache.caching.mechanisms import MeanCache
 from recache.caching.silence import without_warnings
 from tests.sampling import models
 
@@ -210,6 +211,15 @@ def test_no_brownian_noise_is_drawn(sampler, monkeypatch):
     found = of(sampler)
     monkeypatch.setattr("torchsde.BrownianTree", lambda *args, **kwargs: pytest.fail("it was"))
     assert of(sampler) == found and found.stochastic and len(found) > 0
+
+
+def test_levels_end_where_the_sampler_does():
+    whole = calculate_sigmas(model_sampling(), "simple", 8)
+    first, second = of("euler", whole[:4]), of("euler", whole[3:])
+    assert first.levels == pytest.approx(whole[:4].tolist()) and second.levels[-1] == 0.0
+    assert first.followed_by(second).levels == pytest.approx(whole.tolist())
+    weights = [MeanCache(levels).weights([1, 0], 2) for levels in (first.levels, tuple(whole.tolist()))]
+    assert weights[0] == pytest.approx(weights[1])
 
 
 def test_fresh_noise_is_noticed():

@@ -7,9 +7,10 @@ from functools import cache
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfy.samplers import SAMPLER_NAMES
+from comfy.samplers import SAMPLER_NAMES, CFGGuider, sampler_object, sampling_function
 
 from recache import caching
+from recache.caching import workflow
 from recache.nodes.budget import ReCacheBudget
 from recache.nodes.report import ReCacheReport
 from tests.bench.families import streams
@@ -149,6 +150,36 @@ def test_a_node_that_replaces_the_models_options_leaves_caching_as_it_is():
 def test_the_planned_speed_up_is_the_plans_though_a_run_was_stopped():
     report = caching.Report("taylor", 1, evaluations=60, times=tuple(range(20)), planned=[0, 5, 10, 15])
     assert report.planned_speedup == 5.0
+
+
+class Scheduled(CFGGuider):
+    """Has a cfg for every step, as other packs' guiders do."""
+
+    def set_cfg(self, cfg):
+        self.cfg = [cfg + 0.5 * i for i in range(6)]
+
+    def predict_noise(self, x, timestep, model_options, seed=None):
+        options = model_options["transformer_options"]
+        step = int((options["sample_sigmas"] >= float(timestep[0])).sum()) - 1
+        return sampling_function(self.inner_model, x, timestep, self.conds.get("negative"), self.conds.get("positive"),
+                                 self.cfg[step], model_options=model_options, seed=seed)
+
+
+def test_a_guider_with_a_cfg_for_every_step():
+    def guider(model):
+        made = Scheduled(model)
+        made.set_conds(*FAMILIES["flux"].conditioning())
+        made.set_cfg(2.0)
+        return made
+
+    sample = advanced("flux", sampler_object("euler"), torch.linspace(0.9, 0.0, 7), guider=guider)
+    model = ReCacheBudget.execute(models("flux")[0], 0.5, "auto", mechanism="auto").args[0]
+    trace, report = observe(model, None, sample), caching.reports_of(caching.config_of(model).identity)[-1]
+    assert trace.with_network == report.planned == report.computed and len(report.planned) == 3 and report.cfg is None
+    with torch.inference_mode():
+        flow = workflow.Workflow([guider(models("flux")[0])], sampler_object("euler"), torch.linspace(0.9, 0.0, 7),
+                                 FAMILIES["flux"].empty(), 1, lambda k: torch.linspace(0.9, 0.0, k + 1), "simple")
+    assert flow.cfg == 1.0
 
 
 def test_nodes_that_another_packs_code_executes_have_no_hidden_inputs():

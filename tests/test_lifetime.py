@@ -18,6 +18,7 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from recache import caching
 from recache.caching import Reason
+from recache.caching.clock import Clock
 from recache.caching.history import History
 from recache.caching.report import fingerprint, publish
 from recache.nodes.report import ReCacheReport
@@ -339,3 +340,26 @@ def test_every_evaluation_is_told_with_the_schedule(caplog):
 
     trace = run("sd3", settings(computed={0, 2}, evaluated=broken), steps=4)
     assert trace.report.finished and "could not be shown" in caplog.text
+
+
+def test_time_is_taken_on_the_models_own_device(monkeypatch):
+    """Also where another GPU is the current one, as after a run of the host that used several."""
+    asked = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            self.stream = None
+
+        def record(self, stream):
+            self.stream = stream
+
+        def elapsed_time(self, end):
+            return 250.0 if self.stream == end.stream == "stream of cuda:1" else 0.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: asked.append(str(device)))
+    clock = Clock(torch.device("cuda", 1))
+    with clock.span():
+        pass
+    assert clock.seconds() == [0.25] and asked == ["cuda:1"]

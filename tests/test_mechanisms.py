@@ -75,6 +75,22 @@ def test_hermite_2_by_hand():
     assert found == pytest.approx(2 - 1 / 3 - 7 / 24)
 
 
+def test_half_precision_is_summed_in_full():
+    """In its own precision twice 40,000 is infinite, and stays so when 20,000 is taken off it."""
+    def forecast(dtype, *values, base=None):
+        history = History(mechanisms.make("taylor", len(values) - 1))
+        for position, value in enumerate(values):
+            history.record(position, torch.full((4,), value, dtype=dtype))
+        made = history.forecast(len(values), torch.device("cpu"), base)
+        assert made.dtype == dtype and made.unique().numel() == 1
+        return float(made[0])
+
+    assert forecast(torch.float16, 20_000.0, 40_000.0) == 60_000.0
+    assert forecast(torch.float16, 20_000.0, 60_000.0) == torch.finfo(torch.float16).max
+    assert forecast(torch.float16, 10_000.0, 40_000.0, base=torch.full((4,), -40_000.0).half()) == 30_000.0
+    assert forecast(torch.bfloat16, 1.0, 1.0, 1.015625) == 1.0390625  # 1.03125 if every sum is rounded
+
+
 def test_first_order_hermite_at_the_root_of_a_half_is_taylor():
     points = [(0, 1), (1, 3), (4, 2)]
     hermite = mechanisms.make("hermite", 1, hermite_sigma=0.5**0.5)

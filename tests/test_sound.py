@@ -16,7 +16,7 @@ from recache.caching import CacheConfig, sampler_nodes
 from recache.caching.latent_parts import LatentParts
 from recache.nodes import budget, frontier, train
 from tests.authoring.catalogue import ltx
-from tests.sampling import advanced, check_plan, models, observe
+from tests.sampling import advanced, check_plan, models, observe, settings
 from tests.tiny.families import FAMILIES
 
 N = 6
@@ -43,6 +43,32 @@ def sampled():
     positive, negative = family.conditioning()
     return {"model": model, "positive": positive, "negative": negative, "latent_image": family.empty(), "seed": 3,
             "steps": N, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+
+
+def test_context_windows_are_of_the_pictures_frames(sampled):
+    """The host packs all streams into one row of numbers, which is no row of frames."""
+    asked = []
+
+    class Handler:
+        dim, context_length = 2, 1000
+
+        def get_context_windows(self, *_):
+            asked.append(1)
+
+        def execute(self, calc_cond_batch, *args):
+            return calc_cond_batch(*args)
+
+        def should_use_context(self, *_):
+            return False
+
+    model = sampled.pop("model").clone()
+    model.model_options["context_handler"] = Handler()
+    steps, start = sampled.pop("steps"), sampled.pop("latent_image")
+    trace = observe(model, settings(0.5, cache_point="output"), lambda made: common_ksampler(
+        made, sampled["seed"], steps, 1.0, "euler", "simple", sampled["positive"], sampled["negative"], start,
+    )[0]["samples"])
+    assert not asked and len(trace.report.computed) == N // 2 and not trace.report.notes
+    assert len(trace.report.size) == 3 and trace.report.size[0] >= 32
 
 
 def test_an_uncached_run_is_the_samplers_own(sampled):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from nodes import common_ksampler
@@ -10,6 +13,7 @@ from recache import caching
 from recache.caching import Reason, Report
 from recache.caching.report import joined
 from recache.nodes.budget import ReCacheBudget, ReCacheBudgetTwoModels
+from recache.nodes.library.trajectory import Trajectory
 from recache.nodes.server import wording
 from recache.policies.budget import computed_for_budget
 from tests.sampling import Trace, models, observe
@@ -59,6 +63,17 @@ def test_the_second_sampler_gets_what_the_first_one_left(n, switch, budget):
     assert report.computed == [*first.with_network, *(switch + i for i in second.with_network)]
     assert report.notes[0] == Reason("next_sampler_unknown")
     assert all(note.fields["steps"] == n for note in report.notes[1:])  # of both, not of one
+
+
+@pytest.mark.parametrize("before, n", [(0, 3), (3, 5)])
+def test_each_sampler_forecasts_from_its_own_inner_products(before, n):
+    gram = np.arange(64.0).reshape(8, 8)
+    times = tuple(1.0 - i / 8 for i in range(8))
+    made = caching.CacheConfig(lambda times, cost, starts=(): (True,) * len(times), gram=gram)
+    choice = SimpleNamespace(for_run=lambda config, run: made)
+    own = Trajectory(choice, SimpleNamespace(node=None, model_sampling=None)).for_run(made, caching.RunSettings(
+        times=times[before:before + n], before=Report("l2p", None, times=times[:before]) if before else None))
+    assert np.array_equal(own.gram, gram[before:before + n, before:before + n])
 
 
 def test_nothing_cached_passes_from_one_model_to_the_other():

@@ -37,7 +37,9 @@ class Trajectory:
         part = _Part(partial(whole.schedule, times, starts=starts), sum(done), len(run.times), before, self.monitor)
         # what is said of so few evaluations would be of no use; the next sampler's run says it of all
         notes = [Reason("next_sampler_unknown")] if run.times and run.leftover > 0.0 and not later else whole.notes
-        return replace(whole, schedule=part.schedule, evaluated=part.evaluated, notes=notes)
+        own = slice(part.start, part.start + part.n)
+        gram = None if whole.gram is None else whole.gram[own, own]
+        return replace(whole, schedule=part.schedule, evaluated=part.evaluated, gram=gram, notes=notes)
 
 
 @dataclass(frozen=True)
