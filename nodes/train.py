@@ -63,7 +63,7 @@ def _search_inputs() -> list[io.Input]:
                     "them take longer."),
         io.Int.Input(
             "samples", default=4, min=1, max=64,
-            tooltip="Noises to learn on, for every prompt. More take longer and hold better for other seeds."),
+            tooltip="How many noises to learn on, for every prompt. More take longer and hold better for other seeds."),
         io.Int.Input(
             "evaluations", default=3600, min=100, max=10_000_000, step=100,
             tooltip="How many evaluations of the model the training may take in all: this times the seconds of one "
@@ -71,7 +71,8 @@ def _search_inputs() -> list[io.Input]:
                     "gets the rest. Watch the curve, and stop when it is flat."),
         io.Float.Input(
             "minutes", default=0.0, min=0.0, max=100_000.0, step=1.0,
-            tooltip="Stop after so many minutes and keep the best so far. 0: no limit."),
+            tooltip="Stop trying schedules after so many minutes and keep the best so far; the uncached runs before "
+                    "and the comparison afterwards are made in any case. 0: no limit."),
         io.Combo.Input(
             "mechanism", options=[*caching.MECHANISMS, caching.AUTO], default=caching.AUTO, advanced=True,
             tooltip="How a skipped evaluation is reconstructed. auto: for every budget several are tried in short "
@@ -206,10 +207,9 @@ def _outcome(monitor: training_state.TrainingMonitor, node_id: str | None, promp
     checkpoint = Checkpoint(folders.training_folder(training.fingerprint),
                             lambda code, **fields: notes.append(caching.Reason(code, fields)))
     bar = comfy.utils.ProgressBar(1000, node_id=node_id)
-    progress = shown_on(monitor, bar, training.request)
     if address:
-        progress.phase("cluster", 1, 1)
+        monitor.update(phase="cluster")
     with connected(address, prompt, node_id, training.fingerprint, notes) as cluster:
         return train(training.workflow, training.request, training.objectives, checkpoint, training.about,
-                     None if references is None else training.workflow.joined(references["samples"]), progress, notes,
-                     cluster)
+                     None if references is None else training.workflow.joined(references["samples"]),
+                     shown_on(monitor, bar, training.request), notes, cluster)

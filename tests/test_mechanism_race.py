@@ -15,6 +15,7 @@ from recache.nodes.library.ranking import Target, differences
 from recache.nodes.training import contest
 from recache.nodes.training.describe import mechanisms_text
 from recache.nodes.training.mechanism_race import CANDIDATES, Candidate, entrants, label, race
+from recache.nodes.training.request import Progress
 from recache.nodes.training.samples import HELD_OUT_SEED
 from recache.policies.defaults import default_mechanism
 from recache.policies.learning.environment import Memo
@@ -63,6 +64,15 @@ def test_the_candidate_with_the_least_cost_wins_and_the_others_stop_early():
     assert [entry.memo.rollouts for entry in entries] == [2, 4, 4, 2]  # two samples for all, then four
 
 
+@pytest.mark.parametrize("asked, order, rollouts", [
+    (0, (0, 1, 2, 3), 0), (4, (0, 1, 2, 3), 6), (5, (1, 2, 0, 3), 8), (6, (1, 2, 0, 3), 10)])
+def test_a_race_that_is_stopped_ends_as_it_stands_after_the_last_whole_round(asked, order, rollouts):
+    entries = [candidate(*[cost] * 16) for cost in (1.0, 0.5, 0.7, 2.0)]
+    calls = iter([False] * asked + [True] * 100)
+    assert race(entries, 2, lambda: next(calls)) == [entries[i] for i in order]
+    assert sum(entry.memo.rollouts for entry in entries) == rollouts
+
+
 def test_every_k_has_a_race_of_its_own():
     class Mixed(Costs):
         def cost(self, schedule, sample):
@@ -95,10 +105,19 @@ def test_the_winners_are_trained_and_the_policy_says_so(outcome):
     assert sum(outcome.evaluations.values()) <= AUTO_REQUEST.evaluations + N
 
 
+def test_a_training_that_is_stopped_at_once_has_raced_nothing(tmp_path):
+    stopped = trained(tmp_path, AUTO_REQUEST, progress=Progress(stopped=lambda: True))
+    ks = list(stopped.table)
+    assert stopped.evaluations["rollouts"] <= 2 * (N // 4) + AUTO_REQUEST.samples * sum(ks)
+    assert {name for row in stopped.table.values() for name in row} == {
+        "learned", "default", "start", "fewer steps", "policy"}
+    assert all(row["policy"] == row["default"] for row in stopped.table.values())
+
+
 @pytest.fixture(scope="module")
 def by_k(tmp_path_factory):
     """A training in which another candidate wins at each of the two k."""
-    def rigged(candidates, k):
+    def rigged(candidates, k, should_stop):
         wanted = ("hermite", 1) if k == 3 else ("taylor", 2)
         return sorted(candidates, key=lambda each: each.entry != wanted)
 

@@ -11,6 +11,7 @@ import signal
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import comfy.model_management
@@ -29,16 +30,19 @@ from recache.caching.workflow import WorkflowError
 from recache.nodes import budget, save_policy, train
 from recache.nodes.library import folders, resolve
 from recache.nodes.library.ranking import Target
+from recache.nodes.server.wording import reason_text
 from recache.nodes.training import objective, rollouts
 from recache.nodes.training.describe import describe_training
 from recache.nodes.training.request import Progress, Request, noises
 from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_starts
 from recache.policies.defaults import default_mechanism, default_schedule
+from recache.policies.learning import checkpoint
 from recache.policies.learning.checkpoint import Checkpoint
 from recache.policies.learning.environment import Memo
 from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, load, save
 from recache.policies.power_law import power_law
+from recache.policies.schedule import from_indices
 from recache.policies.uniform import uniform
 from tests.hosting.languages import OWN_SCRIPT
 from tests.sampling import models, prompt
@@ -201,6 +205,35 @@ def test_a_checkpoint_of_another_workflow_or_a_damaged_one_is_not_used(outcome, 
     notes = []
     assert trained(tmp_path, notes=notes).learned.schedules == outcome.learned.schedules
     assert [note.code for note in notes] == ["checkpoint_damaged"] * 2
+
+
+def test_a_damaged_line_loses_only_what_follows_it(tmp_path):
+    lines = b'[[0, 1], 0, 1.0]\n[[0, 2], 0, 2.0]\n[[0, 3]\x00 0, 3.0]\n[[0, 4], 0, 4.0]\n[[0, 5], 0'
+    (tmp_path / "costs.jsonl").write_bytes(lines)
+    notes = []
+    memo = Checkpoint(tmp_path, lambda code, **fields: notes.append(code)).memo(Unasked(), "costs")
+    assert [memo.has(from_indices((0, i), 6), 0) for i in (1, 2, 3, 4, 5)] == [True, True, False, False, False]
+    assert notes == ["checkpoint_damaged"]
+    assert (tmp_path / "costs.jsonl").read_bytes() == b"".join(lines.splitlines(keepends=True)[:2])
+
+
+class Unasked:
+    """An environment that must not be asked for a cost."""
+
+    n, samples = 6, 1
+
+
+def test_a_training_goes_on_where_its_checkpoint_can_not_be_written(outcome, tmp_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    notes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        patch.setattr(Path, "open", full)
+        assert trained(tmp_path / "folder", notes=notes).learned.schedules == outcome.learned.schedules
+    assert [note.code for note in notes] == ["checkpoint_unwritable"]
+    assert str(tmp_path / "folder") in reason_text(notes[0]) and list((tmp_path / "folder").iterdir()) == []
 
 
 def die_in_call(number: int, function=lambda *args: None):
@@ -540,6 +573,14 @@ def test_budget_keeps_its_count_with_a_policy_for_every_k_step_count_and_schedul
         assert len(report.computed) == int(0.4 * report.evaluations + 1e-6) and not report.unplanned
         [note] = report.notes
         assert note.code == "policy_carried" and Reason(code, fields) in note.fields["differs"]
+
+
+def test_a_policy_that_replaces_another_of_its_name_says_so(policy_file, recache_folder):
+    def saved(file, name):
+        return save_policy.ReCacheSavePolicy.execute(file, name).ui["recache_saved"][0]["replaced"]
+
+    assert [saved(policy_file, "mine"), saved(policy_file, "mine"), saved(policy_file, "other")] == [False] * 3
+    assert saved(replace(policy_file, about=replace(policy_file.about, cfg=9.0)), "mine")
 
 
 def saved_for_auto(file: PolicyFile, name: str, gain: float, notes: str = "") -> str | None:

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,7 +83,11 @@ class Cluster:
         options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_restarts": RESTARTS, "max_task_retries": RESTARTS}
         make = ray.remote(ray_actor.Actor).options(**options)
         self._actors = [make.remote(*arguments) for _ in range(gpus or int(resources.get("CPU", 1)))]
-        ready = self._ready()
+        try:
+            ready = self._ready()
+        except BaseException:
+            self.close()
+            raise
         self.width = len(ready)
         self._pool = ray.util.ActorPool(ready)
         notes.append(Reason("cluster_used", {"workers": self.width}))
@@ -103,7 +107,6 @@ class Cluster:
         for actor in waiting.values():
             self._ray.kill(actor)
         if not ready:
-            self.close()
             raise ClusterError("cluster_failed", error=_last_line(error))
         return ready
 
@@ -127,9 +130,10 @@ class Cluster:
                     self._notes.append(note)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers. One that is gone already, as with its machine, must not end the training."""
         for actor in self._actors:
-            self._ray.kill(actor)
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(actor)
 
 
 def _last_line(error: Exception | None) -> str:
@@ -190,9 +194,11 @@ def _connect(address: str, prompt: dict[str, Any], node_id: str, fingerprint: st
         raise ClusterError("cluster_unreachable", address=one_line(f"{address} ({_last_line(error)})")) from None
 
     def disconnect() -> None:
-        cluster.close()
-        if not shared:
-            ray.shutdown()
+        try:
+            cluster.close()
+        finally:
+            if not shared:
+                ray.shutdown()
 
     folder = str(Path(folder_paths.__file__).parent)
     try:

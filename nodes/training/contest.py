@@ -108,7 +108,8 @@ class Contest:
     @cached_property
     def raced(self) -> dict[int, list[Candidate]]:
         """{k: the candidates, the winner first}."""
-        return {k: race([self.candidates[entry] for entry in self._entrants(k)], k) for k in self.ks}
+        return {k: race([self.candidates[entry] for entry in self._entrants(k)], k, self.setup.should_stop)
+                for k in self.ks}
 
     @cached_property
     def memo(self) -> MemoByK:
@@ -125,18 +126,23 @@ class Contest:
         for entry in dict.fromkeys(row[0].entry for row in self.raced.values()):
             ks = [k for k in self.ks if self.raced[k][0].entry == entry]
             starts = find_starts(ks, self.evaluations, self.uncached.gram, self.kind, self._mechanism(entry),
-                                 self._learn(entry), self.own_rules, most)
+                                 self._learn(entry), self.own_rules, most, self.setup.should_stop)
             for name, of_k in starts.items():
                 found[name] = found.get(name, {}) | of_k
         return found
 
     @cached_property
     def contenders(self) -> Contenders:
-        """The default and the second of the race, each with its own mechanism; {} where a k had no race."""
+        """The default and the second of the race, each with its own mechanism; {} where a k had no race.
+
+        Where the training is stopped before the search the second is left out: to choose its schedule takes rollouts.
+        """
         if not self._races or any(len(row) == 1 for row in self.raced.values()):
             return {}
-        return {
-            DEFAULT: {k: (self._choose(self._default(k)), self.starts["default"][k]) for k in self.ks},
+        default = {DEFAULT: {k: (self._choose(self._default(k)), self.starts["default"][k]) for k in self.ks}}
+        if self.setup.should_stop():
+            return default
+        return default | {
             RUNNER_UP: {k: (self._choose(row[1].entry), row[1].best(k)) for k, row in self.raced.items()}}
 
     @cached_property

@@ -65,7 +65,8 @@ def describe_training(outcome: Outcome, language: str = "en") -> str:
 
     about, table, used = outcome.policy.about, outcome.table, mechanisms_text(outcome.mechanisms)
     saved = [1.0 - row[outcome.learned.winners[k]] / row["default"] for k, row in table.items() if row["default"] > 0]
-    gist = say("gist", percent=f"{100 * sum(saved) / len(saved):.0f}", measure=about.reward) if saved else say("exact")
+    percent = round(100 * sum(saved) / len(saved)) if saved else 0
+    gist = say("gist" if percent > 0 else "no_better" if saved else "exact", percent=percent, measure=about.reward)
     taken = sum(outcome.evaluations.values())
     parts = ", ".join(say(f"spent_{of.replace(' ', '_')}", count=f"{count:,}")
                       for of, count in outcome.evaluations.items())

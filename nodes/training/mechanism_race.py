@@ -7,7 +7,7 @@ and which mechanism is best there shows only on such a one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...policies.learning.racing import halving
 from ...policies.power_law import power_law
 from ...policies.schedule import Schedule
 from .request import Entry, Request
-from .starts import DENSITY_POWERS, DP_POWER
+from .starts import DENSITY_POWERS, DP_POWER, MAX_PROGRAM
 
 CANDIDATES: tuple[Entry, ...] = (
     ("taylor", 1), ("hermite", 1), ("meancache", 1), ("reuse", 1), ("taylor", 2), ("l2p", 1))
@@ -86,7 +86,7 @@ def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarra
     n, times = len(evaluations), evaluations.times
     found = {k: [Schedule(schedule.computed, times)
                  for schedule in (default_schedule(n, k, own_rules), power_law(n, k, DENSITY_POWERS[0]))] for k in ks}
-    if len(gram) == n:
+    if len(gram) == n <= MAX_PROGRAM:
         errors = segment_errors(Recorded(gram, evaluations.positions, mechanism))
         weights = step_weights(evaluations.sigmas, DP_POWER, kind)
         for k, schedule in solve(segment_costs(errors, weights), ks, times).items():
@@ -94,10 +94,11 @@ def tried_schedules(ks: Sequence[int], evaluations: Evaluations, gram: np.ndarra
     return found
 
 
-def race(candidates: Sequence[Candidate], k: int) -> list[Candidate]:
-    """The candidates after successive halving at k, the winner first."""
+def race(candidates: Sequence[Candidate], k: int, should_stop: Callable[[], bool] = lambda: False) -> list[Candidate]:
+    """The candidates after successive halving at k, the winner first; the first one, where it is stopped at once."""
     def before_round(left: Sequence[Candidate], samples: Sequence[int]) -> None:
         for candidate in left:
             candidate.memo.prefetch((schedule, sample) for sample in samples for schedule in candidate.tried[k])
 
-    return halving(candidates, candidates[0].memo.samples, lambda each, samples: each.cost(k, samples), before_round)
+    return halving(candidates, candidates[0].memo.samples, lambda each, samples: each.cost(k, samples), before_round,
+                   should_stop)

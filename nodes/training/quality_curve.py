@@ -124,7 +124,7 @@ def measured(workflow: Workflow, runs: Runs, budgets: Sequence[float], count: in
         progress: called at every step with what is being done, in the language, and the share done, 0..1.
 
     Raises:
-        ValueError, DistanceError: it can't be measured; one sentence for the artist.
+        ValueError: it can't be measured; one sentence for the artist.
     """
     n, budgets = len(workflow.dry_run()), sorted(set(budgets))
     samples = workflow.samples(count, workflow.seed)

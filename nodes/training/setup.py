@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -47,6 +48,11 @@ class Setup:
     cluster: Cluster | None = None
     suffix: str = ""
     gram: np.ndarray | None = None
+
+    def should_stop(self) -> bool:
+        """Whether the artist wants the best so far, or the time is up."""
+        minutes = self.request.minutes
+        return bool(minutes and time.monotonic() - self.started > 60.0 * minutes) or self.progress.stopped()
 
     def using(self, entry: Entry) -> Setup:
         """The same with this mechanism."""

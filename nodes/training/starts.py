@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -21,11 +22,13 @@ from ...policies.schedule import Schedule
 WEIGHT_POWERS = (0.5, 1.0, 0.25, 0.75)  # see recording.step_weights; the best differs between models and k
 DP_POWER = 0.5
 DENSITY_POWERS = (1.25, 1.1)  # see policies.power_law; 1 is the default schedule
+MAX_PROGRAM = 128  # evaluations of a run; the dynamic program takes n^3 steps, half a minute at 200
 MAX_STARTS = 1 + len(DENSITY_POWERS) + 2 * len(WEIGHT_POWERS)  # in a race
 
 
 def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind, mechanism: Mechanism,
-                memo: Memo, own_rules: bool = False, most: int = MAX_STARTS) -> dict[str, dict[int, Schedule]]:
+                memo: Memo, own_rules: bool = False, most: int = MAX_STARTS,
+                should_stop: Callable[[], bool] = lambda: False) -> dict[str, dict[int, Schedule]]:
     """{"default", "start": {k: schedule}}.
 
     The start is the winner of a race on the training samples between the default schedule, power laws and, from the
@@ -34,7 +37,7 @@ def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind:
     Args:
         gram, kind: see recording; ignored if gram is not [n, n] because an evaluation was not recorded.
         memo: the training samples. own_rules: of the default schedule (see policies.defaults).
-        most: candidates of the race.
+        most: candidates of the race. should_stop: see racing.halving.
     """
     n, times = len(evaluations), evaluations.times
 
@@ -43,11 +46,11 @@ def find_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind:
 
     default = {k: timed(default_schedule(n, k, own_rules)) for k in ks}
     candidates = {k: [default[k], *(timed(power_law(n, k, power)) for power in DENSITY_POWERS)] for k in ks}
-    if len(gram) == n:
+    if len(gram) == n <= MAX_PROGRAM:
         for k, schedules in recorded_starts(ks, evaluations, gram, kind, mechanism).items():
             candidates[k] += schedules
     distinct = {k: list(dict.fromkeys(schedules))[:most] for k, schedules in candidates.items()}
-    return {"default": default, "start": {k: successive_halving(distinct[k], memo) for k in ks}}
+    return {"default": default, "start": {k: successive_halving(distinct[k], memo, should_stop) for k in ks}}
 
 
 def recorded_starts(ks: list[int], evaluations: Evaluations, gram: np.ndarray, kind: FeatureKind,

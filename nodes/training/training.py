@@ -133,7 +133,7 @@ def _probe(setup: Setup, evaluations: Evaluations, samples: list[Sample]) -> _Pr
 def _search(contest: Contest) -> Learned:
     """Race, and learn with what is left of the evaluations."""
     setup, n, taken = contest.setup, len(contest.evaluations), contest.taken
-    request, progress = setup.request, setup.progress
+    progress = setup.progress
     curve: list[tuple[int, float]] = []
 
     def on_rollout(evaluations: int, gains: dict[int, float]) -> None:
@@ -142,10 +142,6 @@ def _search(contest: Contest) -> Learned:
             curve.append((taken + evaluations, gain))
         progress.on_rollout(taken + evaluations, gains, curve, n)
 
-    def should_stop() -> bool:
-        out_of_time = request.minutes and time.monotonic() - setup.started > 60.0 * request.minutes
-        return bool(out_of_time) or progress.stopped()
-
     progress.phase("mechanisms", 1, 1)
     memo = contest.memo
     progress.phase("starts", 1, 1)
@@ -153,7 +149,7 @@ def _search(contest: Contest) -> Learned:
     progress.phase("search", 1, 1)
     config = LearnConfig(evaluations=contest.left, seed=setup.workflow.seed % 2**31)
     with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs nodes without gradients
-        learned = learn(memo, contest.held_out_memo, starts, config, should_stop, on_rollout, contenders)
+        learned = learn(memo, contest.held_out_memo, starts, config, setup.should_stop, on_rollout, contenders)
     made = {k: with_starts(schedule, contest.evaluations.starts) for k, schedule in learned.schedules.items()}
     return replace(learned, schedules=made)
 

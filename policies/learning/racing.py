@@ -14,7 +14,7 @@ MIN_SAMPLES = 3  # before a candidate may be dropped
 
 def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Sequence[int]], float],
             before_round: Callable[[Sequence[Entry], Sequence[int]], None] = lambda entries, samples: None,
-            ) -> list[Entry]:
+            should_stop: Callable[[], bool] = lambda: False) -> list[Entry]:
     """Successive halving: all on an eighth of the samples, the better half on twice as many, and so on.
 
     Begins with at least two samples, because one sample is often misleading. Deterministic.
@@ -22,15 +22,21 @@ def halving(entries: Sequence[Entry], samples: int, cost: Callable[[Entry, Seque
     Args:
         samples: number of samples. cost: mean of an entry over some of them; lower is better.
         before_round: called with the entries and samples of every round.
+        should_stop: called before every cost; True ends the race as it stands after the last whole round.
 
     Returns:
         The entries, the winner first; those that came farther stand before the others.
     """
     ranked, left, count = list(entries), len(entries), max(2, samples // 8)
-    while left > 1:
+    while left > 1 and not should_stop():
         some = range(min(count, samples))
         before_round(ranked[:left], some)
-        ranked[:left] = sorted(ranked[:left], key=lambda entry: cost(entry, some))
+        costs = []
+        for entry in ranked[:left]:
+            if should_stop():
+                return ranked
+            costs.append(cost(entry, some))
+        ranked[:left] = [ranked[i] for i in sorted(range(left), key=costs.__getitem__)]
         left, count = left // 2, 2 * count
     return ranked
 
@@ -45,10 +51,12 @@ def entries_run(entries: int, samples: int) -> int:
     return runs + samples - before
 
 
-def successive_halving(schedules: Sequence[Schedule], memo: Memo) -> Schedule:
+def successive_halving(schedules: Sequence[Schedule], memo: Memo,
+                       should_stop: Callable[[], bool] = lambda: False) -> Schedule:
     """The winner of `halving` among schedules."""
     return halving(list(dict.fromkeys(schedules)), memo.samples, memo.mean_cost,
-                   lambda left, some: memo.prefetch((schedule, sample) for sample in some for schedule in left))[0]
+                   lambda left, some: memo.prefetch((schedule, sample) for sample in some for schedule in left),
+                   should_stop)[0]
 
 
 def beats(candidate: Schedule, incumbent: Schedule, memo: Memo, out_of_budget: Callable[[], bool]) -> bool:

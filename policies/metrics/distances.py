@@ -18,7 +18,7 @@ MAX_PSNR = 100.0
 _ALEXNET = "alexnet-owt-7be5be79.pth"
 
 
-class DistanceError(RuntimeError):
+class DistanceError(ValueError):
     """A distance that can't be computed here; the message is one sentence for the artist."""
 
 
