@@ -42,13 +42,12 @@ class ReCacheSavePolicy(io.ComfyNode):
         try:
             path = inside(folders.policies_folder(), stem + SUFFIX)
             saved = replace(policy, about=replace(policy.about, name=stem, notes=notes))
-            before = resolve.chosen_for(saved)
-            save(path, saved)
-        except ValueError as error:
+            old = path.read_bytes() if path.is_file() else None
+            instead_of = resolve.displaced(saved, lambda: save(path, saved))
+            replaced = old is not None and old != path.read_bytes()
+        except (OSError, ValueError) as error:
             raise ValueError(f"ReCache Save Policy: {error}") from None
-        after = resolve.chosen_for(saved)
-        instead_of = [old for old, new in zip(before, after) if new == stem and old not in ("", stem)]
         file = stem + SUFFIX
         # the page shows a save once: a result from the host's cache has the id of the run that saved
-        shown = {"file": file, "instead_of": next(iter(instead_of), None), "id": str(uuid4())}
+        shown = {"file": file, "replaced": replaced, "instead_of": instead_of, "id": str(uuid4())}
         return io.NodeOutput(ui={"text": (f"saved as {file} in models/recache",), "recache_saved": (shown,)})

@@ -84,7 +84,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "reward": _text,
     "shift": lambda value: value is None or _number(0.0, 1000.0)(value),
     "model_identity": _facts,
-    "mechanism_options": _facts,
+    "mechanism_options": lambda value: _facts(value) and _whole(1, 3)(value.get("order", 1)),
     "training": _facts,
     "notes": _text,
 }

@@ -278,6 +278,9 @@ def test_absurd_format_versions(saved, value):
         ("training", {"x": {"deep": {"er": 1}}}),
         ("model_identity", {"k" * 501: 1}),
         ("mechanism_options", {"order": 1e300}),
+        ("mechanism_options", {"order": 1.0}),
+        ("mechanism_options", {"order": 7}),
+        ("mechanism_options", {"order": "abc"}),
         ("unknown", 1),
     ],
 )

@@ -10,14 +10,17 @@ import random
 import shutil
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from recache.nodes.budget import ReCacheBudget
-from recache.nodes.library import embed
+from recache.nodes.library import embed, folders, resolve
+from recache.nodes.library.ranking import Target
 from recache.nodes.server import prompt_info
 from recache.policies import policy_file
+from recache.policies.policy_format import PolicyFileError, encode
 from tests.hosting.prompts import install_models, sampling
 from tests.hosting.server import emptied
 from tests.hosting.session import ROOT
@@ -49,6 +52,11 @@ def send(client, file, content: bytes) -> tuple[int, dict]:
     return post(client, json.dumps({"file": file, "data": base64.b64encode(content).decode()}).encode())
 
 
+def stored(file: str, new: bool, instead_of: str | None = None) -> tuple[int, dict]:
+    """The answer to a policy that is kept."""
+    return 200, {"file": file, "new": new, "instead_of": instead_of}
+
+
 def refused(answer: tuple[int, dict]) -> str:
     """The one sentence with which something is refused."""
     status, said = answer
@@ -59,9 +67,9 @@ def refused(answer: tuple[int, dict]) -> str:
 
 
 def test_a_policy_is_kept_once_and_never_replaces_another(client, policies):
-    assert send(client, "theirs.safetensors", ONE) == (200, {"file": "theirs.safetensors", "new": True})
+    assert send(client, "theirs.safetensors", ONE) == stored("theirs.safetensors", True)
     assert (policies / "theirs.safetensors").read_bytes() == ONE
-    assert send(client, "theirs.safetensors", ONE) == (200, {"file": "theirs.safetensors", "new": False})
+    assert send(client, "theirs.safetensors", ONE) == stored("theirs.safetensors", False)
     status, other = send(client, "theirs.safetensors", OTHER)
     assert status == 200 and other["new"] and other["file"] not in ("theirs.safetensors", "")
     assert send(client, "theirs.safetensors", OTHER) == (200, other | {"new": False})
@@ -76,9 +84,38 @@ def names(client) -> list[str]:
     return described[0] if isinstance(described[0], list) else described[1]["options"]
 
 
+def of_a_newer_pack(content: bytes) -> bytes:
+    """The policy with a mechanism that this pack does not have, and a gain that goes before all others."""
+    file = policy_file.load_bytes(content, "theirs")
+    about = replace(file.about, name="newer", mechanism="foresight", mechanism_options={}, notes="")
+    table = {k: {"policy": 0.01, "default": 1.0} for k in file.policy.budgets}
+    return encode(replace(file, about=about, validation=table), "newer")
+
+
+def test_a_mechanism_of_a_newer_pack_is_refused_and_in_nobodys_way(client, policies):
+    said = refused(send(client, "newer.safetensors", of_a_newer_pack(ONE)))
+    assert "uses the mechanism 'foresight'" in said and "update the node pack" in said
+    (policies / "newer.safetensors").write_bytes(of_a_newer_pack(ONE))
+    layout = next(iter(policy_file.load_bytes(ONE, "one").about.model_identity.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "policy_names", lambda: ["newer.safetensors", "demo-flux-taylor1.safetensors"])
+        patch.setattr(folders, "policy_path", lambda name: (
+            (policies, policies / name) if name == "newer.safetensors" else (SHIPPED, SHIPPED / name)))
+        assert resolve.best_for(layout, Target("taylor", 1, "auto", 0.2)).about.name == "demo-flux-taylor1"
+        with pytest.raises(PolicyFileError, match="foresight"):
+            resolve.load_named("newer.safetensors")
+
+
+def test_what_takes_the_place_of_another_for_auto_says_so(client, policies):
+    file = policy_file.load_bytes(ONE, "theirs")
+    table = {k: {"policy": 0.01, "default": 1.0} for k in file.policy.budgets}
+    better = encode(replace(file, about=replace(file.about, name="better"), validation=table), "better")
+    assert send(client, "better.safetensors", better) == stored("better.safetensors", True, "demo-flux-taylor1")
+    assert send(client, "better.safetensors", better) == stored("better.safetensors", False)
+
+
 def test_a_name_of_the_packs_own_policies_is_taken(client, policies):
-    assert send(client, "demo-flux-taylor1.safetensors", ONE) == (
-        200, {"file": "demo-flux-taylor1.safetensors", "new": False})
+    assert send(client, "demo-flux-taylor1.safetensors", ONE) == stored("demo-flux-taylor1.safetensors", False)
     assert send(client, "demo-flux-taylor1.safetensors", OTHER)[1]["new"]
     assert not (policies / "demo-flux-taylor1.safetensors").exists()
 

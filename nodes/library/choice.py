@@ -66,9 +66,14 @@ class RunChoice:
         n, times = len(times), tuple(times)
         if self.file is None and self.listed is not None:
             return from_indices({*explicit(self.listed, n).indices, *starts}, n).computed
-        if cached_cost and 1.0 + (n - 1) * cached_cost > self.budget * n >= 1.0:
-            raise ScheduleError(f"cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget")
+        if self.too_expensive(n, cached_cost):
+            raise ScheduleError(f"Cached evaluations that cost {cached_cost:.0%} of a computed one exceed the budget.")
         return with_starts(self._schedule(self._paid(n, cached_cost), times), starts).computed
+
+    def too_expensive(self, n: int, cached_cost: float) -> bool:
+        """Whether one computed evaluation and the cached ones exceed a budget that pays for one and more."""
+        by_budget = self.file is not None or self.listed is None
+        return by_budget and bool(cached_cost) and 1.0 + (n - 1) * cached_cost > self.budget * n >= 1.0
 
     def mechanism_for(self, times: Sequence[float]) -> tuple[str, int]:
         """Mechanism and order in a run with these times."""

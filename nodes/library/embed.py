@@ -10,6 +10,8 @@ import asyncio
 import base64
 import hashlib
 import threading
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from aiohttp import web
 from ...policies.policy_file import SUFFIX, About, PolicyFileError, inside, load_bytes, read_bytes, save_bytes
 from ..server.page import BadRequest, add_route, one_line, parse_json, read_body
 from . import folders
+from .resolve import displaced, usable
 
 ROUTE = "/recache/policy"
 PROPERTY = "recache_policy"  # of a node in a workflow: what `embeddable` returns
@@ -56,27 +59,41 @@ def embeddable(name: str) -> dict[str, Any]:
     return {"file": str(path.relative_to(folder)), "from": origin(about), "data": data}
 
 
-def store(name: str, content: bytes) -> tuple[str, bool]:
-    """Save a policy that came with a workflow in models/recache; return its name there, and whether it is new.
+@dataclass(frozen=True)
+class Stored:
+    """A policy of a workflow in models/recache.
+
+    Attributes:
+        file: its name there. new: whether it was not there before.
+        instead_of: a policy in whose place "auto" uses it from now on, or None.
+    """
+
+    file: str
+    new: bool
+    instead_of: str | None = None
+
+
+def store(name: str, content: bytes) -> Stored:
+    """Save a policy that came with a workflow in models/recache.
 
     A policy of this name with other contents is not replaced: the new one gets a hash of its contents as a suffix, so
     that a workflow that is loaded again adds no further file.
 
     Raises:
-        PolicyFileError: the bytes are no policy, the name can't be a file's, or the file can't be written.
+        PolicyFileError: the bytes are no usable policy, the name can't be a file's, or the file can't be written.
     """
-    load_bytes(content, name)
+    policy = usable(load_bytes(content, name), name)
     name = _checked(name)
     suffixed = f"{name.removesuffix(SUFFIX)}-{hashlib.sha256(content).hexdigest()[:8]}{SUFFIX}"
     with _storing:
         for each in (name, suffixed):
             found = folders.policy_path(each)
             if found is None:
-                save_bytes(inside(folders.policies_folder(), each), content)
-                return str(Path(each)), True
+                path = inside(folders.policies_folder(), each)
+                return Stored(str(Path(each)), True, displaced(policy, partial(save_bytes, path, content)))
             folder, path = found
             if read_bytes(path, folder) == content:
-                return str(Path(each)), False
+                return Stored(str(Path(each)), False)
     raise PolicyFileError(f"The policy '{name}' is in models/recache with other contents; rename one of them.")
 
 
@@ -103,7 +120,7 @@ async def get_policy(request: web.Request) -> web.Response:
 
 
 async def post_policy(request: web.Request) -> web.Response:
-    """POST {"file": name, "data": base64}: see `store`; the answer is {"file": name, "new": bool}, or {"error": why}.
+    """POST {"file": name, "data": base64}: see `store`; the answer is a Stored, or {"error": why}.
 
     A refused policy has status 200; only requests that the pack's page does not send have an error's status.
     """
@@ -115,12 +132,12 @@ async def post_policy(request: web.Request) -> web.Response:
     except BadRequest as error:
         return error.response
     try:
-        name, new = await asyncio.to_thread(store, name, base64.b64decode(data, validate=True))
+        stored = await asyncio.to_thread(store, name, base64.b64decode(data, validate=True))
     except PolicyFileError as error:
         return web.json_response({"error": str(error)})
     except ValueError:  # not base64
         return web.json_response({"error": "The workflow's policy is damaged; get the workflow again."})
-    return web.json_response({"file": name, "new": new})
+    return web.json_response(asdict(stored))
 
 
 def register() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from ...caching import CacheConfig, Reason, RunSettings
-from ...caching.mechanisms import class_of
+from ...caching.mechanisms import CLASSES, class_of
 from ...policies.policy_file import PolicyFile, PolicyFileError, load
 from ..server.page import one_line
 from . import folders
@@ -85,11 +85,24 @@ def resolve_policy(policy: str | None, layout: str | None, target: Target,
         "policy": one_line(policy), "origin": f" ({origin})" if origin else "", "instead": instead})
 
 
+def usable(file: PolicyFile, name: str) -> PolicyFile:
+    """The file itself.
+
+    Raises:
+        PolicyFileError: this pack does not have its mechanism.
+    """
+    for mechanism, _ in set(file.mechanisms.values()) or {file.mechanism(1.0)}:
+        if mechanism not in CLASSES:
+            raise PolicyFileError(f"The policy '{one_line(name)}' uses the mechanism '{one_line(mechanism)}', which "
+                                  "this ReCache does not have; update the node pack.")
+    return file
+
+
 def load_named(name: str) -> PolicyFile:
     """The policy file that is listed as `name`.
 
     Raises:
-        PolicyFileError: it is gone, or not a policy.
+        PolicyFileError: it is gone, not a policy, or not usable.
     """
     found = folders.policy_path(name)
     if found is None:
@@ -101,7 +114,7 @@ def load_named(name: str) -> PolicyFile:
 
 @lru_cache(maxsize=64)
 def _loaded(path: Path, folder: Path, changed: int) -> PolicyFile:
-    return load(path, folder)
+    return usable(load(path, folder), path.name)
 
 
 def best_for(layout: str, target: Target) -> PolicyFile | None:
@@ -109,7 +122,16 @@ def best_for(layout: str, target: Target) -> PolicyFile | None:
     return best(_files_for(layout), target)
 
 
-def chosen_for(file: PolicyFile) -> list[str]:
+def displaced(file: PolicyFile, save: Callable[[], None]) -> str | None:
+    """Save a policy; the name of one in whose place "auto" uses it from then on, if there is any."""
+    before = _chosen_for(file)
+    save()
+    own = file.about.name
+    names = (old for old, new in zip(before, _chosen_for(file)) if new == own and old not in ("", own))
+    return next(names, None)
+
+
+def _chosen_for(file: PolicyFile) -> list[str]:
     """The names of the policies that "auto" uses for runs as `file` was fitted on, one for each of its budgets."""
     about, times = file.about, file.policy.times
     layout = next((value for key, value in about.model_identity.items() if key.startswith("layout")), "")

@@ -106,5 +106,7 @@ def use(rng: Random, content: bytes) -> str:
             assert len(schedule.computed) == length
     share = rng.random()
     assert file.gain(share) is None or file.expected(share) is not None
+    order = file.mechanism(share)[1]
+    assert type(order) is int and order in (1, 2, 3)
     assert load_bytes(encode(file, "again"), "again").about == file.about
     return "valid"
