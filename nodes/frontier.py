@@ -13,7 +13,6 @@ from comfy_api.latest import io, ui
 
 from ..caching import RunSettings, model_identity
 from ..policies.budget import listed
-from ..policies.metrics.distances import DistanceError
 from ..policies.policy_file import PolicyFile
 from .inputs import PolicyNode, caching_inputs, hidden_input, policy_inputs
 from .library.ranking import Target
@@ -118,10 +117,11 @@ def _frontier(cls, *, budgets: str, samples: int, fewer_steps: bool, policy: str
         bar = comfy.utils.ProgressBar(1000, node_id=node_id)
         flow.preview = previews(flow.model, partial(show_preview, workflow_id, node_id))
         curve = measured(flow, runs, shares, samples, fewer_steps, vae, _progress(bar, tell), language())
-    except (ValueError, DistanceError) as error:
-        raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
-    except comfy.model_management.InterruptProcessingException:
-        tell(text("frontier.cancelled", language()))
+    except BaseException as error:
+        cancelled = isinstance(error, comfy.model_management.InterruptProcessingException)
+        tell(text("frontier.cancelled" if cancelled else "frontier.failed", language()))
+        if isinstance(error, ValueError):
+            raise ValueError(f"ReCache Frontier: {error_text(error)}") from None
         raise
     knees.remember(workflow_id, layout, curve.knee)
     said, picture = describe_curve(curve, language()), frontier_picture(curve)

@@ -166,4 +166,4 @@ def test_a_saved_policy_that_takes_the_place_of_another_says_so(page):
     saved = {"file": "new.safetensors", "instead_of": "demo-flux-taylor1", "id": "1"}
     page.evaluate("(saved) => window.app.api.dispatchCustomEvent('executed', "
                   "{ node: '6', display_node: '6', output: { recache_saved: [saved] }, prompt_id: '1' })", saved)
-    page.message("'auto' uses it in place of 'demo-flux-taylor1'")
+    page.message("'auto' uses 'new.safetensors' in place of 'demo-flux-taylor1'")

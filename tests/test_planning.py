@@ -179,6 +179,29 @@ def test_what_a_forecast_costs_is_known_after_the_first_run(client):
     assert told["provisional"] == [] and told["computed"] == report["computed"] and len(told["computed"]) < 5
 
 
+@pytest.mark.parametrize("mechanism", ["residual", "dicache"])
+def test_what_costs_more_than_the_budget_is_cached_as_the_run_does(client, mechanism):
+    sampler = ksampler(steps=20)
+    for budget in (0.5, 0.055):  # the first run measures what a cached evaluation costs
+        settings = {"mechanism": mechanism, "cache_point": "blocks", "policy": "uniform", "budget": budget}
+        told = client.post(routes.ROUTE, asked(sampler, settings))
+        result = client.run(queued(sampler, {**SETTINGS, **settings}, LOADER), PAGE).check()
+        report = json.loads(result.outputs["json"]["text"][0])
+    assert told["provisional"] == []
+    if mechanism == "dicache":
+        assert told["refusal"]["code"] == "dicache_needs_blocks" and report["planned"] == []
+    else:
+        assert told["computed"] == report["computed"] == report["planned"] and report["cache_point"] == "output"
+
+
+def test_a_trained_policy_is_used_whatever_list_the_node_has(client):
+    listed = {"policy": "list", "evaluations": "0, nonsense"}
+    told = client.post(routes.ROUTE, asked(ksampler(), listed, trained=True))
+    evenly = client.post(routes.ROUTE, asked(ksampler(), {"policy": "uniform"}))
+    assert told["provisional"] == ["trained"] and told["computed"] == evenly["computed"] != []
+    assert told["presets"] == evenly["presets"]
+
+
 def test_a_model_is_known_from_the_header_of_its_file(own_model, host):
     model = model_header.model(own_model["inputs"])
     assert all(tensor.is_meta for tensor in model.model.diffusion_model.parameters())
@@ -242,6 +265,9 @@ def test_what_can_not_be_planned_is_said(own_model):
     assert plan.plan(request(ksampler(sampler_name="dpm_adaptive"))).refusal.code == "sampler_adaptive"
     assert "does not exist" in plan.plan(request(ksampler(), {"policy": "list", "evaluations": "0, 99"})).refusal
     assert not plan.plan(request(None)).n
+    with pytest.MonkeyPatch.context() as patch:  # another pack's scheduler, which does not like what it is given
+        patch.setattr(graph, "sampling", lambda *_: {}["model_type"])
+        assert not plan.plan(request(ksampler(steps=17))).n
     for odd in ({"steps": 10**9}, {"steps": -1}, {"steps": True}, {"denoise": 1e-9}, {"denoise": "x"},
                 {"sampler_name": "rm -rf"}, {"scheduler": 7}):
         assert not plan.plan(request(ksampler(**odd))).n

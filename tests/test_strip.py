@@ -77,7 +77,7 @@ def test_the_strip_says_what_a_budget_costs(page, renderer):
 def test_the_strip_is_the_servers_plan_whatever_changes(page, renderer):
     page.load(WORKFLOW)
     assert agrees(page, 0.3)["notes"] == (
-        "With taylor, 3 of 10 look worse than simply running 3 steps; set the mechanism to auto. Evenly spread.")
+        "With taylor, 3 of 10 look worse than simply running 3 steps; set the mechanism to auto. Spread nearly evenly.")
     page.screenshot("strip-plan", 8)
     assert page.evaluate("() => { const notes = document.querySelector('.recache-strip .notes'); "
                          "return notes.scrollHeight <= notes.clientHeight }")  # read whole at the first size
@@ -154,6 +154,9 @@ def test_auto_follows_guidance_and_size(page, page_server):
         page.set_widget(4, "width", 64)
         page.set_widget(4, "height", 64)
         until(page, lambda now: now["notes"].startswith("small"))
+        (folder / "small.safetensors").unlink()
+        page.evaluate("() => app.refreshComboInNodes()")  # R
+        until(page, lambda now: now["notes"].startswith("plain"))
 
 
 @RENDERERS
@@ -221,6 +224,27 @@ def test_a_reload_in_the_middle_of_a_run(page, renderer):
     page.wait("() => window.app?.extensionManager?.spinner === false && Boolean(window.app.canvas?.graph)")
     now = until(page, lambda now: "Measured" in now["result"])
     assert now["was-computed"] == planned and len(now["was-computed"] + now["was-forecast"]) == steps
+
+
+def test_a_server_that_ended_in_the_middle_of_a_run_is_waited_for_no_more(page):
+    page.load(WORKFLOW)
+    before = until(page, lambda now: "faster" in now["head"])
+    page.evaluate("""(workflow) => app.api.dispatchCustomEvent('recache.run', {
+      workflow, node: '8', index: 0, computed: true, before: [], planned: [0, 3, 6], n: 10 })""", page.workflow()["id"])
+    until(page, lambda now: now["head"] == "1 of 10 done, 1 computed")
+    page.evaluate("() => app.api.dispatchCustomEvent('reconnected')")
+    assert until(page, lambda now: "faster" in now["head"]) == before
+
+
+def test_a_plan_that_is_not_answered_is_asked_for_again(page):
+    page.load(WORKFLOW)
+    until(page, lambda now: "3 of 10" in now["head"])
+    page.tab.route("**/recache/plan", lambda route: route.abort())
+    page.set_widget(8, "budget", 0.5)
+    until(page, lambda now: now["head"] == "Waiting for the plan")
+    page.tab.unroute("**/recache/plan")
+    until(page, lambda now: "5 of 10" in now["head"])
+    page.console.clear()  # the browser tells of the refused requests
 
 
 @PAGES

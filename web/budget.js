@@ -17,6 +17,9 @@ const NO_SAMPLERS = { samplers: [], replaced: false };
 
 const strips = new Map(); // node -> BudgetStrip, of all nodes that are in a graph
 
+/** What all plans depend on has changed, such as which policies there are. */
+export const invalidatePlans = () => strips.forEach((strip) => strip.request.invalidate());
+
 class BudgetStrip {
   constructor(node) {
     this.node = node;
@@ -119,7 +122,8 @@ class BudgetStrip {
     const found = { samplers: [], replaced: false };
     const models = this.node.outputs.flatMap(({ type }, slot) => (type === "MODEL" ? [slot] : []));
     models.forEach((slot) => graph.samplersAfter(place, slot, found));
-    const [first, ...others] = found.samplers.map((sampler) => graph.treeOf(sampler));
+    const sharing = models.length > 1 ? 1 + MAX_LATER : 1; // samplers of two models share the budget
+    const [first, ...later] = graph.treesOf(found.samplers.slice(0, sharing));
     const question = {
       workflow: graph.workflowId(),
       language: language(),
@@ -127,7 +131,7 @@ class BudgetStrip {
       settings: Object.fromEntries(SETTINGS.map((name) => [name, graph.valueOf(place, name)])),
       trained: this.trained = graph.isFed(place, "trained"),
       sampler: first ?? null,
-      later: models.length > 1 ? others.slice(0, MAX_LATER) : [], // samplers of two models share the budget
+      later,
     };
     if (this.wanted && Math.abs(this.wanted.budget - question.settings.budget) > 1e-6) this.wanted = null;
     const shown = () => [this.inactive, this.found.samplers.length, this.found.replaced, this.failed, this.changing];
@@ -224,7 +228,13 @@ api.addEventListener("recache.run", ({ detail }) => {
 
 // ReCache Frontier has run: its knee is a preset from now on.
 api.addEventListener("executed", ({ detail }) => {
-  if (detail.output?.recache_knee) strips.forEach((strip) => strip.request.invalidate());
+  if (detail.output?.recache_knee) invalidatePlans();
+});
+
+// The server may have ended in the middle of a run; of one that goes on, the plan says so.
+api.addEventListener("reconnected", () => {
+  strips.forEach((strip) => (strip.run = null));
+  invalidatePlans();
 });
 
 app.registerExtension({
@@ -239,10 +249,7 @@ app.registerExtension({
     }, POLLING);
   },
 
-  afterConfigureGraph() {
-    // the host removes no nodes of the subgraphs of a workflow that is closed
-    for (const node of strips.keys()) if (!graph.placeOf(node)) strips.delete(node);
-  },
+  refreshComboInNodes: invalidatePlans, // the lists of policies are new
 
   nodeCreated(node) {
     if (graph.BUDGETS.includes(node.comfyClass)) trackNode(strips, node, new BudgetStrip(node));

@@ -16,7 +16,6 @@ export class Comparison {
   constructor(node) {
     this.element = html("div", null, "recache recache-slider");
     this.element.setAttribute("role", "slider");
-    this.element.setAttribute("tabindex", "0");
     this.element.setAttribute("aria-label", t("result.slider"));
     this.element.title = t("result.slider");
     this.after = html("img", this.element);
@@ -29,6 +28,7 @@ export class Comparison {
     });
     this.element.addEventListener("click", () => this.open(this.pair + 1));
     this.element.addEventListener("keydown", (event) => this.onKey(event));
+    [this.befores, this.afters, this.pair] = [[], [], 0];
     this.cut(0.5);
     mountWidget(node, "slider", this.element, 0);
   }
@@ -37,6 +37,7 @@ export class Comparison {
     if (!before.length) return;
     [this.befores, this.afters] = [before.map(url), after.map(url)];
     this.element.style.minHeight = `${HEIGHT}px`;
+    this.element.setAttribute("tabindex", "0"); // now there is something to move
     this.open(0);
   }
 

@@ -1,5 +1,6 @@
 // What the pack's widgets share: elements, the style sheet, and mounting an element on a node.
 import { app } from "../../scripts/app.js";
+import { placeOf } from "./graph.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = 10; // pixels that the canvas leaves around a widget
@@ -44,8 +45,11 @@ export function mountWidget(node, name, element, height) {
   return widget;
 }
 
-/** Keeps `shown.get(node) === view` for as long as the node is in a graph. */
+const tracked = new Set(); // all maps that `trackNode` was given
+
+/** Keeps `shown.get(node) === view` for as long as the node is in a graph of the open workflow. */
 export function trackNode(shown, node, view) {
+  tracked.add(shown);
   const { onAdded, onRemoved } = node;
   node.onAdded = function (...values) {
     shown.set(node, view);
@@ -55,6 +59,11 @@ export function trackNode(shown, node, view) {
     shown.delete(node);
     return onRemoved?.apply(this, values);
   };
+}
+
+/** The host removes no nodes of the subgraphs of a workflow that is closed, as by an undo. */
+function forgetRemoved() {
+  for (const shown of tracked) for (const node of shown.keys()) if (!placeOf(node)) shown.delete(node);
 }
 
 /** Nodes 2.0 keeps showing the elements of nodes that were loaded again, as by an undo: puts the new ones there. */
@@ -88,6 +97,7 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
+    forgetRemoved();
     requestAnimationFrame(() => requestAnimationFrame(replaceOutdated)); // once the page has drawn the nodes
   },
 });

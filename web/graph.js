@@ -8,6 +8,7 @@ const BYPASSED = 4;
 const SUBGRAPH_INPUT = "-10"; // the host's node ids of a subgraph's own inputs and outputs
 const SUBGRAPH_OUTPUT = "-20";
 const MAX_DEPTH = 40;
+const MAX_NODES = 200; // of the trees of one plan, as the server takes
 export const BUDGETS = ["ReCacheBudget", "ReCacheBudgetTwoModels"];
 const MODELS = ["MODEL", "GUIDER"]; // types that carry a model to a sampler
 const LINKED = [...MODELS, "SAMPLER", "SIGMAS"];
@@ -139,10 +140,17 @@ function bypassSlot({ inputs, outputs }, slot) {
 }
 
 /**
- * The place as the server reads it, back to the loader: {type, inputs: {name: value or another such tree}}. Of a sampler's
- * latent only the values of the node that makes it are read.
+ * Samplers as the server reads them, back to the loader: {type, inputs: {name: value or another such tree}}. Of a sampler's
+ * latent only the values of the node that makes it are read. Throws if they depend on too many nodes.
  */
-export function treeOf(place, wanted = null, depth = 0) {
+export function treesOf(places) {
+  const left = { nodes: MAX_NODES };
+  return places.map((place) => treeOf(place, left));
+}
+
+function treeOf(place, left, wanted = null, depth = 0) {
+  left.nodes -= 1;
+  if (left.nodes < 0) throw new Error(`The sampler depends on more than ${MAX_NODES} nodes.`);
   const { node } = place;
   const inputs = {};
   const takesModel = node.inputs?.some(({ type }, slot) => MODELS.includes(type) && linkInto(node, slot));
@@ -160,7 +168,7 @@ export function treeOf(place, wanted = null, depth = 0) {
     if (name in inputs || NOT_IN_PLAN.includes(name) || !String(type).split(",").some((one) => wanted.includes(one))) return;
     const source = sourceOf(place, slot);
     const inner = type === "LATENT" ? VALUES : null;
-    if (source?.node) inputs[name] = { ...treeOf(source, inner, depth + 1), output: source.slot };
+    if (source?.node) inputs[name] = { ...treeOf(source, left, inner, depth + 1), output: source.slot };
   });
   return { type: typeOf(node), inputs };
 }

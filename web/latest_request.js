@@ -2,8 +2,12 @@
 import { api } from "../../scripts/api.js";
 
 const SPACING = 30; // milliseconds between two requests
+const RETRY = 2000; // milliseconds after which what a server did not answer may be posted again
 
-/** Posts the latest body only: one request at a time, no body twice in a row; `onAnswer` gets the answers in order. */
+/**
+ * Posts the latest body only: one request at a time, no body twice in a row unless it was not answered; `onAnswer` gets the
+ * answers in order, null for none.
+ */
 export class LatestRequest {
   constructor(route, onAnswer) {
     this.route = route;
@@ -35,6 +39,7 @@ export class LatestRequest {
         this.waiting = null;
         const spacing = new Promise((done) => setTimeout(done, SPACING));
         const answer = await this.send(body);
+        if (answer === null) setTimeout(() => this.last === body && this.invalidate(), RETRY);
         if (invalidated === this.invalidated) this.onAnswer(answer);
         await spacing;
       }

@@ -3,6 +3,7 @@
 // workflow is opened.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { invalidatePlans } from "./budget.js";
 import { ready, t } from "./i18n.js";
 
 const ROUTE = "/recache/policy";
@@ -12,7 +13,7 @@ const NO_FILE = ["auto", "uniform", "list"];
 const MAX_POLICIES = 8; // of one workflow
 const MAX_DATA = 350_000; // characters of each, which is what the server embeds at most
 
-let offered = 0; // policies, by the workflow that is being opened
+const offered = new Set(); // policies of the workflow that is being opened
 const shownToasts = new Set(); // their keys
 let lastSave = null; // id of the last save that was shown
 
@@ -91,11 +92,11 @@ async function checkPolicy(node) {
 }
 
 async function install(node, name, data) {
-  if (offered >= MAX_POLICIES) {
+  offered.add(`${name}\n${data}`);
+  if (offered.size > MAX_POLICIES) {
     showToast("warn", t("policy.too_many", { count: MAX_POLICIES }));
     return;
   }
-  offered += 1;
   if (data.length > MAX_DATA) {
     showToast("warn", t("policy.too_big", { name }));
     return;
@@ -104,6 +105,8 @@ async function install(node, name, data) {
   const kept = await fetchJson(ROUTE, { method: "POST", body, headers: { "Content-Type": "application/json" } });
   if (kept.error) showToast("warn", kept.error);
   if (!kept.file) return;
+  if (kept.new) invalidatePlans();
+  if (kept.instead_of) showToast("info", t("policy.instead", { file: kept.file, before: kept.instead_of }));
   const picker = pickerOf(node);
   if (kept.file !== name && picker.value === name) {
     addChoice(picker, kept.file);
@@ -123,15 +126,15 @@ async function warnIfMissing(name, from) {
 
 /**
  * ReCache Save Policy has run: says so, and every node lists the file. A cached result has the id of before.
- * `instead_of`: the policy in whose place "auto" takes this one from now on, if there is one.
+ * `replaced`: a file of this name had something else in it. `instead_of`: the policy in whose place "auto" takes this one
+ * from now on, if there is one.
  */
-async function onSaved({ file, instead_of: before, id }) {
+async function onSaved({ file, replaced, instead_of: before, id }) {
   if (id === lastSave) return;
   lastSave = id;
-  app.extensionManager.toast.add({
-    severity: "success", summary: "ReCache", life: 10_000,
-    detail: before ? t("policy.saved_instead", { file, before }) : t("policy.saved", { file }),
-  });
+  const said = [t(replaced ? "policy.replaced" : "policy.saved", { file })];
+  if (before) said.push(t("policy.instead", { file, before }));
+  app.extensionManager.toast.add({ severity: "success", summary: "ReCache", detail: said.join(" "), life: 10_000 });
   try {
     await app.reloadNodeDefs(); // what R does, without its own toasts
   } catch {
@@ -152,7 +155,7 @@ app.registerExtension({
   },
 
   beforeConfigureGraph() {
-    offered = 0;
+    offered.clear();
   },
 
   nodeCreated(node) {

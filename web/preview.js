@@ -34,8 +34,11 @@ api.addEventListener("recache.preview", ({ detail }) => {
   if (previews.has(node)) show(node, detail.picture);
 });
 
-// The next node begins, or the queue's entry is over, however it ended.
-api.addEventListener("executing", ({ detail }) => {
-  const running = detail && nodeAt(detail);
+/** Ends the previews of all nodes but one. */
+function hideAll(running = null) {
   for (const node of previews.keys()) if (node !== running) show(node);
-});
+}
+
+// The next node begins, or the queue's entry is over, however it ended.
+api.addEventListener("executing", ({ detail }) => hideAll(detail && nodeAt(detail)));
+api.addEventListener("reconnected", () => hideAll()); // the server may have ended in the middle of a run

@@ -40,10 +40,11 @@ async function fetchTrainings() {
 }
 
 async function stop({ id }) {
+  const body = JSON.stringify({ training: id });
   try {
-    await api.fetchApi("/recache/stop", {
-      method: "POST", body: JSON.stringify({ training: id }), headers: { "Content-Type": "application/json" },
-    });
+    const headers = { "Content-Type": "application/json" };
+    const { stopped } = await (await api.fetchApi("/recache/stop", { method: "POST", body, headers })).json();
+    if (!stopped) await fetchTrainings();
   } catch {
     updatePanels(); // the button can be pressed again
   }

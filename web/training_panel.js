@@ -105,7 +105,6 @@ export class TrainingPanel {
 
 const spending = ({ evaluations, limit }) => ({ spent: count(evaluations), limit: count(limit) });
 
-function doing({ phase, part, parts, stopping }) {
-  if (stopping) return t("train.phases.choosing");
+function doing({ phase, part, parts }) {
   return t(`train.phases.${phase || "beginning"}`, { part, parts });
 }

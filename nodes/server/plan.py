@@ -136,6 +136,10 @@ def plan(request: PlanRequest) -> PlanAnswer:
         cost = _cached_cost(mechanism, request.cache_point, history)
         if cost is None:
             answer.provisional.append("cost")
+        if decided.too_expensive(len(run.times), cost or 0.0):
+            cost, answer.refusal = 0.0, _too_expensive(mechanism, cost)
+        if answer.refusal is not None:
+            return answer
         starts = tuple(accumulate(planned.parts))[:-1]
         schedule = decided.schedule(run.times, cost or 0.0, starts)
         answer.remark = decided.remark(run.times, cost or 0.0)
@@ -148,13 +152,27 @@ def plan(request: PlanRequest) -> PlanAnswer:
     if answer.policy.kind != "list":
         answer.presets = _presets(request, planned, answer.n, cost or 0.0)
     answer.speedup = planned_speedup(len(answer.computed), answer.n, cost or 0.0)
-    seconds = history.seconds(run.cfg, run.size) if history else None
+    if history:
+        _tell_of_runs(answer, history, run, mechanism)
+    return answer
+
+
+def _tell_of_runs(answer: PlanAnswer, history: run_state.History, run: RunSettings, mechanism: str) -> None:
+    """What the last runs tell of this one: how long it takes, and the last one with this plan."""
+    seconds = history.seconds(run.cfg, run.size)
     if seconds is not None:
         answer.seconds_uncached = answer.n * seconds
         answer.seconds = answer.seconds_uncached / answer.speedup
-    if history and answer.run is None:
-        answer.run = history.last(mechanism, answer.computed, evaluations.times, planned.parts)
-    return answer
+    if answer.run is None:
+        answer.run = history.last(mechanism, answer.computed, run.times, answer.parts)
+
+
+def _too_expensive(mechanism: str, cost: float) -> Reason | None:
+    """Why a run is uncached whose budget does not pay for its cached evaluations; None: it caches at the output."""
+    if not class_of(mechanism).probes:
+        return None
+    too_expensive = Reason("cached_too_expensive", {"percent": round(100 * cost)})
+    return Reason("dicache_needs_blocks", {"because": too_expensive})
 
 
 def _presets(request: PlanRequest, planned: PlannedRun, n: int, cost: float) -> dict[str, float]:
@@ -185,7 +203,7 @@ def _policy_choice(request: PlanRequest, history: run_state.History | None, plan
     policy = request.policy
     if request.trained and trained is None:
         provisional.append("trained")
-        policy = "uniform" if policy != "list" else policy
+        policy = "uniform"  # whatever the node says, a connected policy is used
     target = Target(request.mechanism, request.order, request.cache_point, request.budget)
     return PolicyChoice(policy, planned.layout, target, request.evaluations, trained)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,8 @@ from ...caching.evaluations import Evaluations, takes_over
 from ...caching.lru import LruCache
 from . import graph
 from .run_state import History
+
+log = logging.getLogger(__name__)
 
 MAX_SECONDS = 0.5  # of a sampler's dry run while the page waits
 
@@ -72,6 +75,9 @@ def _dry_run(sampler: dict, history: History | None) -> PlannedRun | None:
     try:
         found = graph.sampling(sampler, history and graph.model_stub(history.model_sampling))
     except graph.Unknown:
+        return None
+    except Exception:  # nodes and schedulers of other packs may raise anything
+        log.debug("ReCache: the graph does not tell what its sampler does.", exc_info=True)
         return None
     if found.known:
         layout = model_identity.layout(found.model.model.diffusion_model)

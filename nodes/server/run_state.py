@@ -2,7 +2,7 @@
 
 They are stored by the workflow's id, so that no node shows another workflow's figures; without an id, as when a script
 queues a workflow, they are not stored. One workflow runs at a time, on the thread that executes it; the page's requests
-come on another thread and only read.
+come on another thread.
 """
 
 from __future__ import annotations
