@@ -17,9 +17,9 @@ def policy_inputs(*more: str, tooltip: str = "") -> list[io.Input]:
     return [
         io.Combo.Input(
             "policy", options=["auto", "uniform", *more, *folders.policy_names()], default="auto",
-            tooltip="Which evaluations are computed. auto: what a policy that fits the model learned, else evenly "
-                    f"spread. uniform: evenly spread. {tooltip}Others: the policies in models/recache and the pack's "
-                    "own."),
+            tooltip="Which evaluations are computed. auto: what a policy that fits the model learned; without one, a "
+                    "rule that suits the number of steps. uniform: that rule, whatever policies there are. "
+                    f"{tooltip}Others: the policies in models/recache and the pack's own."),
         Policy.Input(
             "trained", optional=True,
             tooltip="A policy straight from ReCache Train; it is used instead of the one that is picked."),
@@ -51,10 +51,10 @@ def caching_inputs() -> list[io.Input]:
             "mechanism", options=[caching.AUTO, *caching.MECHANISMS], default=caching.AUTO, optional=True,
             advanced=True,
             tooltip="How a skipped evaluation is reconstructed. auto: as the policy was trained, else what is best for "
-                    "the number of steps. taylor and hermite continue the trend of the last "
-                    "computed ones, reuse repeats the last, residual repeats its change, meancache corrects the last "
-                    "by the slope of the average, dicache lets the first block tell how far things have moved (it "
-                    "costs one block each time)."),
+                    "the number of steps. taylor and hermite continue the trend of the last computed ones, reuse "
+                    "repeats the last, residual repeats the change it made to its input, meancache corrects the last "
+                    "by the average change between computed ones, dicache runs the model's first block to judge how "
+                    "far to move on (each skipped evaluation costs one block)."),
         io.Int.Input(
             "order", default=1, min=1, max=3, optional=True, advanced=True,
             tooltip="Of taylor and hermite: 1 continues a line, 2 a parabola, 3 a cubic. Higher needs more memory and "
