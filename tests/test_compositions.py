@@ -9,7 +9,7 @@ from tests.reliability.matrix import measure
 pytestmark = pytest.mark.usefixtures("host")
 # `nox -s compositions` measures all; most others have tests of their own elsewhere.
 QUICK = ("hires fix (a second, larger pass)", "differential diffusion", "prompts for parts of the run", "APG",
-         "perpendicular negative", "shift node", "two Budget nodes in a row", "LazyCache before it",
+         "perpendicular negative", "shift node", "two ReCache nodes in a row", "LazyCache before it",
          "GGUF-style weights (dequantised when used)", "low VRAM (weights moved when used)")
 
 

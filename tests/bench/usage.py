@@ -87,7 +87,7 @@ def shares() -> dict[str, float]:
 def sentence() -> str:
     """The shares in words, for the README."""
     every, others = ((label, f"{100 * share:.1f}%") for label, share in shares().items())
-    return (f"These are {every[1]} of the runs that ComfyUI counts for its own templates that sample "
+    return (f"Together they cover {every[1]} of the runs that ComfyUI counts of its own templates with a sampler "
             f"({others[1]} {others[0]}; {PACKAGE} {version(PACKAGE)}).")
 
 

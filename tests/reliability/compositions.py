@@ -293,7 +293,7 @@ COMPOSITIONS: dict[str, Callable[[], Composition]] = {
     "EasyCache before it": lambda: _other_cache("EasyCacheNode", first=True),
     "LazyCache after it": lambda: _other_cache("LazyCacheNode"),
     "LazyCache before it": lambda: _other_cache("LazyCacheNode", first=True),
-    "two Budget nodes in a row": lambda: Composition("sd3", attach=_two_budgets),
+    "two ReCache nodes in a row": lambda: Composition("sd3", attach=_two_budgets),
     "one MODEL in three samplers": lambda: Composition("sd3", sample=_three_samplers),
     "batch of 3": lambda: _options("sd3", batch=3),
     "odd size": lambda: _options("flux", latent=_odd("flux")),
