@@ -68,7 +68,7 @@ class BlockCache:
             raise NoForecast(NO_HISTORY)
         skipper = Skipper(call.other_patches, self.stack, self.mechanism.probes,
                           lambda base, probe: self._forecast_tokens(call, position, base, probe))
-        out = call.run(skipper, skips=True)
+        out = call.run(skipper)
         if not skipper.done:
             raise NoForecast(Reason("other_path"))
         return out

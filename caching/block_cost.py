@@ -63,6 +63,8 @@ class BlockCost:
 class _Count(BlockMapping):
     """A call for its operations alone: the first block of every kind is computed, the others return their input."""
 
+    skips = True
+
     def __init__(self, others: dict, cost: BlockCost):
         super().__init__(others)
         self.cost = cost
@@ -84,7 +86,7 @@ def count_compiled(call: NetworkCall, cost: BlockCost) -> None:
         return
     try:
         with set_stance("force_eager"), cost:
-            call.run(_Count(call.other_patches, cost), skips=True)
+            call.run(_Count(call.other_patches, cost))
     except comfy.model_management.InterruptProcessingException:
         raise
     except Exception:  # noqa: BLE001  they may also need more memory; the run is as good without

@@ -36,16 +36,18 @@ class Stack:
     cached_cost: float = 0.0
     probe_cost: float = 0.0
 
-    def image_tokens(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
-        """View of the `count` image tokens in [batch, tokens, channels]; text comes first."""
-        return tokens[:, tokens.shape[1] - count:]
 
-    def with_image_tokens(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """`tokens` with the image's replaced by `image`, as a new tensor."""
-        rest = tokens.shape[1] - image.shape[1]
-        if rest == 0:
-            return image
-        return torch.cat((tokens[:, :rest], image), dim=1)
+def image_tokens(tokens: torch.Tensor, count: int) -> torch.Tensor:
+    """View of the `count` image tokens in [batch, tokens, channels]; text comes first."""
+    return tokens[:, tokens.shape[1] - count:]
+
+
+def with_image_tokens(tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """`tokens` with the image's replaced by `image`, as a new tensor."""
+    rest = tokens.shape[1] - image.shape[1]
+    if rest == 0:
+        return image
+    return torch.cat((tokens[:, :rest], image), dim=1)
 
 
 class BlockMapping(dict):
@@ -53,7 +55,12 @@ class BlockMapping(dict):
 
     It has every key, so any architecture that reads the mapping works without being known. Patches that other nodes
     put there are called in their block's place.
+
+    Attributes:
+        skips: whether blocks are skipped, so that the network has not run.
     """
+
+    skips = False
 
     def __init__(self, others: dict):
         super().__init__()
@@ -126,7 +133,7 @@ class Recorder(BlockMapping):
         if first and self.probes:
             self.probe = first_residual(out["img"], self.base)
         if key == self.stack.last:
-            self.record(self.stack.image_tokens(out["img"], self.tokens), self.base, self.probe)
+            self.record(image_tokens(out["img"], self.tokens), self.base, self.probe)
         return out
 
 
@@ -138,6 +145,8 @@ class Skipper(BlockMapping):
         forecast: called with the stack's input and the first block's residual (None without a probe); returns the
             image tokens after the last block.
     """
+
+    skips = True
 
     def __init__(self, others: dict, stack: Stack, probes: bool, forecast: Callable):
         super().__init__(others)
@@ -157,6 +166,6 @@ class Skipper(BlockMapping):
                 out = compute(args)
                 self.probe = first_residual(out["img"], self.base)
         if key == self.stack.last:
-            out["img"] = self.stack.with_image_tokens(out["img"], self.forecast(self.base, self.probe))
+            out["img"] = with_image_tokens(out["img"], self.forecast(self.base, self.probe))
             self.done = True
         return out

@@ -10,7 +10,7 @@ import comfy.model_management
 import torch
 
 from .block_cost import BlockCost, count_compiled, is_compiled
-from .block_mapping import PROBE_STRIDE, BlockMapping, Skipper, Stack, first_residual, tokens_of
+from .block_mapping import PROBE_STRIDE, BlockMapping, Skipper, Stack, first_residual, image_tokens, tokens_of
 from .history import Features, NoForecast
 from .host_calls import NetworkCall
 from .mechanisms import Mechanism
@@ -92,8 +92,8 @@ def _probe(call: NetworkCall, mechanism: Mechanism) -> Probed:
     if compiled:
         count_compiled(call, cost)
     stack = cost.stack(probe.keys)
-    image = stack.image_tokens(probe.output, probe.tokens)
-    if not same(call.run(Replay(probe, stack, image), skips=True), out):
+    image = image_tokens(probe.output, probe.tokens)
+    if not same(call.run(Replay(probe, stack, image)), out):
         raise Refused("blocks_differ")
     cost = stack.cached_cost + (stack.probe_cost if mechanism.probes else 0.0)
     return Probed(out, None, stack, split(call, image, probe.base, probe.probe), cost)

@@ -11,6 +11,7 @@ from typing import Any
 import comfy.samplers
 import torch
 
+from .block_mapping import BlockMapping
 from .cond_ranges import is_active
 from .history import NoForecast
 from .latents import Latents
@@ -227,12 +228,11 @@ class NetworkCall:
         """Other nodes' replacements of blocks."""
         return self.options.get("patches_replace", {}).get("dit", {})
 
-    def run(self, blocks: dict | None = None, skips: bool = False) -> torch.Tensor:
+    def run(self, blocks: BlockMapping | None = None) -> torch.Tensor:
         """The network's output.
 
         Args:
-            blocks: replacements of its transformer blocks, a mapping by key.
-            skips: whether they skip the blocks.
+            blocks: replacements of its transformer blocks.
 
         Raises:
             NoForecast: `blocks` were given, and other nodes give the network another input.
@@ -242,5 +242,5 @@ class NetworkCall:
             options = options | {"patches_replace": options.get("patches_replace", {}) | {"dit": blocks}}
         self.watch.bypassed, self.watch.replaces = False, blocks is not None
         out = self.executor(*self.args, options, **self.kwargs)
-        self.watch.ran |= not (self.watch.bypassed or skips)
+        self.watch.ran |= not (self.watch.bypassed or (blocks is not None and blocks.skips))
         return out

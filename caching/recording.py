@@ -117,7 +117,7 @@ def segment_errors(recorded: Recorded) -> np.ndarray:
 
 
 def segment_costs(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """cost[i, j, m], [n, n + 1, n + 1], for policies.dynamic_program: weighted squared errors over j + 1 .. m - 1.
+    """cost[i, j, m], [n, n + 1, n + 1], for the dynamic program: weighted squared errors over j + 1 .. m - 1.
 
     Args:
         errors: see segment_errors. weights: [n] (see step_weights).

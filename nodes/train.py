@@ -143,40 +143,44 @@ def _schema(node_id: str, name: str, sampled: Sampling) -> io.Schema:
     )
 
 
-class ReCacheTrain(io.ComfyNode):
+class _Train(io.ComfyNode):
+    """Base of the nodes: the host stores a node's schema on its class, so none can be the base of another."""
+
+    sampled: Sampling
+
+    @classmethod
+    def execute(cls, **given) -> io.NodeOutput:
+        return _train(cls, cls.sampled, **given)
+
+
+class ReCacheTrain(_Train):
     """Learns which evaluations to compute, from the uncached outputs of a KSampler workflow."""
 
+    sampled = sampler_inputs.KSAMPLER
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheTrain", "ReCache Train", sampler_inputs.KSAMPLER)
-
-    @classmethod
-    def execute(cls, **given) -> io.NodeOutput:
-        return _train(cls, sampler_inputs.KSAMPLER, **given)
+        return _schema("ReCacheTrain", "ReCache Train", cls.sampled)
 
 
-class ReCacheTrainTwoModels(io.ComfyNode):
+class ReCacheTrainTwoModels(_Train):
     """Learns which evaluations to compute of two models that work on one latent in turn, such as Wan 2.2's."""
 
+    sampled = sampler_inputs.TWO_MODELS
+
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheTrainTwoModels", "ReCache Train (Two Models)", sampler_inputs.TWO_MODELS)
-
-    @classmethod
-    def execute(cls, **given) -> io.NodeOutput:
-        return _train(cls, sampler_inputs.TWO_MODELS, **given)
+        return _schema("ReCacheTrainTwoModels", "ReCache Train (Two Models)", cls.sampled)
 
 
-class ReCacheTrainCustom(io.ComfyNode):
+class ReCacheTrainCustom(_Train):
     """Learns which evaluations to compute, from the uncached outputs of a SamplerCustomAdvanced workflow."""
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return _schema("ReCacheTrainCustom", "ReCache Train (Custom Sampling)", sampler_inputs.CUSTOM)
+    sampled = sampler_inputs.CUSTOM
 
     @classmethod
-    def execute(cls, **given) -> io.NodeOutput:
-        return _train(cls, sampler_inputs.CUSTOM, **given)
+    def define_schema(cls) -> io.Schema:
+        return _schema("ReCacheTrainCustom", "ReCache Train (Custom Sampling)", cls.sampled)
 
 
 def _train(cls, sampled: Sampling, *, evaluations: int, quick: bool = False, references: dict | None = None,

@@ -10,7 +10,7 @@ import torch
 from recache.caching import mechanisms
 from recache.caching.history import History, usable_history
 from recache.caching.mechanisms.base import divided_differences
-from recache.caching.mechanisms.hermite import hermite_polynomial
+from recache.caching.mechanisms.hermite import Hermite, hermite_polynomial
 
 
 def recorded(mechanism, points, base=None):
@@ -65,13 +65,13 @@ def test_physicists_hermite_polynomials(i, x, value):
 
 def test_hermite_1_by_hand():
     # D_1 = -1/3, sigma H_1(sigma x) = 0.5 * 2 * 0.5 * 2 = 1
-    found = forecast(mechanisms.make("hermite", 1, hermite_sigma=0.5), [(0, 1), (1, 3), (4, 2)], 6)
+    found = forecast(Hermite(1, 0.5), [(0, 1), (1, 3), (4, 2)], 6)
     assert found == pytest.approx(2 - 1 / 3)
 
 
 def test_hermite_2_by_hand():
     # D_2 / 2 = -7/12, sigma^2 H_2(sigma x) = 0.25 * (4 * 1 - 2) = 0.5
-    found = forecast(mechanisms.make("hermite", 2, hermite_sigma=0.5), [(0, 1), (1, 3), (4, 2)], 6)
+    found = forecast(Hermite(2, 0.5), [(0, 1), (1, 3), (4, 2)], 6)
     assert found == pytest.approx(2 - 1 / 3 - 7 / 24)
 
 
@@ -93,7 +93,7 @@ def test_half_precision_is_summed_in_full():
 
 def test_first_order_hermite_at_the_root_of_a_half_is_taylor():
     points = [(0, 1), (1, 3), (4, 2)]
-    hermite = mechanisms.make("hermite", 1, hermite_sigma=0.5**0.5)
+    hermite = Hermite(1, 0.5**0.5)
     assert forecast(hermite, points, 6) == pytest.approx(forecast(mechanisms.make("taylor", 1), points, 6))
 
 

@@ -34,13 +34,12 @@ def has_order(name: str) -> bool:
     return hasattr(CLASSES.get(name), "order")
 
 
-def make(name: str, order: int = 1, hermite_sigma: float = 0.5, gamma_max: float = 1.5,
+def make(name: str, order: int = 1, gamma_max: float = 1.5,
          levels: tuple[float, ...] = (), gram: np.ndarray | None = None) -> Mechanism:
     """The mechanism called `name` (one of CLASSES).
 
     Args:
         order: 1 to 3, of taylor and hermite.
-        hermite_sigma: contraction of the Hermite polynomials, 0.5 to 0.71 in the paper.
         gamma_max: DiCache's upper bound of gamma.
         levels: MeanCache's noise levels (see Evaluations.levels).
         gram: L2P's inner products (see L2P.gram).
@@ -52,7 +51,7 @@ def make(name: str, order: int = 1, hermite_sigma: float = 0.5, gamma_max: float
         raise ValueError(f"The order of {name} is {order}; choose 1, 2 or 3.")
     if class_of(name).needs_gram and gram is None:
         raise ValueError(f"The mechanism {name} comes with a policy that was trained with it; choose auto instead.")
-    arguments = {"taylor": (order,), "hermite": (order, hermite_sigma), "dicache": (gamma_max,),
+    arguments = {"taylor": (order,), "hermite": (order,), "dicache": (gamma_max,),
                  "meancache": (levels,), "l2p": (gram,)}
     return class_of(name)(*arguments.get(name, ()))
 

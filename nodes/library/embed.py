@@ -18,8 +18,9 @@ from typing import Any
 from aiohttp import web
 
 from ...policies.policy_file import SUFFIX, About, PolicyFileError, inside, load_bytes, read_bytes, save_bytes
-from ..server.page import BadRequest, add_route, one_line, parse_json, read_body
+from ..server.page import BadRequest, add_route, parse_json, read_body
 from . import folders
+from .one_line import one_line
 from .resolve import displaced, usable
 
 ROUTE = "/recache/policy"

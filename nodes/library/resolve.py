@@ -11,9 +11,9 @@ from pathlib import Path
 from ...caching import CacheConfig, Reason, RunSettings
 from ...caching.mechanisms import CLASSES, class_of
 from ...policies.policy_file import PolicyFile, PolicyFileError, load
-from ..server.page import one_line
 from . import folders
 from .choice import RunChoice
+from .one_line import one_line
 from .ranking import Target, best, differences
 
 log = logging.getLogger(__name__)

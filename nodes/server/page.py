@@ -9,8 +9,6 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
-_MAX_LINE = 200
-
 
 class BadRequest(ValueError):
     """A request that the pack's page does not send; the message is one sentence.
@@ -84,14 +82,6 @@ def show_preview(workflow: str | None, node_id: str | None, picture: str) -> Non
     page = getattr(getattr(PromptServer, "instance", None), "client_id", None)
     if page is not None:  # only that page is told when the node has run
         send_event("recache.preview", {"workflow": workflow, "node": node_id, "picture": picture}, page)
-
-
-def one_line(text: Any) -> str:
-    """Untrusted text as a line of at most 200 printable characters; empty for anything but text."""
-    if not isinstance(text, str):
-        return ""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
-    return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 3] + "..."
 
 
 def show_text(workflow: str | None, node_id: str | None, text: str) -> None:

@@ -37,7 +37,7 @@ class State:
         state: "running", "done", "cancelled" or "failed".
         phase: while running, see request.Progress, with `part` of `parts`; or "choosing" by held-out samples, once the
             search is over.
-        evaluations, limit: network evaluations that the search has taken, and may take.
+        evaluations, limit: network evaluations that the training has taken in all, and may take.
         gain: mean share of the default schedules' error that the best schedules save on the training samples.
         curve: (evaluations, gain) after every improvement.
         budgets: (k, n, gain) for every budget: k of n evaluations computed.

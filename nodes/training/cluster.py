@@ -16,7 +16,7 @@ import comfy.model_management
 import folder_paths
 
 from ...caching import Reason
-from ..server.page import one_line
+from ..library.one_line import one_line
 from . import ray_actor
 
 PORT = 6379  # of a cluster's head, where an address names none

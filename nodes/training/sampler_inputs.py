@@ -1,4 +1,4 @@
-"""The two ways in which workflows sample: a node's inputs for each, and the Workflow that they make."""
+"""The three ways in which workflows sample: a node's inputs for each, and the Workflow that they make."""
 
 from __future__ import annotations
 

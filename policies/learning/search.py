@@ -1,6 +1,6 @@
 """Learning one policy for all budgets: imitation, REINFORCE and local search, from top to bottom.
 
-1. The starts (uniform, the dynamic program's, ...) are evaluated; the best of each k is its first elite.
+1. The starts (the default schedule, the dynamic program's, ...) are evaluated; the best of each k is its first elite.
 2. Where the evaluations suffice to try every schedule, all are tried, and 3 and 4 are left out.
 3. The policy imitates the elites; REINFORCE trains it for all k; its most likely schedules challenge the elites.
 4. Local search climbs from every elite until none improves, then from perturbed elites (iterated local search), until
@@ -62,7 +62,7 @@ class Learned:
     """The result of learning.
 
     Attributes:
-        policy: policy.schedule(k) is schedules[k] for every k of the starts.
+        policy: fitted to `schedules`; policy.schedule(k) is schedules[k] where it could be (see policy.from_schedules).
         schedules: {k: the winner on the held-out samples}.
         winners: {k: its name, "learned", or a start's or contender's}.
         validation: {k: {name: mean held-out cost}}.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from recache.caching.block_mapping import BlockMapping, Stack
+from recache.caching.block_mapping import BlockMapping, image_tokens, with_image_tokens
 
 ERRORS = ("probe", "probe minus input")
 KEY = "bench.dicache"
@@ -102,9 +102,8 @@ class _Blocks(BlockMapping):
         if self.dicache.last is None:
             self.key, self.output = key, out["img"].clone()
         elif key == self.dicache.last:
-            stack, count = Stack(key), self.base.shape[1]
-            image = stack.image_tokens(out["img"], count) if self.rows.any() else None
-            out["img"] = stack.with_image_tokens(
+            image = image_tokens(out["img"], self.base.shape[1]) if self.rows.any() else None
+            out["img"] = with_image_tokens(
                 out["img"], self.dicache.reconstruct(self.rows, self.base, self.probe, image))
         return out
 
@@ -112,7 +111,7 @@ class _Blocks(BlockMapping):
         """After the first call of a run, which teaches what the last block is."""
         if self.dicache.last is None:
             self.dicache.last = self.key
-            image = Stack(self.key).image_tokens(self.output, self.base.shape[1])
+            image = image_tokens(self.output, self.base.shape[1])
             self.dicache.reconstruct(self.rows, self.base, self.probe, image)
 
 
