@@ -18,7 +18,7 @@ from recache.nodes.training.mechanism_race import CANDIDATES, Candidate, entrant
 from recache.nodes.training.request import Progress
 from recache.nodes.training.samples import HELD_OUT_SEED
 from recache.policies.defaults import default_mechanism
-from recache.policies.learning.environment import Memo
+from recache.policies.learning.environment import Environment, Memo
 from recache.policies.learning.racing import entries_run
 from recache.policies.metrics.metric import LATENT_RMSE
 from recache.policies.policy_file import load, save
@@ -41,7 +41,7 @@ def outcome(finished):
     return trained(finished, AUTO_REQUEST)
 
 
-class Costs:
+class Costs(Environment):
     """An environment with one cost a schedule and sample."""
 
     n = 6
@@ -65,7 +65,7 @@ def test_the_candidate_with_the_least_cost_wins_and_the_others_stop_early():
 
 
 @pytest.mark.parametrize("asked, order, rollouts", [
-    (0, (0, 1, 2, 3), 0), (4, (0, 1, 2, 3), 6), (5, (1, 2, 0, 3), 8), (6, (1, 2, 0, 3), 10)])
+    (0, (0, 1, 2, 3), 0), (4, (0, 1, 2, 3), 6), (5, (1, 2, 0, 3), 8), (7, (1, 2, 0, 3), 10)])
 def test_a_race_that_is_stopped_ends_as_it_stands_after_the_last_whole_round(asked, order, rollouts):
     entries = [candidate(*[cost] * 16) for cost in (1.0, 0.5, 0.7, 2.0)]
     calls = iter([False] * asked + [True] * 100)

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from recache.policies.learning.enumeration import can_try_all, evaluations_of_every_schedule, every_schedule
-from recache.policies.learning.environment import Memo
+from recache.policies.learning.environment import Environment, Memo
 from recache.policies.learning.search import LearnConfig, learn
 from recache.policies.schedule import Schedule
 from recache.policies.uniform import uniform
 
 
-class Scattered:
+class Scattered(Environment):
     """Costs without structure, so that only trying every schedule finds the best. Counts its own evaluations."""
 
     def __init__(self, n, samples, shares=True, seed=0):

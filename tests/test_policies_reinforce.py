@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from recache.policies.learning.environment import WORST, Memo
+from recache.policies.learning.environment import WORST, Environment, Memo
 from recache.policies.learning.plackett_luce import PlackettLuce, log_prob, sample_order
 from recache.policies.learning.reinforce import ReinforceConfig, surrogate, train
 from recache.policies.schedule import from_indices
@@ -66,7 +66,7 @@ def test_the_estimator_is_the_leave_one_out_formula_by_hand():
     assert log_p.grad.tolist() == pytest.approx([-0.75, -0.5, 1.25])
 
 
-class Distances:
+class Distances(Environment):
     """The cost is how far the computed evaluations are from wanted ones, and a little noise of the sample."""
 
     n, samples = 12, 3

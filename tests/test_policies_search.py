@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recache.policies.learning.dynamic_program import solve
-from recache.policies.learning.environment import Memo
+from recache.policies.learning.environment import Environment, Memo
 from recache.policies.learning.local_search import hill_climb, shifts, singles
 from recache.policies.learning.racing import successive_halving
 from recache.policies.schedule import ScheduleError, from_indices
@@ -125,7 +125,7 @@ def segments(schedule):
 
 
 def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
-    class Agreeing:
+    class Agreeing(Environment):
         n, samples = 20, 16
 
         def cost(self, schedule, sample):
@@ -140,7 +140,7 @@ def test_a_race_finds_the_best_where_samples_agree_and_takes_little():
 
 
 def test_one_misleading_sample_does_not_decide_a_race():
-    class Misleading:
+    class Misleading(Environment):
         n, samples = 20, 4
 
         def cost(self, schedule, sample):

@@ -38,7 +38,7 @@ from recache.nodes.training.starts import WEIGHT_POWERS, find_starts, recorded_s
 from recache.policies.defaults import default_mechanism, default_schedule
 from recache.policies.learning import checkpoint
 from recache.policies.learning.checkpoint import Checkpoint
-from recache.policies.learning.environment import Memo
+from recache.policies.learning.environment import Environment, Memo
 from recache.policies.metrics.distances import perceptual
 from recache.policies.policy_file import PolicyFile, load, save
 from recache.policies.power_law import power_law
@@ -125,7 +125,7 @@ def test_the_summed_error_of_no_forecasts_is_zero_and_of_one_is_its_segment():
     assert recording.summed_error(recorded, all_but_one, weights) == pytest.approx(cost[4, 5, 7], rel=1e-6)
 
 
-class Wanted:
+class Wanted(Environment):
     """Costs the number of evaluations in which a schedule differs from the wanted one."""
 
     n, samples = N, 2
@@ -217,7 +217,7 @@ def test_a_damaged_line_loses_only_what_follows_it(tmp_path):
     assert (tmp_path / "costs.jsonl").read_bytes() == b"".join(lines.splitlines(keepends=True)[:2])
 
 
-class Unasked:
+class Unasked(Environment):
     """An environment that must not be asked for a cost."""
 
     n, samples = 6, 1

@@ -8,6 +8,7 @@ from math import ceil
 
 from ...caching.feature_kind import FeatureKind
 from ...policies.learning.checkpoint import Checkpoint
+from ...policies.learning.environment import Environment
 from ...policies.schedule import Schedule
 from .cluster import Cluster
 from .references import References
@@ -18,7 +19,7 @@ TASKS_PER_WORKER = 1  # of a batch: more would even the load out, but fewer roll
 Rollout = tuple[tuple[bool, ...], int]  # which evaluations are computed, and the sample
 
 
-class OnCluster:
+class OnCluster(Environment):
     """An Environment whose batches the workers compute; what they leave out is computed here.
 
     Args:
@@ -29,14 +30,20 @@ class OnCluster:
     """
 
     def __init__(self, here: Rollouts | FewerSteps, cluster: Cluster, name: str, uncached: References, objective: str):
-        self.n, self.samples, self.cost = here.n, here.samples, here.cost
-        self.shares: bool = getattr(here, "shares", False)
-        self.made = getattr(here, "made", lambda schedule: schedule)
-        self.width = cluster.width
+        self.n, self.samples, self.shares, self.width = here.n, here.samples, here.shares, cluster.width
+        self._here = here
         self._cluster, self._name = cluster, name
         self._job = cluster.put({
             "n": here.n, "samples": tuple(asdict(uncached.samples).values()), "latents": uncached.latents,
             "objective": objective, "cached": here.cached})
+
+    def cost(self, schedule: Schedule, sample: int) -> float:
+        """See Environment; computed here."""
+        return self._here.cost(schedule, sample)
+
+    def made(self, schedule: Schedule) -> Schedule:
+        """See Environment."""
+        return self._here.made(schedule)
 
     def costs(self, pairs: list[tuple[Schedule, int]]) -> Iterator[tuple[tuple[Schedule, int], float]]:
         """See Environment."""

@@ -14,13 +14,14 @@ import torch
 
 from ... import caching
 from ...caching.workflow import Sample, Workflow, WorkflowError
+from ...policies.learning.environment import Environment
 from ...policies.schedule import Schedule, with_starts
 from .objective import Objective
 
 PREFIX_CACHE_BYTES = 2 << 30  # of main memory, for network outputs that rollouts share
 
 
-class Rollouts:
+class Rollouts(Environment):
     """An Environment of a workflow's samples.
 
     Args:
@@ -80,7 +81,7 @@ class Rollouts:
         return self._objective.cost(self._objective.decode(self.run(schedule, sample)), self._references[sample])
 
 
-class FewerSteps:
+class FewerSteps(Environment):
     """Baseline: the same compute spent on fewer uncached steps. An Environment in which only k matters."""
 
     cached: dict[str, Any] | None = None

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
 
 import numpy as np
 
 from ..schedule import Schedule
 
+Pairs = Iterable[tuple[Schedule, int]]
 
-class Environment(Protocol):
-    """Runs schedules on samples; a sample is one (noise, conditioning, uncached output)."""
 
-    n: int  # evaluations in a run
-    samples: int  # training samples, numbered 0..samples-1
-    # shares: bool, optional: rollouts of one sample with a common prefix compute it once
-    # width: int, optional: rollouts that are computed at once; more than 1 where there is `costs`
-    # made(schedule), optional: the schedule that its run has, of as many computed evaluations
-    # costs(pairs), optional: yields (pair, cost) of (schedule, sample) pairs, in any order, as they come; may leave out
-    #     some, which `cost` is then asked for
+class Environment:
+    """Runs schedules on samples; a sample is one (noise, conditioning, uncached output). Subclasses say what they cost.
+
+    Attributes:
+        n: evaluations in a run.
+        samples: their number; they are numbered from 0.
+        shares: whether rollouts of one sample with a common prefix compute it once.
+        width: how many rollouts `costs` computes at once.
+    """
+
+    n: int
+    samples: int
+    shares: bool = False
+    width: int = 1
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """L(schedule) on one sample: lower is better, deterministic (the sample fixes the noise)."""
-        ...
+        raise NotImplementedError
+
+    def costs(self, pairs: Pairs) -> Iterable[tuple[tuple[Schedule, int], float]]:
+        """(pair, cost) of (schedule, sample) pairs, in any order, as they come; `cost` is asked for those left out."""
+        return ()
+
+    def made(self, schedule: Schedule) -> Schedule:
+        """The schedule that its run has, of as many computed evaluations."""
+        return schedule
 
 
-Pairs = Iterable[tuple[Schedule, int]]
 WORST = 1e30  # replaces a cost that is not finite: a run that ends in NaN is a bad schedule, not an error
 
 
@@ -67,18 +79,16 @@ class Memo:
         self.n = environment.n
         self.samples = environment.samples
         self.evaluations = self.unshared = self.rollouts = 0
-        self.shares: bool = getattr(environment, "shares", False)
-        self.width: int = getattr(environment, "width", 1)
+        self.shares, self.width = environment.shares, environment.width
         self._reached: set[tuple[int, int]] = set()
         self._environment = environment
-        self._made: Callable[[Schedule], Schedule] = getattr(environment, "made", lambda schedule: schedule)
         self._known = dict(known or {})
         self._record = record
         self._costs: dict[tuple[tuple[bool, ...], int], float] = {}
 
     def cost(self, schedule: Schedule, sample: int) -> float:
         """See Environment; a pair of schedule and sample is evaluated and counted once."""
-        schedule = self._made(schedule)
+        schedule = self._environment.made(schedule)
         key = (schedule.computed, sample)
         if key not in self._costs:
             cost = self._known.get(key)
@@ -94,14 +104,14 @@ class Memo:
         Nothing is counted before it is asked for, so a search takes the same course whatever was prefetched.
         """
         if self.width > 1:
-            made = dict.fromkeys((self._made(schedule), sample) for schedule, sample in pairs)
+            made = dict.fromkeys((self._environment.made(schedule), sample) for schedule, sample in pairs)
             missing = [pair for pair in made if not self.has(*pair)]
             for (schedule, sample), cost in self._environment.costs(missing) if missing else ():
                 self._known[schedule.computed, sample] = self._recorded((schedule.computed, sample), cost)
 
     def has(self, schedule: Schedule, sample: int) -> bool:
         """Whether the cost is known without a rollout."""
-        key = (self._made(schedule).computed, sample)
+        key = (self._environment.made(schedule).computed, sample)
         return key in self._costs or key in self._known
 
     def _recorded(self, key: tuple[tuple[bool, ...], int], cost: float) -> float:
@@ -128,7 +138,7 @@ class Memo:
     def missing(self, schedules: Iterable[Schedule]) -> int:
         """The network evaluations that the costs of these schedules, on all samples, would add."""
         unshared, ends = 0, set()
-        for schedule in map(self._made, schedules):
+        for schedule in map(self._environment.made, schedules):
             samples = [s for s in range(self.samples) if (schedule.computed, s) not in self._costs]
             unshared += schedule.k * len(samples)
             ends.update((s, prefix) for prefix in prefixes(schedule) for s in samples)

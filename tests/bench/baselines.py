@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recache.policies.learning.environment import Environment
 from recache.policies.schedule import Schedule, check_k, from_indices
 
 
@@ -31,7 +32,7 @@ def published_cost(model: str) -> np.ndarray:
         return arrays["cost"].astype(np.float64)
 
 
-class RecordedCosts:
+class RecordedCosts(Environment):
     """The environment of a recorded cost tensor: the sum of a schedule's segment costs (see dynamic_program).
 
     Args:

@@ -9,6 +9,7 @@ import torch
 from recache import caching
 from recache.caching.recording import Recording
 from recache.nodes.training.rollouts import Rollouts
+from recache.policies.learning.environment import Environment
 from recache.policies.schedule import Schedule
 from tests.bench.demo_models import DemoModel, Sample
 from tests.bench.st_lpips import st_lpips
@@ -17,7 +18,7 @@ PREFIX_CACHE_BYTES = 1 << 30
 
 
 
-class DemoRollouts:
+class DemoRollouts(Environment):
     """An Environment of a demo model. A Memo around it counts what a learner asks for, sample by sample.
 
     Args:

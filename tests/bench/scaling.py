@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from recache.policies.learning.environment import Environment
 from tests.bench.figures import Figure, publish
 from tests.bench.sampling import Setup, host, load, report, sample
 
@@ -89,7 +90,7 @@ def cache(family: Any, variable: str, shapes: Sequence[tuple[int, ...]]) -> Iter
         yield from figures(f"cache of {variable}, {point}", "bytes", "elements of the latent", held)
 
 
-class Formula:
+class Formula(Environment):
     """An Environment without a network: every cached evaluation costs what its distance and its time say."""
 
     def __init__(self, n: int, samples: int):

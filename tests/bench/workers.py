@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 
+from recache.policies.learning.environment import Environment
 from tests.bench.figures import Figure, publish
 from tests.hosting import session
 
@@ -27,7 +28,7 @@ SECONDS = 0.5
 WORKERS = (1, 2, 4, 8)
 
 
-class Clocked:
+class Clocked(Environment):
     """The toy on so many workers, with the time of the slowest of them."""
 
     def __init__(self, toy, workers: int, split):
