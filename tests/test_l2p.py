@@ -42,14 +42,14 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def last_wins(monkeypatch):
     """L2P, the last candidate, wins every race, and nothing contends with it."""
-    monkeypatch.setattr(contest, "race", lambda candidates, k: candidates[-1:])
+    monkeypatch.setattr(contest, "race", lambda candidates, k, should_stop: candidates[-1:])
 
 
 @pytest.fixture(scope="module")
 def file(folder):
     """A policy from ReCache Train whose mechanism is L2P, saved and loaded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contest, "race", lambda candidates, k: candidates[-1:])
+        patch.setattr(contest, "race", lambda candidates, k, should_stop: candidates[-1:])
         made = trained(folder / "training", AUTO_REQUEST).policy
     save(folder / "l2p.safetensors", made)
     return load("l2p.safetensors", folder)
