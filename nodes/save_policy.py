@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 from comfy_api.latest import io
 
-from ..policies.policy_file import SUFFIX, PolicyFile, inside, save
+from ..policies.policy_file import SUFFIX, PolicyFile, PolicyFileError, inside, load, save
 from .inputs import Policy
 from .library import folders, resolve
 
@@ -42,12 +43,22 @@ class ReCacheSavePolicy(io.ComfyNode):
         try:
             path = inside(folders.policies_folder(), stem + SUFFIX)
             saved = replace(policy, about=replace(policy.about, name=stem, notes=notes))
-            old = path.read_bytes() if path.is_file() else None
+            replaced = _holds_another(path, saved)
             instead_of = resolve.displaced(saved, lambda: save(path, saved))
-            replaced = old is not None and old != path.read_bytes()
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"ReCache Save Policy: {error}") from None
         file = stem + SUFFIX
         # the page shows a save once: a result from the host's cache has the id of the run that saved
         shown = {"file": file, "replaced": replaced, "instead_of": instead_of, "id": str(uuid4())}
         return io.NodeOutput(ui={"text": (f"saved as {file} in models/recache",), "recache_saved": (shown,)})
+
+
+def _holds_another(path: Path, policy: PolicyFile) -> bool:
+    """Whether there is a file that is not this very policy. (Equal policies may differ in the order of their bytes.)"""
+    if not path.is_file():
+        return False
+    try:
+        old = load(path, path.parent)
+    except PolicyFileError:
+        return True
+    return old.about != policy.about or old.policy.schedules != policy.policy.schedules

@@ -12,7 +12,6 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import comfy.model_management
 import folder_paths
@@ -483,12 +482,17 @@ def test_half_as_many_samples_are_held_out_and_a_quick_training_takes_two():
 
 
 def test_a_checkpoint_knows_samples_by_their_numbers(tmp_path):
-    environment = SimpleNamespace(n=6, samples=2, cost=lambda schedule, sample: float(sample))
+    class Numbered(Environment):
+        def __init__(self, samples, least):
+            self.n, self.samples, self.least = 6, samples, least
+
+        def cost(self, schedule, sample):
+            return self.least + sample
+
     schedule = uniform(6, 3)
-    earlier = SimpleNamespace(n=6, samples=8, cost=lambda schedule, sample: 10.0 + sample)
-    before = Checkpoint(tmp_path).memo(earlier, "c")
+    before = Checkpoint(tmp_path).memo(Numbered(8, 10.0), "c")
     assert before.cost(schedule, 4) == 14.0
-    memo = Checkpoint(tmp_path).memo(environment, "c", [0, 4])
+    memo = Checkpoint(tmp_path).memo(Numbered(2, 0.0), "c", [0, 4])
     assert [memo.cost(schedule, 0), memo.cost(schedule, 1)] == [0.0, 14.0]
     assert [json.loads(line)[1] for line in (tmp_path / "c.jsonl").read_text().splitlines()] == [4, 0]
 
