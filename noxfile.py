@@ -101,6 +101,13 @@ def row(version: str, report: Path) -> tuple[list, bool]:
     return [version, passed, failed, count["skipped"]], passed > 0 and not failed
 
 
+def tested_commit(session: nox.Session) -> str:
+    """The checkout's commit, with "-dirty" where anything but the docs has changed, which tables are written into."""
+    commit = session.run("git", "rev-parse", "--short", "HEAD", external=True, silent=True).strip()
+    changed = session.run("git", "status", "--porcelain", "--", ".", ":!docs", external=True, silent=True).strip()
+    return f"{commit}-dirty" if changed else commit
+
+
 @nox.session
 def hosts(session: nox.Session) -> None:
     """Run the tests on every supported ComfyUI, and print a matrix: [--host VERSION] [--write] [pytest arguments].
@@ -112,7 +119,7 @@ def hosts(session: nox.Session) -> None:
     writes = "--write" in arguments
     if writes:
         arguments.remove("--write")
-        commit = session.run("git", "describe", "--always", "--dirty", external=True, silent=True).strip()
+        commit = tested_commit(session)
     rows, all_passed = [["ComfyUI", "passed", "failed", "skipped"]], True
     for version in [chosen] if chosen else provision.HOSTS:
         report = Path(session.create_tmp(), f"{version}.xml").resolve()
