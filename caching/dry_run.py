@@ -124,6 +124,7 @@ class _DryRun:
                     content = self._run(lambda x: torch.sin(3.0 * x), seed=1)
                     multistep = self._looks_back(content) and not self._depends_on_seed(content)
                 times = evaluation_times(first.sigmas, self.model_sampling)
+                end = float(self.sigmas[-1]) if len(self.sigmas) else 0.0
         except comfy.model_management.InterruptProcessingException:
             raise
         except TooManyEvaluations:
@@ -136,7 +137,7 @@ class _DryRun:
             return Evaluations(refusal=Reason("sampler_unplannable", {"error": str(error) or type(error).__name__}))
         if first.sigmas != content.sigmas:
             return Evaluations(refusal=Reason("sampler_adaptive"))
-        return Evaluations(tuple(first.sigmas), times, stochastic, multistep, end=float(self.sigmas[-1]))
+        return Evaluations(tuple(first.sigmas), times, stochastic, multistep, end=end)
 
     def _depends_on_seed(self, run: StubGuider) -> bool:
         try:

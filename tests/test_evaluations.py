@@ -234,6 +234,7 @@ def test_fresh_noise_is_noticed():
 def test_no_evaluations():
     found = of("euler", [1.0])
     assert found.refusal is None and len(found) == 0
+    assert {len(of(sampler, [])) for sampler in SAMPLER_NAMES} == {0}
 
 
 # ---- what the sampler is given is like the run's
