@@ -14,12 +14,12 @@ class Clock:
     def __init__(self, device: torch.device):
         self.device = device
         self.spans: list[tuple] = []
-        self._events = getattr(torch, device.type) if device.type in ("cuda", "xpu") else None
+        self._backend = getattr(torch, device.type) if device.type in ("cuda", "xpu") else None
 
     def _now(self):
-        if self._events:
-            event = self._events.Event(enable_timing=True)
-            event.record(self._events.current_stream(self.device))
+        if self._backend:
+            event = self._backend.Event(enable_timing=True)
+            event.record(self._backend.current_stream(self.device))
             return event
         if self.device.type == "mps":
             torch.mps.synchronize()  # else a cached evaluation would be waited for in a computed one
@@ -34,7 +34,7 @@ class Clock:
 
     def seconds(self) -> list[float]:
         """Seconds of every span; waits for the device."""
-        if not self._events:
+        if not self._backend:
             return [end - start for start, end in self.spans]
-        self._events.synchronize(self.device)
+        self._backend.synchronize(self.device)
         return [start.elapsed_time(end) / 1000.0 for start, end in self.spans]

@@ -21,12 +21,14 @@ class Latent:
 
     Attributes:
         number: 0, 1, ... in the order in which they came.
+        evaluation: of that time.
         shape: of the input.
         x: a sample of the input.
         answers: samples of all predictions since, newest first, a list for each evaluation that asked about it.
     """
 
     number: int
+    evaluation: int
     shape: torch.Size
     x: torch.Tensor
     answers: list[list[torch.Tensor]] = field(default_factory=list)
@@ -62,7 +64,6 @@ class Latents:
     def __init__(self, told_apart: bool):
         self.told_apart = told_apart
         self._evaluation = 0
-        self._asked: dict[tuple, int] = {}  # the evaluation of a call's last question
         self._of: dict[tuple, list[Latent]] = {}  # the newest last
         self._numbers: dict[tuple, count] = {}
         self._answers: dict[tuple[int, ...], list[torch.Tensor]] = {}  # of the current evaluation, by window
@@ -83,10 +84,9 @@ class Latents:
         if not self.told_apart:
             return 0
         self._window = window
-        if self._evaluation - self._asked.get(call, self._evaluation) > ORDER:  # too long to be followed; count anew
-            del self._of[call], self._numbers[call]
-        self._asked[call] = self._evaluation
         latents, sample = self._of.setdefault(call, []), _sample(x)
+        if latents and self._evaluation - latents[-1].evaluation > ORDER:  # too long to be followed: count anew
+            latents, self._numbers[call] = [], count()
         left = [latent.unexplained(x.shape, sample) for latent in latents]
         nearest = min(range(len(left)), key=left.__getitem__, default=None)
         if nearest is not None and left[nearest] < OTHER:
@@ -94,7 +94,8 @@ class Latents:
             number, past = last.number, last.answers
         else:
             number, past = next(self._numbers.setdefault(call, count())), []
-        asked = Latent(number, x.shape, sample, [self._answers.setdefault(window, []), *past[: ORDER - 1]])
+        answers = [self._answers.setdefault(window, []), *past[: ORDER - 1]]
+        asked = Latent(number, self._evaluation, x.shape, sample, answers)
         self._of[call] = [*latents, asked][-MOST:]
         return number
 

@@ -92,11 +92,12 @@ async function checkPolicy(node) {
 }
 
 async function install(node, name, data) {
-  offered.add(`${name}\n${data}`);
-  if (offered.size > MAX_POLICIES) {
+  const policy = `${name}\n${data}`;
+  if (!offered.has(policy) && offered.size >= MAX_POLICIES) {
     showToast("warn", t("policy.too_many", { count: MAX_POLICIES }));
     return;
   }
+  offered.add(policy);
   if (data.length > MAX_DATA) {
     showToast("warn", t("policy.too_big", { name }));
     return;

@@ -67,7 +67,7 @@ class Checkpoint:
         def record(computed: tuple[bool, ...], sample: int, cost: float) -> None:
             indices = [i for i, c in enumerate(computed) if c]
             line = json.dumps([indices, numbers[sample], cost]).encode("ascii") + b"\n"
-            if file is not None and self._writable:
+            if self._writable:
                 with self._writing():
                     if file.write(line) < len(line):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

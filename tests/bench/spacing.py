@@ -79,11 +79,12 @@ def settings_of(way: str, n: int, k: int, fitted: Fitted):
     """The settings of a run of n evaluations that computes k of them; None for fewer steps."""
     from recache import caching
     from recache.policies.defaults import default_mechanism
+    from recache.policies.schedule import from_indices
 
     if way == "fewer steps":
         return None
     mechanism, indices = fitted.learned[k] if way == "learned" else (default_mechanism(n, k), default(n, k))
-    computed = tuple(i in set(indices) for i in range(n))
+    computed = from_indices(indices, n).computed
     return caching.CacheConfig(
         lambda times, cost: computed, *mechanism, gram=fitted.gram(way, k), cache_point="output")
 
